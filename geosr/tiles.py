@@ -1,0 +1,128 @@
+"""Windows and tiles: integer arithmetic in the coarsest input's pixels.
+
+A window in the coarsest pixels has an exact counterpart on every finer grid, `window.at(k)`,
+because a 60 m pixel covers exactly 3 × 3 pixels of 20 m and 6 × 6 of 10 m.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import NamedTuple
+
+
+class Window(NamedTuple):
+    """A rectangle of whole pixels; it may reach past the edges of its grid."""
+
+    row: int
+    col: int
+    height: int
+    width: int
+
+    def at(self, k: int) -> Window:
+        """The same ground on a grid `k` times finer."""
+        return Window(self.row * k, self.col * k, self.height * k, self.width * k)
+
+    def coarse(self, k: int) -> Window:
+        """The smallest window of `k` times coarser pixels that covers this one."""
+        row, col = self.row // k, self.col // k
+        bottom, right = -(-(self.row + self.height) // k), -(-(self.col + self.width) // k)
+        return Window(row, col, bottom - row, right - col)
+
+    def grow(self, n: int) -> Window:
+        """`n` more pixels on every side."""
+        return Window(self.row - n, self.col - n, self.height + 2 * n, self.width + 2 * n)
+
+    def shift(self, rows: int, cols: int) -> Window:
+        """Moved down by `rows` and right by `cols`."""
+        return Window(self.row + rows, self.col + cols, self.height, self.width)
+
+    def intersect(self, other: Window) -> Window:
+        """The common part; its height or width is 0 where there is none."""
+        row, col = max(self.row, other.row), max(self.col, other.col)
+        bottom = min(self.row + self.height, other.row + other.height)
+        right = min(self.col + self.width, other.col + other.width)
+        return Window(row, col, max(bottom - row, 0), max(right - col, 0))
+
+    def within(self, outer: Window) -> tuple[slice, slice]:
+        """This window as row and column slices of an array that holds `outer`."""
+        row, col = self.row - outer.row, self.col - outer.col
+        return slice(row, row + self.height), slice(col, col + self.width)
+
+
+@dataclass(frozen=True)
+class Span:
+    """One tile along one axis: it is computed on [start, stop), and finished on [first, last)."""
+
+    start: int
+    stop: int
+    first: int
+    last: int
+
+
+def spread(extent: int, size: int) -> list[Span]:
+    """Cut `extent` pixels into the fewest equal spans of at most `size`, spread evenly.
+
+    All spans have one length, so tiles can share a batch; neighbours overlap by a pixel or so
+    where `extent` does not divide, and the seam lies in the middle of that overlap.
+    """
+    count = -(-extent // size)
+    length = -(-extent // count)
+    starts = [i * (extent - length) // max(count - 1, 1) for i in range(count)]
+    seams = [0, *((a + length + b) // 2 for a, b in pairwise(starts)), extent]
+    return [Span(s, s + length, seams[i], seams[i + 1]) for i, s in enumerate(starts)]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One tile: `window` is computed, `core` (inside it, between the seams) is its own."""
+
+    row: int
+    col: int
+    window: Window
+    core: Window
+
+
+@dataclass(frozen=True)
+class TileGrid:
+    """Row-major tiles that cover a window of the scene, in the coarsest input's pixels.
+
+    Attributes:
+        window: the part of the scene to finish.
+        size: side of a finished core at most; the margin is read on top of it.
+    """
+
+    window: Window
+    size: int
+
+    @cached_property
+    def rows(self) -> list[Span]:
+        """The spans down the window, relative to its first row."""
+        return spread(self.window.height, self.size)
+
+    @cached_property
+    def cols(self) -> list[Span]:
+        """The spans across the window, relative to its first column."""
+        return spread(self.window.width, self.size)
+
+    def __len__(self) -> int:
+        return len(self.rows) * len(self.cols)
+
+    def __iter__(self) -> Iterator[Tile]:
+        for strip in self.strips():
+            yield from strip
+
+    def strips(self) -> Iterator[list[Tile]]:
+        """One list of tiles a row, top to bottom."""
+        for row, down in enumerate(self.rows):
+            yield [self._tile(row, down, col, across) for col, across in enumerate(self.cols)]
+
+    def _tile(self, row: int, down: Span, col: int, across: Span) -> Tile:
+        top, left = self.window.row, self.window.col
+        window = Window(
+            down.start, across.start, down.stop - down.start, across.stop - across.start
+        )
+        core = Window(down.first, across.first, down.last - down.first, across.last - across.first)
+        return Tile(row, col, window.shift(top, left), core.shift(top, left))
