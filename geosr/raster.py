@@ -1,0 +1,387 @@
+"""Grids, and rasters on disk: opened by an explicit driver, created whole or not at all."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+import rasterio.shutil
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio.crs import CRS
+from rasterio.windows import Window as RasterioWindow
+
+from geosr import publish
+from geosr.errors import SceneError
+from geosr.tiles import Window
+
+TOLERANCE = 1e-6  # in pixels: more is another grid, less is float noise
+_MAGIC = {
+    b"II*\x00": "GTiff",
+    b"MM\x00*": "GTiff",
+    b"II+\x00": "GTiff",
+    b"MM\x00+": "GTiff",
+    b"\x00\x00\x00\x0cjP  ": "JP2OpenJPEG",
+    b"\xff\x4f\xff\x51": "JP2OpenJPEG",
+    b"\x89PNG\r\n\x1a\n": "PNG",
+    b"\xff\xd8\xff": "JPEG",
+}
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where the pixels of a raster lie: CRS (or None), affine transform, width, height."""
+
+    crs: CRS | None
+    transform: Affine
+    width: int
+    height: int
+
+    @classmethod
+    def of(cls, dataset: Any) -> Grid:
+        """The grid of an open rasterio dataset."""
+        return cls(dataset.crs, dataset.transform, dataset.width, dataset.height)
+
+    @property
+    def gsd(self) -> float:
+        """Side of a pixel along a row, in units of the CRS."""
+        return math.hypot(self.transform.a, self.transform.d)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(height, width)."""
+        return self.height, self.width
+
+    @property
+    def window(self) -> Window:
+        """The whole grid as a window."""
+        return Window(0, 0, self.height, self.width)
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """(left, bottom, right, top), over all four corners."""
+        corners = [self.transform @ (x, y) for x in (0, self.width) for y in (0, self.height)]
+        xs, ys = zip(*corners, strict=True)
+        return min(xs), min(ys), max(xs), max(ys)
+
+    def finer(self, k: int) -> Grid:
+        """The same ground in pixels `k` times smaller."""
+        return Grid(self.crs, self.transform @ Affine.scale(1 / k), self.width * k, self.height * k)
+
+    def coarser(self, k: int) -> Grid:
+        """The same upper-left corner in pixels `k` times larger; a remainder is dropped."""
+        return Grid(self.crs, self.transform @ Affine.scale(k), self.width // k, self.height // k)
+
+    def crop(self, window: Window) -> Grid:
+        """The grid of `window`, which may reach past the edges."""
+        moved = self.transform @ Affine.translation(window.col, window.row)
+        return Grid(self.crs, moved, window.width, window.height)
+
+    def covering(self, bounds: Sequence[float]) -> Window:
+        """The smallest window of whole pixels over (left, bottom, right, top)."""
+        left, bottom, right, top = bounds
+        inverse = ~self.transform
+        cols, rows = zip(
+            *(inverse @ (x, y) for x in (left, right) for y in (bottom, top)), strict=True
+        )
+        row, col = math.floor(min(rows) + TOLERANCE), math.floor(min(cols) + TOLERANCE)
+        height = math.ceil(max(rows) - TOLERANCE) - row
+        width = math.ceil(max(cols) - TOLERANCE) - col
+        return Window(row, col, height, width)
+
+    def ratio(self, coarse: Grid) -> int | None:
+        """How many times coarser `coarse` is if it covers the same ground, else None."""
+        k = round(coarse.gsd / self.gsd) if self.gsd else 0
+        if k < 1 or self.crs != coarse.crs or self.shape != (coarse.height * k, coarse.width * k):
+            return None
+        ours = self.transform @ Affine.scale(k)
+        drift = ~ours @ coarse.transform
+        return k if _is_identity(drift, max(coarse.shape)) else None
+
+    def __str__(self) -> str:
+        name = self.crs.to_string() if self.crs else "no CRS"
+        x, y = self.transform.c, self.transform.f
+        return f"{self.height} × {self.width} px of {self.gsd:g} from ({x:.10g}, {y:.10g}), {name}"
+
+
+def _is_identity(transform: Affine, extent: int) -> bool:
+    """Whether no corner of `extent` pixels moves by more than the tolerance."""
+    scale = max(abs(transform.a - 1), abs(transform.b), abs(transform.d), abs(transform.e - 1))
+    shift = max(abs(transform.c), abs(transform.f))
+    return scale * extent <= TOLERANCE * max(extent, 1) and shift <= 1e-4
+
+
+SETTINGS: dict[str, str | int] = {
+    "GDAL_PAM_ENABLED": "NO",  # .aux.xml beside an input may replace its CRS; never write one
+    "GDAL_DISABLE_READDIR_ON_OPEN": "TRUE",  # external masks are still found, folders not listed
+    "GDAL_TIFF_INTERNAL_MASK": "YES",
+    "GDAL_VRT_ENABLE_PYTHON": "NO",
+    "GDAL_VRT_ENABLE_RAWRASTERBAND": "NO",
+    "GDAL_DRIVER_PATH": "disable",
+    "GDAL_CACHEMAX": 256,
+}
+
+
+def sniff(head: bytes) -> str | None:
+    """The GDAL driver for a file that starts with `head`, None for anything unknown."""
+    return next((driver for magic, driver in _MAGIC.items() if head.startswith(magic)), None)
+
+
+def open_raster(path: str | Path, *, driver: str | None = None, vrt: bool = False) -> Any:
+    """Open a raster for reading with the one driver its first bytes call for.
+
+    Args:
+        driver: the driver to insist on, for paths whose bytes cannot be looked at (`/vsizip/`).
+        vrt: also accept a VRT, which may read any other file.
+
+    Raises:
+        SceneError: no such file, or its content is not a raster geosr opens.
+    """
+    driver = driver or _driver_of(Path(path), vrt=vrt)
+    try:
+        with rasterio.Env(**SETTINGS):
+            return rasterio.open(str(path), driver=driver)
+    except (rasterio.errors.RasterioError, OSError) as error:
+        raise SceneError(f"cannot open {path}: {_cause(error)}. Replace the file.") from error
+
+
+def _driver_of(path: Path, *, vrt: bool) -> str:
+    try:
+        with path.open("rb") as file:
+            head = file.read(64)
+    except OSError as error:
+        raise SceneError(f"cannot read {path}: {error.strerror}. Check the path.") from error
+    if b"<VRTDataset" in head:
+        if vrt:
+            return "VRT"
+        raise SceneError(
+            f"{path}: content is VRT, not TIFF; a VRT can read any file. "
+            "Pass --allow-vrt if you trust it."
+        )
+    driver = sniff(head)
+    if driver is None:
+        start = head[:12].decode("latin-1").encode("unicode_escape").decode()
+        found = f"starts with '{start}'" if head else "is empty"
+        raise SceneError(f"{path}: not a GeoTIFF, JP2 or PNG ({found}). Replace the file.")
+    return driver
+
+
+def read_window(dataset: Any, indexes: Sequence[int], window: Window) -> NDArray[Any]:
+    """Bands `indexes` (from 1) of an open dataset inside `window`, (bands, rows, cols).
+
+    Raises:
+        SceneError: a block cannot be decoded; names the file and the window.
+    """
+    return _read(dataset, window, lambda w: dataset.read(list(indexes), window=w))
+
+
+def has_mask(dataset: Any) -> bool:
+    """Whether a dataset has a mask of its own, internal or external."""
+    return rasterio.enums.MaskFlags.per_dataset in dataset.mask_flag_enums[0]
+
+
+def read_mask(dataset: Any, window: Window) -> NDArray[np.bool_] | None:
+    """The dataset's own mask (True is valid), internal or external; None where it has none."""
+    if not has_mask(dataset):
+        return None
+    return _read(dataset, window, lambda w: dataset.read_masks(1, window=w)) > 0
+
+
+def _read(dataset: Any, window: Window, call: Any) -> NDArray[Any]:
+    try:
+        return call(RasterioWindow(window.col, window.row, window.width, window.height))
+    except rasterio.errors.RasterioError as error:
+        raise SceneError(
+            f"cannot decode {dataset.name} at rows {window.row}+{window.height}, "
+            f"cols {window.col}+{window.width}: {_cause(error)}. Replace the file."
+        ) from error
+
+
+def _cause(error: BaseException) -> str:
+    """GDAL's own words, which rasterio hides behind 'See previous exception'."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error).rstrip(".")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What an output raster looks like, apart from its pixels.
+
+    Attributes:
+        names: band descriptions, in order.
+        nodata: value to declare, or None.
+        masked: whether an internal mask will be written.
+        format: "GTiff" or "COG".
+        options: creation options that replace the defaults, NAME to VALUE.
+    """
+
+    grid: Grid
+    names: tuple[str, ...]
+    dtype: np.dtype[Any]
+    nodata: float | None = None
+    masked: bool = False
+    format: str = "GTiff"
+    options: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@contextmanager
+def create(path: Path, layout: Layout) -> Iterator[RasterWriter]:
+    """An output raster that appears at `path` whole, read back and compared, or not at all.
+
+    Raises:
+        StoppedError: the file could not be written, or does not read back as it was written.
+    """
+    parts = [publish.part_path(path)]
+    try:
+        writer = RasterWriter(parts[0], path, layout)
+        try:
+            yield writer
+        finally:
+            writer.close()
+        publish.flush(parts[0])
+        writer.verify(parts[0], "GTiff")
+        if layout.format == "COG":
+            parts.append(publish.part_path(path))
+            _copy_cog(parts[0], parts[1], path, layout)
+            publish.flush(parts[1])
+            writer.verify(parts[1], "GTiff")
+        publish.publish(parts[-1], path)
+    finally:
+        for part in parts:
+            part.unlink(missing_ok=True)
+
+
+class RasterWriter:
+    """Takes rows from top to bottom and writes whole block rows, each once."""
+
+    def __init__(self, part: Path, final: Path, layout: Layout) -> None:
+        self.layout = layout
+        self._final = final
+        self._rows = 0
+        self._pending: list[tuple[NDArray[Any], NDArray[np.bool_] | None]] = []
+        self._sums: list[tuple[Window, int]] = []
+        try:
+            self._dataset = rasterio.open(part, "w", **_profile(layout))
+            self._dataset.descriptions = layout.names
+            self._dataset.update_tags(**layout.tags)
+        except (rasterio.errors.RasterioError, OSError) as error:
+            raise publish.stopped(final, error) from error
+        self._block = self._dataset.block_shapes[0][0]
+
+    def write(self, rows: NDArray[Any], mask: NDArray[np.bool_] | None = None) -> None:
+        """Append `rows` (bands, n, width) of the output's dtype, and their mask (n, width)."""
+        self._pending.append((rows, mask))
+        waiting = sum(r.shape[1] for r, _ in self._pending)
+        done = self._rows + waiting == self.layout.grid.height
+        whole = waiting if done else waiting // self._block * self._block
+        if whole:
+            self._flush(whole, waiting)
+
+    def _flush(self, whole: int, waiting: int) -> None:
+        rows = np.concatenate([r for r, _ in self._pending], axis=1)
+        mask = None
+        if self.layout.masked:
+            mask = np.concatenate([m for _, m in self._pending if m is not None], axis=0)
+        self._pending.clear()
+        for top in range(0, whole, self._block):
+            cut = slice(top, min(top + self._block, whole))
+            self._write_block_row(rows[:, cut], None if mask is None else mask[cut])
+        if whole < waiting:
+            self._pending.append((rows[:, whole:], None if mask is None else mask[whole:]))
+
+    def _write_block_row(self, rows: NDArray[Any], mask: NDArray[np.bool_] | None) -> None:
+        window = Window(self._rows, 0, rows.shape[1], rows.shape[2])
+        target = RasterioWindow(0, window.row, window.width, window.height)
+        try:
+            self._dataset.write(rows, window=target)
+            if mask is not None:
+                self._dataset.write_mask(mask, window=target)
+        except Exception as error:  # GDAL's driver errors are not all RasterioErrors
+            raise publish.stopped(self._final, error) from error
+        self._sums.append((window, _checksum(rows, mask)))
+        self._rows += window.height
+
+    def close(self) -> None:
+        """Close the dataset; a full disk may show only here, or not even here."""
+        try:
+            self._dataset.close()
+        except Exception as error:
+            raise publish.stopped(self._final, error) from error
+
+    def verify(self, part: Path, driver: str) -> None:
+        """Read `part` back block by block and compare with what was written."""
+        try:
+            with rasterio.open(part, driver=driver) as dataset:
+                self._compare(dataset)
+        except (rasterio.errors.RasterioError, OSError, SceneError) as error:
+            reason = f"could not verify it (disk full?): {error}"
+            raise publish.stopped(self._final, reason) from error
+
+    def _compare(self, dataset: Any) -> None:
+        layout = self.layout
+        if (
+            Grid.of(dataset) != layout.grid
+            or dataset.count != len(layout.names)
+            or self._rows != layout.grid.height
+        ):
+            raise publish.stopped(self._final, "could not verify it: its header differs")
+        for window, checksum in self._sums:
+            rows = read_window(dataset, range(1, dataset.count + 1), window)
+            mask = read_mask(dataset, window) if layout.masked else None
+            if _checksum(rows, mask) != checksum:
+                raise publish.stopped(
+                    self._final, f"could not verify it (disk full?): row {window.row} differs"
+                )
+
+
+def _checksum(rows: NDArray[Any], mask: NDArray[np.bool_] | None) -> int:
+    value = zlib.crc32(np.ascontiguousarray(rows).data)
+    return value if mask is None else zlib.crc32(np.packbits(mask).data, value)
+
+
+def _profile(layout: Layout) -> dict[str, Any]:
+    """Creation options of the streamed GeoTIFF; a COG is copied from a fast one."""
+    grid = layout.grid
+    profile: dict[str, Any] = {
+        "driver": "GTiff",
+        "width": grid.width,
+        "height": grid.height,
+        "count": len(layout.names),
+        "dtype": layout.dtype,
+        "crs": grid.crs,
+        "transform": grid.transform,
+        "nodata": layout.nodata,
+        "tiled": True,
+        "blockxsize": 256,
+        "blockysize": 256,
+        "interleave": "band",
+        "compress": "deflate",
+        "predictor": 3 if layout.dtype.kind == "f" else 2,
+        "bigtiff": "if_safer",
+    }
+    if layout.format == "COG":
+        return profile | {"zlevel": 1}
+    return profile | {name.lower(): value for name, value in layout.options.items()}
+
+
+def _copy_cog(part: Path, copy: Path, final: Path, layout: Layout) -> None:
+    options = {"COMPRESS": "DEFLATE", "PREDICTOR": "YES", "BLOCKSIZE": "512"}
+    options |= {"BIGTIFF": "IF_SAFER", "OVERVIEW_RESAMPLING": "AVERAGE"}
+    options |= {name.upper(): value for name, value in layout.options.items()}
+    try:
+        rasterio.shutil.copy(part, copy, driver="COG", **options)
+    except Exception as error:  # CPLE_AppDefinedError on a full disk is no RasterioError
+        raise publish.stopped(final, error) from error
+    finally:
+        with suppress(OSError):  # GDAL leaves its own temporary overviews on failure
+            for left in copy.parent.glob(f"{copy.name}.*"):
+                left.unlink()
