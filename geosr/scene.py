@@ -1,0 +1,339 @@
+"""What was sensed: bands by ground sampling distance, and a reader of their native pixels.
+
+A scene's grids share one upper-left corner and nest: a 60 m pixel covers exactly 3 × 3 pixels
+of 20 m and 6 × 6 of 10 m. `gsd` is the band's nominal distance in metres and names the grid;
+arrays are (bands, rows, cols).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geosr.errors import SceneError
+from geosr.raster import Grid, has_mask, open_raster, read_mask, read_window
+from geosr.tiles import Window
+
+SATURATED = 65535  # the special value of Sentinel-2 products, both levels
+
+
+@dataclass(frozen=True)
+class Band:
+    """One band in one file.
+
+    Attributes:
+        name: as ESA writes it, "B8A".
+        gsd: native ground sampling distance, metres.
+        path: file or `/vsizip/` path; `driver` opens it (None: by its first bytes).
+        index: band in the file, from 1.
+        offset: to add to a count for reflectance × quantification (−1000 from baseline 04.00).
+        nodata: the count that means "nothing sensed".
+        factor: file pixels along a native pixel; more than 1 where somebody brought the band to
+            a finer grid.
+    """
+
+    name: str
+    gsd: int
+    path: str
+    index: int = 1
+    frame: int = 0
+    offset: float = 0.0
+    nodata: float = 0.0
+    factor: int = 1
+    driver: str | None = None
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Bands of one place, by GSD.
+
+    Attributes:
+        sensor: "sentinel2".
+        level: processing level, "L1C", "L2A" or "" where unknown.
+        grids: native grid by GSD; where a file does not start or end on whole coarse pixels
+            they are grown outward until it does.
+        window: the part of the finest grid that the files really cover.
+        dtype: type of the counts.
+        quantification: count that means reflectance 1.0.
+        notes: what a user should know about how the scene was read, for the log.
+        resampled: how coarse bands were brought to the finest grid: "", "replicated" or
+            "interpolated".
+    """
+
+    name: str
+    path: str
+    sensor: str
+    level: str
+    bands: tuple[Band, ...]
+    grids: Mapping[int, Grid]
+    window: Window
+    dtype: np.dtype[Any]
+    quantification: float = 10000.0
+    notes: tuple[str, ...] = ()
+    resampled: str = ""
+    vrt: bool = False
+
+    @property
+    def finest(self) -> int:
+        """GSD of the finest grid."""
+        return min(self.grids)
+
+    @property
+    def grid(self) -> Grid:
+        """The finest grid, cut to what the files cover."""
+        return self.grids[self.finest].crop(self.window)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Every file the bands come from, each once."""
+        return tuple(dict.fromkeys(band.path for band in self.bands))
+
+    def select(
+        self, *, names: Sequence[str] | None = None, gsd: int | None = None, frame: int = 0
+    ) -> tuple[Band, ...]:
+        """Bands by name, in the order asked, or all of one GSD.
+
+        Raises:
+            SceneError: a name the scene lacks.
+        """
+        bands = {b.name: b for b in self.bands if b.frame == frame and gsd in (None, b.gsd)}
+        missing = [name for name in names or () if name not in bands]
+        if missing:
+            raise SceneError(
+                f"{self.path} lacks {' '.join(missing)} (found: {' '.join(bands) or 'no bands'}). "
+                "Add the band's file, or choose a model that does without it."
+            )
+        return tuple(bands[name] for name in names) if names is not None else tuple(bands.values())
+
+    def check_nested(self, gsds: Sequence[int]) -> None:
+        """Every one of `gsds` must share the corner and the ground of the finest grid.
+
+        Raises:
+            SceneError: names both grids.
+        """
+        fine = self.grids[self.finest]
+        for gsd in gsds:
+            coarse = self.grids[gsd]
+            if fine.ratio(coarse) != gsd // self.finest:
+                raise SceneError(
+                    f"{self.path}: the {gsd} m grid ({coarse}) does not nest in the "
+                    f"{self.finest} m grid ({fine}): {gsd // self.finest} × {gsd // self.finest} "
+                    "pixels of one must make a pixel of the other, from one corner. "
+                    "Crop both to whole coarse pixels, or leave those bands out with --model."
+                )
+
+    def open(self) -> SceneReader:
+        """A reader of this scene's pixels; use it in a `with`."""
+        return SceneReader(self)
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Counts and what they are worth; every array is (bands, rows, cols).
+
+    Attributes:
+        values: in the file's own type, float32 where block means were taken.
+        valid: a number was sensed: neither nodata nor NaN.
+        mask: the file's own mask allows it (all True where there is none).
+        saturated: the detector was full; the number says only "bright".
+    """
+
+    values: NDArray[Any]
+    valid: NDArray[np.bool_]
+    mask: NDArray[np.bool_]
+    saturated: NDArray[np.bool_]
+
+    def map(self, change: Callable[[NDArray[Any]], NDArray[Any]]) -> Pixels:
+        """The same change made to all four arrays."""
+        return Pixels(
+            change(self.values), change(self.valid), change(self.mask), change(self.saturated)
+        )
+
+    def crop(self, at: tuple[slice, slice]) -> Pixels:
+        """The part in these rows and columns."""
+        return self.map(lambda array: array[:, *at])
+
+    @property
+    def usable(self) -> NDArray[np.bool_]:
+        """Worth feeding to a net as it is."""
+        return self.valid & self.mask & ~self.saturated
+
+    @property
+    def sensed(self) -> NDArray[np.bool_]:
+        """Neither nodata nor masked; saturated pixels were sensed."""
+        return self.valid & self.mask
+
+
+class Reader(Protocol):
+    """What inference, scoring and training need of a scene's pixels."""
+
+    @property
+    def grids(self) -> Mapping[int, Grid]:
+        """Native grid by GSD."""
+        ...
+
+    def read(self, names: Sequence[str], gsd: int, window: Window) -> Pixels:
+        """Bands `names` in `window` of the grid of `gsd`."""
+        ...
+
+    def has_mask(self, names: Sequence[str], gsd: int) -> bool:
+        """Whether a file of these bands has a mask of its own."""
+        ...
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Symmetric padding as indices: which pixels to read, and how to lay them out.
+
+    Attributes:
+        hull: the window to read, inside the raster.
+        index: rows and columns within `hull`, edges repeated as numpy's "symmetric" does, for
+            any reach and down to an extent of one pixel.
+    """
+
+    hull: Window
+    index: tuple[NDArray[np.int64], NDArray[np.int64]]
+
+    def take(self, pixels: Pixels) -> Pixels:
+        """Pixels of `hull`, laid out as the folded window."""
+        return pixels.map(lambda array: array[:, *self.index])
+
+
+def fold(window: Window, height: int, width: int) -> Fold:
+    """Fold a window that may reach past the edges back into `height` × `width` pixels."""
+    rows = _folded(window.row, window.height, height)
+    cols = _folded(window.col, window.width, width)
+    top, left = int(rows.min()), int(cols.min())
+    hull = Window(top, left, int(rows.max()) - top + 1, int(cols.max()) - left + 1)
+    return Fold(hull, (rows[:, None] - top, cols[None] - left))
+
+
+def _folded(first: int, count: int, extent: int) -> NDArray[np.int64]:
+    at = np.arange(first, first + count) % (2 * extent)
+    return np.minimum(at, 2 * extent - 1 - at)
+
+
+@dataclass
+class SceneReader:
+    """Reads windows of native pixels; windows past the edges are padded symmetrically."""
+
+    scene: Scene
+    _stack: ExitStack = field(default_factory=ExitStack)
+    _open: dict[str, Any] = field(default_factory=dict)
+
+    def __enter__(self) -> SceneReader:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._open.clear()
+        self._stack.close()
+
+    @property
+    def grids(self) -> Mapping[int, Grid]:
+        """The scene's grids by GSD."""
+        return self.scene.grids
+
+    def read(self, names: Sequence[str], gsd: int, window: Window) -> Pixels:
+        """Bands `names` in `window` of the grid of `gsd`.
+
+        Raises:
+            SceneError: a band is missing or its file cannot be decoded.
+        """
+        bands = self.scene.select(names=names, gsd=gsd)
+        groups = _by_file(bands)
+        parts = [self._read_file(group, gsd, window) for group in groups]
+        order = [band.name for group in groups for band in group]
+        pick = [order.index(name) for name in names]
+        return _joined(parts).map(lambda array: array[pick])
+
+    def has_mask(self, names: Sequence[str], gsd: int) -> bool:
+        """Whether a file of these bands has a mask of its own, internal or external."""
+        bands = self.scene.select(names=names, gsd=gsd)
+        return any(has_mask(self._dataset(group[0])) for group in _by_file(bands))
+
+    def _read_file(self, bands: Sequence[Band], gsd: int, window: Window) -> Pixels:
+        """All of `bands` lie in one file."""
+        folded = fold(window, *self.scene.grids[gsd].shape)
+        native = self._coarse if bands[0].factor > 1 else self._native
+        return folded.take(native(bands, gsd, folded.hull))
+
+    def _native(self, bands: Sequence[Band], gsd: int, window: Window) -> Pixels:
+        """File pixels are native ones; a grid grown past the file is padded symmetrically."""
+        grid = self.scene.grids[gsd]
+        cover = self.scene.window if gsd == self.scene.finest else grid.window
+        folded = fold(window.shift(-cover.row, -cover.col), cover.height, cover.width)
+        return folded.take(self._file_pixels(bands, folded.hull))
+
+    def _coarse(self, bands: Sequence[Band], gsd: int, window: Window) -> Pixels:
+        """Native pixels of bands that somebody brought to a finer grid."""
+        cover, factor = self.scene.window, bands[0].factor
+        fine = window.at(factor).shift(-cover.row, -cover.col)
+        inside = fine.intersect(Window(0, 0, cover.height, cover.width))
+        return _block_means(self._file_pixels(bands, inside), fine, inside, factor)
+
+    def _file_pixels(self, bands: Sequence[Band], window: Window) -> Pixels:
+        dataset = self._dataset(bands[0])
+        values = read_window(dataset, [band.index for band in bands], window)
+        mask = read_mask(dataset, window)
+        if mask is None:
+            mask = np.ones(values.shape[1:], bool)
+        nodata = np.array([band.nodata for band in bands])[:, None, None]
+        valid = values != nodata
+        saturated = np.zeros(values.shape, bool)
+        if values.dtype.kind == "f":
+            valid &= np.isfinite(values)
+        elif values.dtype == np.uint16:
+            saturated = values == SATURATED
+        return Pixels(values, valid, np.broadcast_to(mask, values.shape), saturated)
+
+    def _dataset(self, band: Band) -> Any:
+        if band.path not in self._open:
+            dataset = open_raster(band.path, driver=band.driver, vrt=self.scene.vrt)
+            self._open[band.path] = self._stack.enter_context(dataset)
+        return self._open[band.path]
+
+
+def _by_file(bands: Sequence[Band]) -> list[list[Band]]:
+    groups: dict[str, list[Band]] = {}
+    for band in bands:
+        groups.setdefault(band.path, []).append(band)
+    return list(groups.values())
+
+
+def _joined(parts: Sequence[Pixels]) -> Pixels:
+    if len(parts) == 1:
+        return parts[0]
+    return Pixels(
+        np.concatenate([part.values for part in parts]),
+        np.concatenate([part.valid for part in parts]),
+        np.concatenate([part.mask for part in parts]),
+        np.concatenate([part.saturated for part in parts]),
+    )
+
+
+def _block_means(pixels: Pixels, fine: Window, inside: Window, factor: int) -> Pixels:
+    """Native coarse pixels from `factor` × `factor` copies: the mean of those that were sensed.
+
+    For exact copies the mean is the native count itself. Pixels of `fine` outside the file
+    (`inside`) do not count, so a block cut by the file's edge keeps its value.
+    """
+    count, blocks = len(pixels.values), (fine.height // factor, fine.width // factor)
+    at = (slice(None), *inside.within(fine))
+
+    def sums(values: NDArray[Any]) -> NDArray[np.float64]:
+        whole = np.zeros((count, fine.height, fine.width))
+        whole[at] = values
+        return whole.reshape(count, blocks[0], factor, blocks[1], factor).sum((2, 4))
+
+    good = pixels.sensed
+    n_good = sums(good)
+    mean = sums(np.where(good, pixels.values, 0)) / np.maximum(n_good, 1)
+    valid, mask = sums(pixels.valid) > 0, sums(pixels.mask) > 0
+    return Pixels(
+        mean.astype(np.float32), valid & (n_good > 0), mask, sums(pixels.saturated & good) > 0
+    )
