@@ -1,0 +1,77 @@
+"""Products on disk: one module per sensor, each tells by looking whether a path is its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fnmatch import fnmatch
+from pathlib import Path
+
+from geosr.errors import SceneError, UsageError
+from geosr.scene import Scene
+from geosr.sensors import geotiff, sentinel2
+from geosr.sensors.options import OpenOptions
+
+__all__ = ["OpenOptions", "find_scenes", "open_scene"]
+
+_Opener = Callable[[Path, OpenOptions], Scene]
+_KINDS: tuple[tuple[Callable[[Path], bool], _Opener], ...] = (
+    (sentinel2.is_safe, sentinel2.open_safe),
+    (sentinel2.is_flat, sentinel2.open_flat),
+    (geotiff.is_folder_scene, geotiff.open_folder),
+    (geotiff.is_raster, geotiff.open_stack),
+)
+_LOOKED_FOR = (
+    "looked for a SAFE product (MTD_MSIL1C.xml or MTD_MSIL2A.xml, folder or zip), "
+    "B02.jp2 … B12.jp2, GeoTIFFs named by GSD or band (10m.tif, 20m.tif, 60m.tif, …_B05.tif) "
+    "or with band names as descriptions, or one stacked GeoTIFF of 10 to 13 bands"
+)
+
+
+def open_scene(path: str | Path, options: OpenOptions | None = None) -> Scene:
+    """The scene at `path`, whatever its kind.
+
+    Raises:
+        SceneError: no known kind; the message says what was looked for and what is there.
+    """
+    path, options = Path(path), options or OpenOptions()
+    if not path.exists() and not options.remote:
+        raise SceneError(f"{path}: no such file or folder. Check the path.")
+    for is_kind, opener in _KINDS:
+        if is_kind(path):
+            return opener(path, options)
+    raise SceneError(
+        f"{path} holds no Sentinel-2 scene: {_LOOKED_FOR}; found {_listing(path)}. "
+        "Give the folder or file of one scene, or a folder of scenes."
+    )
+
+
+def find_scenes(path: str | Path, *, pattern: str | None = None) -> list[Path]:
+    """The scene at `path`, or the scenes directly in it, sorted by name.
+
+    A child that looks like a scene is listed even if it turns out broken: it fails by itself.
+
+    Raises:
+        UsageError: `path` does not exist.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise UsageError(f"{path}: no such file or folder. Check the path.")
+    if path.is_file() or any(is_kind(path) for is_kind, _ in _KINDS):
+        return [path]
+    children = sorted(p for p in path.iterdir() if not p.name.startswith("."))
+    return [p for p in children if _may_be_scene(p) and fnmatch(p.name, pattern or "*")]
+
+
+def _may_be_scene(path: Path) -> bool:
+    if path.is_dir():
+        return path.suffix.upper() == ".SAFE" or any(is_kind(path) for is_kind, _ in _KINDS)
+    return path.suffix.lower() in geotiff.SUFFIXES or path.suffix.lower() == ".zip"
+
+
+def _listing(path: Path) -> str:
+    if path.is_file():
+        return f"a file of {path.stat().st_size} bytes"
+    names = sorted(p.name for p in path.iterdir())
+    if not names:
+        return "an empty folder"
+    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")

@@ -1,0 +1,361 @@
+"""GeoTIFFs: a folder that holds a scene's bands, or one stack with all bands on one grid."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from affine import Affine
+from numpy.typing import NDArray
+
+from geosr.errors import GeosrError, SceneError
+from geosr.raster import Grid, open_raster, read_window
+from geosr.scene import Band, Scene
+from geosr.sensors.options import OpenOptions
+from geosr.sensors.sentinel2 import (
+    ESA_ORDER,
+    GSD,
+    band_in_file_name,
+    band_name,
+    check_same,
+    flat_offset,
+    level_of,
+    sort_bands,
+)
+from geosr.tiles import Window
+
+SUFFIXES = (".tif", ".tiff")
+_GSD_IN_NAME = re.compile(r"(?:^|[_.\-])R?(10|20|60)m(?=[_.\-]|$)", re.IGNORECASE)
+_GROUPS = {10: ("B2", "B3", "B4", "B8"), 20: ("B5", "B6", "B7", "B8A", "B11", "B12"),
+           60: ("B1", "B9")}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _File:
+    """What a GeoTIFF says of itself without its pixels."""
+
+    path: Path
+    grid: Grid
+    names: tuple[str | None, ...]
+    nodata: float | None
+    dtype: np.dtype[Any]
+    offsets: tuple[float, ...]
+    tags: dict[str, str]
+
+    @property
+    def stacked(self) -> bool:
+        """Holds 10 to 13 bands, so it can be a scene by itself."""
+        return 10 <= len(self.names) <= 13
+
+
+def is_raster(path: Path) -> bool:
+    """A single file that may be a GeoTIFF."""
+    return path.is_file() or str(path).startswith("/vsi")
+
+
+def _rasters(path: Path) -> list[Path]:
+    return sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
+
+
+def is_folder_scene(path: Path) -> bool:
+    """Whether a folder is one scene: names say so, or several files complete the bands."""
+    if not path.is_dir():
+        return False
+    files = []
+    for raster in _rasters(path):
+        try:
+            files.append(_look(raster, vrt=False))
+        except GeosrError:
+            if _named(raster.stem):  # a broken 20m.tif still makes this a scene, which fails
+                return True
+    parts = [file for file in files if not file.stacked]
+    if any(_named(file.path.stem) for file in parts):
+        return True
+    names = [name for file in parts for name in file.names if name]
+    return len(parts) > 1 and {"B2", "B3", "B4", "B8"} <= set(names)
+
+
+def _named(stem: str) -> bool:
+    return bool(_GSD_IN_NAME.search(stem) or band_in_file_name(stem)[0])
+
+
+def open_folder(path: Path, options: OpenOptions) -> Scene:
+    """A folder of GeoTIFFs that together hold the bands, one or several in a file.
+
+    Raises:
+        SceneError: a file is broken, a band comes twice, or the grids of one GSD differ.
+    """
+    files = [_look(raster, vrt=options.vrt) for raster in _rasters(path)]
+    offset, note = flat_offset(path, options, _merged_tags(files))
+    bands: dict[str, Band] = {}
+    grids: dict[int, Grid] = {}
+    native = {name: _native(name, files) for name in ESA_ORDER}
+    for name, found in native.items():
+        if found is None:
+            continue
+        file, index = found
+        band = Band(
+            name, GSD[name], str(file.path), index, offset=offset or file.offsets[index - 1],
+            nodata=0.0 if file.nodata is None else file.nodata,
+        )  # fmt: skip
+        check_same(path, band, grids.setdefault(band.gsd, file.grid), file.grid)
+        bands[name] = band
+    if not bands:
+        raise SceneError(
+            f"{path}: no band names in {', '.join(f.path.name for f in files)}. Describe the "
+            "bands (B2, B3, …) in the files, or name the files by band or GSD."
+        )
+    used = {band.path for band in bands.values()}
+    dtype = np.result_type(*(file.dtype for file in files if str(file.path) in used))
+    scene = Scene(
+        path.resolve().name, str(path), "sentinel2", level_of(path.resolve().name),
+        tuple(bands[name] for name in sort_bands(bands)), grids, grids[min(grids)].window,
+        dtype, notes=(note,), vrt=options.vrt,
+    )  # fmt: skip
+    return _quantified(scene, options)
+
+
+def _native(name: str, files: Sequence[_File]) -> tuple[_File, int] | None:
+    """Where a band lies at its native GSD: a name that says so wins, then the finest grid."""
+    found = [(f, i + 1) for f in files for i, n in enumerate(f.names) if n == name]
+    if not found:
+        return None
+
+    def rank(item: tuple[_File, int]) -> tuple[bool, float]:
+        match = _GSD_IN_NAME.search(item[0].path.stem)
+        return not (match and int(match[1]) == GSD[name]), item[0].grid.gsd
+
+    return min(found, key=rank)
+
+
+def _look(path: Path, *, vrt: bool) -> _File:
+    with open_raster(path, vrt=vrt) as dataset:
+        if any(np.dtype(t).kind == "c" for t in dataset.dtypes) or _has_palette(dataset):
+            raise SceneError(
+                f"{path}: complex and palette rasters are not counts (type {dataset.dtypes[0]}). "
+                "Convert it first."
+            )
+        return _File(
+            path, Grid.of(dataset), _names(path, dataset), dataset.nodata,
+            np.dtype(dataset.dtypes[0]), _gdal_offsets(dataset), dataset.tags(),
+        )  # fmt: skip
+
+
+def _has_palette(dataset: Any) -> bool:
+    return bool(dataset.count == 1 and dataset.colorinterp[0].name == "palette")
+
+
+def _names(path: Path, dataset: Any) -> tuple[str | None, ...]:
+    """Band names by description, else by the file's name: `…_B05.tif`, or `20m.tif` in order."""
+    described = tuple(band_name(text) for text in dataset.descriptions)
+    if any(described):
+        return described
+    band, _ = band_in_file_name(path.stem)
+    if band and dataset.count == 1:
+        return (band,)
+    match = _GSD_IN_NAME.search(path.stem)
+    group = _GROUPS[int(match[1])] if match else ()
+    return group if len(group) == dataset.count else described
+
+
+def _gdal_offsets(dataset: Any) -> tuple[float, ...]:
+    """GDAL's scale and offset (value = count × scale + offset) as an offset in counts."""
+    pairs = zip(dataset.offsets, dataset.scales, strict=True)
+    return tuple(round(offset / scale, 3) if offset and scale else 0.0 for offset, scale in pairs)
+
+
+def _merged_tags(files: Sequence[_File]) -> dict[str, str]:
+    return {key: value for file in files for key, value in file.tags.items()}
+
+
+# one stack
+
+
+def open_stack(path: Path, options: OpenOptions) -> Scene:
+    """One GeoTIFF with 10 to 13 bands on one 10 m grid; coarse bands are brought back.
+
+    Exact pixel replication is found, at any phase, and undone exactly; otherwise native coarse
+    pixels are block means and the notes say that the file was interpolated.
+
+    Raises:
+        SceneError: not a raster, another number of bands, or unknown band names.
+    """
+    file = _look(path, vrt=options.vrt)
+    names, notes = _stack_names(file, options)
+    offset, note = flat_offset(path.parent / path.stem, options, file.tags)
+    nodata = 0.0 if file.nodata is None else file.nodata
+    bands = tuple(
+        Band(
+            name, GSD[name], str(path), i + 1, offset=offset or file.offsets[i], nodata=nodata,
+            factor=GSD[name] // 10,
+        )
+        for i, name in enumerate(names)
+    )  # fmt: skip
+    bands = tuple(sorted(bands, key=lambda band: ESA_ORDER.index(band.name)))
+    phase, resampled, how = _phase(file, bands, vrt=options.vrt)
+    grids, window = _grown(file.grid, phase, {band.gsd for band in bands})
+    scene = Scene(
+        path.stem, str(path), "sentinel2", level_of(path.stem), bands, grids, window, file.dtype,
+        notes=(*notes, note, how), resampled=resampled, vrt=options.vrt,
+    )  # fmt: skip
+    return _quantified(scene, options)
+
+
+def _stack_names(file: _File, options: OpenOptions) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    count = len(file.names)
+    if options.bands_in:
+        if len(options.bands_in) != count:
+            raise SceneError(
+                f"{file.path} has {count} bands, --bands-in names {len(options.bands_in)}. "
+                "Name every band of the file, in its order."
+            )
+        return options.bands_in, ()
+    if not file.stacked:
+        raise SceneError(
+            f"{file.path} holds {count} bands, a stacked Sentinel-2 scene 10 to 13. Give the "
+            "folder that holds all bands of the scene, or name the bands with --bands-in."
+        )
+    named = [name for name in file.names if name]
+    if len(named) == count and len(set(named)) == count:
+        return tuple(named), ()
+    default = {12: tuple(name for name in ESA_ORDER if name != "B10"), 13: ESA_ORDER}.get(count)
+    if default is None:
+        raise SceneError(
+            f"{file.path} holds {count} bands without names. "
+            "Say what they are: --bands-in B2,B3,B4,…"
+        )
+    assumed = " ".join(default)
+    return default, (f"warning: bands have no names, assumed {assumed}; else say --bands-in",)
+
+
+def _phase(file: _File, bands: Sequence[Band], *, vrt: bool) -> tuple[tuple[int, int], str, str]:
+    """Rows and columns by which the file starts inside a coarse pixel, and how it is known."""
+    coarsest = max(band.factor for band in bands)
+    found = {k: _replication(file, bands, k, vrt=vrt) for k in (2, 6)}
+    found = {k: phase for k, phase in found.items() if any(band.factor == k for band in bands)}
+    exact = all(phase is not None for phase in found.values()) and bool(found)
+    if exact:
+        rows, cols = found[max(found)] or (0, 0)
+        agree = all(p and (p[0] - rows) % k == 0 and (p[1] - cols) % k == 0
+                    for k, p in found.items())  # fmt: skip
+        if agree:
+            note = (
+                f"coarse bands are exact replicas (phase {rows}, {cols}): native pixels recovered"
+            )
+            return (rows, cols), "replicated", note
+    phase = _utm_phase(file.grid, coarsest)
+    note = (
+        "warning: coarse bands were interpolated to 10 m by someone; native pixels are estimated "
+        f"by block means (phase {phase[0]}, {phase[1]})"
+    )
+    return phase, "interpolated", note
+
+
+def _replication(
+    file: _File, bands: Sequence[Band], factor: int, *, vrt: bool
+) -> tuple[int, int] | None:
+    """The phase at which all bands of `factor` repeat exactly, None if they do not.
+
+    Looks at up to nine samples; flat images repeat at any phase and get the UTM one.
+    """
+    indexes = [band.index for band in bands if band.factor == factor]
+    if not indexes:
+        return None
+    rows_free, cols_free = set(range(factor)), set(range(factor))
+    with open_raster(file.path, vrt=vrt) as dataset:
+        for window in _samples(file.grid):
+            values = read_window(dataset, indexes, window)
+            rows_free &= _free_phases(values, 1, window.row, factor)
+            cols_free &= _free_phases(values, 2, window.col, factor)
+    if not rows_free or not cols_free:
+        return None
+    utm = _utm_phase(file.grid, factor)
+    return (
+        utm[0] if utm[0] in rows_free else min(rows_free),
+        utm[1] if utm[1] in cols_free else min(cols_free),
+    )
+
+
+def _free_phases(values: NDArray[Any], axis: int, start: int, factor: int) -> set[int]:
+    """Phases at which no step between neighbours falls inside a block.
+
+    Pixel i belongs to block (i + phase) // factor, so a step into pixel i needs
+    (i + phase) % factor == 0.
+    """
+    steps = np.moveaxis(np.diff(values, axis=axis) != 0, axis, 0)
+    at = start + 1 + np.flatnonzero(steps.any(axis=tuple(range(1, steps.ndim))))
+    needed = {int(-i % factor) for i in at % factor}
+    return set(range(factor)) if not needed else needed if len(needed) == 1 else set()
+
+
+def _samples(grid: Grid) -> list[Window]:
+    """Up to nine windows of 240 pixels, spread over the grid."""
+
+    def starts(extent: int) -> list[int]:
+        last = max(extent - 240, 0)
+        return sorted({0, last // 2, last})
+
+    return [
+        Window(r, c, min(240, grid.height), min(240, grid.width))
+        for r in starts(grid.height)
+        for c in starts(grid.width)
+    ]
+
+
+def _utm_phase(grid: Grid, factor: int) -> tuple[int, int]:
+    """Where the corner lies in ESA's lattice of coarse pixels, which start at multiples of 60 m.
+
+    Southern zones count northings down from the 10,000 km false northing.
+    """
+    transform = grid.transform
+    axes = transform.b == 0 and transform.d == 0 and transform.a > 0 and transform.e < 0
+    if grid.crs is None or not grid.crs.is_projected or not axes:
+        return 0, 0
+    epsg = grid.crs.to_epsg() or 0
+    top = (10_000_000 if 32700 < epsg <= 32760 else 0) - transform.f
+    rows, cols = top / -transform.e, transform.c / transform.a
+    if abs(rows - round(rows)) > 1e-3 or abs(cols - round(cols)) > 1e-3:
+        return 0, 0
+    return round(rows) % factor, round(cols) % factor
+
+
+def _grown(grid: Grid, phase: tuple[int, int], gsds: set[int]) -> tuple[dict[int, Grid], Window]:
+    """Grids grown outward to whole coarse pixels, and the file's own window in the finest."""
+    coarsest = max(gsds) // 10
+    rows, cols = phase[0] % coarsest, phase[1] % coarsest
+    height = -(-(grid.height + rows) // coarsest) * coarsest
+    width = -(-(grid.width + cols) // coarsest) * coarsest
+    corner = grid.transform @ Affine.translation(-cols, -rows)
+    fine = Grid(grid.crs, corner, width, height)
+    grids = {gsd: fine.coarser(gsd // 10) for gsd in sorted(gsds | {10})}
+    return grids, Window(rows, cols, grid.height, grid.width)
+
+
+# reflectance or counts
+
+
+def _quantified(scene: Scene, options: OpenOptions) -> Scene:
+    """What count means reflectance 1.0; floats with a 99th percentile ≤ 2 are reflectance."""
+    if options.quantification:
+        note = f"quantification {options.quantification:g} as asked"
+        return replace(scene, quantification=options.quantification, notes=(*scene.notes, note))
+    if scene.dtype.kind != "f":
+        return scene
+    high = _percentile(scene.bands[0], vrt=scene.vrt)
+    if high > 2:
+        return scene
+    note = f"values are reflectance (99th percentile {high:.3g}): × 10000 for the net and back"
+    return replace(scene, quantification=1.0, notes=(*scene.notes, note))
+
+
+def _percentile(band: Band, *, vrt: bool) -> float:
+    """The 99th percentile of at most 512 × 512 pixels spread over a band."""
+    with open_raster(band.path, vrt=vrt) as dataset:
+        shape = min(dataset.height, 512), min(dataset.width, 512)
+        values = dataset.read(band.index, out_shape=shape)
+    values = values[np.isfinite(values) & (values != band.nodata)]
+    return float(np.percentile(values, 99)) if values.size else 0.0

@@ -1,0 +1,24 @@
+"""What a user may say about a product that its files do not say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class OpenOptions:
+    """How to read a scene.
+
+    Attributes:
+        dn_offset: to add to every count; None reads it from the product.
+        bands_in: names of a stacked file's bands, in file order; None reads descriptions.
+        quantification: count of reflectance 1.0; None decides by the data.
+        vrt: open VRT files, which may read any other file.
+        remote: open paths on the network.
+    """
+
+    dn_offset: float | None = None
+    bands_in: tuple[str, ...] | None = None
+    quantification: float | None = None
+    vrt: bool = False
+    remote: bool = False
