@@ -1,0 +1,107 @@
+"""DSen2 and VDSen2: residual nets that sharpen Sentinel-2's 20 m and 60 m bands to 10 m.
+
+Lanaras, Bioucas-Dias, Galliani, Baltsavias, Schindler, "Super-resolution of Sentinel-2 images:
+Learning a globally applicable deep neural network", ISPRS J. 146 (2018). Reference repository:
+lanha/DSen2. One class, four cards.
+
+    d10 (4) ─────────────┐
+    d20 (6) ── ↑2 ───────┼─ concat ─ conv ReLU ─ d × [conv ReLU conv ·0.1 +] ─ conv ─ + ─ output
+    d60 (2) ── ↑6 ───────┘                                                           │
+    the bands to sharpen, upsampled ─────────────────────────────────────────────────┘
+
+Every convolution is 3 × 3 with zero padding; upsampling is bilinear with half-pixel centres.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from geosr.models.card import Input, ModelCard
+
+_DN = 2000.0  # counts per unit inside the net
+_GUIDE = Input(10, ("B2", "B3", "B4", "B8"))
+_RED_EDGE_SWIR = Input(20, ("B5", "B6", "B7", "B8A", "B11", "B12"))
+_ATMOSPHERE = Input(60, ("B1", "B9"))
+
+
+class _Residual(nn.Module):
+    """x + 0.1 · conv(ReLU(conv(x))), no activation after the sum."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(features, features, 3, padding=1)
+        self.second = nn.Conv2d(features, features, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + 0.1 * self.second(F.relu(self.first(x), inplace=True))
+
+
+class DSen2(nn.Module):
+    """The net; `features` and `blocks` are 128 and 6 (DSen2) or 256 and 32 (VDSen2).
+
+    Args:
+        bands: number of input bands by GSD, finest first; the last are the ones to sharpen.
+    """
+
+    def __init__(self, bands: Mapping[int, int], features: int, blocks: int) -> None:
+        super().__init__()
+        self.gsds = tuple(bands)
+        target = bands[self.gsds[-1]]
+        self.head = nn.Conv2d(sum(bands.values()), features, 3, padding=1)
+        self.body = nn.Sequential(*(_Residual(features) for _ in range(blocks)))
+        self.tail = nn.Conv2d(features, target, 3, padding=1)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_uniform_(module.weight, nonlinearity="relu")
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+
+    def forward(self, inputs: Mapping[int, Tensor]) -> Tensor:
+        """Counts at 10 m; the residual may run in low precision, the skip stays in fp32."""
+        fine = self.gsds[0]
+        raised = [_upsample(inputs[gsd] / _DN, gsd // fine) for gsd in self.gsds]
+        x = torch.cat(raised, 1)  # (batch, 10 or 12, rows, cols), ordered [10 m | 20 m | 60 m]
+        x = self.body(F.relu(self.head(x), inplace=True))  # (batch, features, rows, cols)
+        with torch.autocast(x.device.type, enabled=False):
+            residual = self.tail(x.float())  # (batch, targets, rows, cols)
+            return (raised[-1] + residual) * _DN
+
+
+def _upsample(x: Tensor, factor: int) -> Tensor:
+    if factor == 1:
+        return x
+    return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
+
+
+def build(card: ModelCard) -> DSen2:
+    """The untrained net of a card."""
+    bands = {item.gsd: len(item.bands) for item in card.inputs}
+    return DSen2(bands, card.options["features"], card.options["blocks"])
+
+
+def _card(name: str, inputs: Sequence[Input], margin: int, features: int, blocks: int) -> ModelCard:
+    target = inputs[-1]
+    return ModelCard(
+        name=name,
+        arch="dsen2",
+        sensor="sentinel2",
+        inputs=tuple(inputs),
+        output=Input(10, target.bands),
+        scale=target.gsd // 10,
+        margin=margin,
+        options={"features": features, "blocks": blocks},
+        source="Lanaras et al., ISPRS J. Photogramm. Remote Sens. 146 (2018)",
+    )
+
+
+_TO_20 = (_GUIDE, _RED_EDGE_SWIR)
+_TO_60 = (_GUIDE, _RED_EDGE_SWIR, _ATMOSPHERE)
+CARDS = (
+    _card("dsen2-20", _TO_20, 16, 128, 6),
+    _card("dsen2-60", _TO_60, 18, 128, 6),
+    _card("vdsen2-20", _TO_20, 68, 256, 32),
+    _card("vdsen2-60", _TO_60, 72, 256, 32),
+)
