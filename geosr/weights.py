@@ -1,0 +1,139 @@
+"""Where a card's weights are, whether they are what they should be, and how they are saved."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from geosr import models
+from geosr.errors import UsageError, WeightsError
+from geosr.models import Model, ModelCard
+from geosr.publish import write_bytes
+
+_CARD = "card"
+
+
+def folder() -> Path:
+    """The bundled weights: inside the installed package, else in the checkout."""
+    here = Path(__file__).resolve().parent
+    installed = here / "_weights"
+    return installed if installed.is_dir() else here.parent / "weights"
+
+
+@cache
+def manifest() -> Mapping[str, Any]:
+    """`manifest.json` of the bundled weights, by model name; empty where there is none.
+
+    Raises:
+        WeightsError: the file is damaged.
+    """
+    path = folder() / "manifest.json"
+    if not path.exists():
+        return {}
+    try:
+        entries = json.loads(path.read_text())["weights"]
+        return {entry["name"]: entry for entry in entries}
+    except (ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"{path}: damaged ({error}). Install geosr again.") from error
+
+
+def load(name: str, *, allow_pickle: bool = False) -> tuple[Model, ...]:
+    """The nets that a name or a weights file stands for, in evaluation mode.
+
+    Raises:
+        UsageError: neither a known name nor a file.
+        WeightsError: no weights are bundled for the name, or the file is refused.
+    """
+    path = Path(name)
+    if path.suffix in (".safetensors", ".pt", ".pth", ".h5", ".hdf5"):
+        return (load_file(path, allow_pickle=allow_pickle),)
+    if path.exists() and name not in models.PAIRS and name not in models.MODELS:
+        raise UsageError(f"{name} is not a weights file geosr reads (.safetensors). Check --model.")
+    return tuple(_bundled(card) for card in models.cards(name))
+
+
+def _bundled(card: ModelCard) -> Model:
+    model = models.build(card)
+    if not model.parameters:
+        return Model(card, model.net.eval())
+    entry = manifest().get(card.name)
+    if entry is None:
+        raise WeightsError(
+            f"no weights are bundled for '{card.name}' (looked in {folder()}). Train them: "
+            f"geosr train --model {card.name} --data SCENES --out RUN, "
+            "then --model RUN/best.safetensors."
+        )
+    if Path(entry["file"]).name != entry["file"]:
+        raise WeightsError(
+            f"manifest entry '{card.name}' names a path, {entry['file']!r}: refused."
+        )
+    return load_file(folder() / entry["file"], sha256=entry["sha256"])
+
+
+def load_file(path: Path, *, sha256: str = "", allow_pickle: bool = False) -> Model:
+    """The net in a weights file that carries its card.
+
+    Raises:
+        WeightsError: missing, damaged, another format, or tensors that do not fit the card.
+    """
+    if path.suffix != ".safetensors":
+        raise WeightsError(
+            f"{path}: pickle and HDF5 weights are refused; geosr reads safetensors. "
+            f"Convert them: geosr weights convert {path} OUT.safetensors"
+        )
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise WeightsError(
+            f"cannot read weights {path}: {error.strerror}. Check the path."
+        ) from error
+    actual = hashlib.sha256(data).hexdigest()
+    if sha256 and actual != sha256:
+        raise WeightsError(
+            f"{path}: damaged: sha256 is {actual[:12]}…, expected {sha256[:12]}…. "
+            "Install geosr again."
+        )
+    card = replace(_card(path), file=str(path), sha256=actual)
+    model = models.build(card)
+    try:
+        model.net.load_state_dict({k: v.float() for k, v in load_tensors(data).items()})
+    except (RuntimeError, SafetensorError) as error:
+        raise WeightsError(
+            f"{path}: its tensors are not those of '{card.name}' ({str(error).splitlines()[0]}). "
+            "Use the file of that model."
+        ) from error
+    model.net.eval()
+    return model
+
+
+def _card(path: Path) -> ModelCard:
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(_CARD)
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(
+            f"{path}: not a whole safetensors file ({error}). Get it again."
+        ) from error
+    if text is None:
+        raise WeightsError(
+            f"{path}: carries no model card, so its bands are unknown. "
+            f"Convert it: geosr weights convert {path} OUT.safetensors"
+        )
+    return ModelCard.from_json(text)
+
+
+def save(path: Path, card: ModelCard, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Write weights with their card, whole or not at all."""
+    card = replace(card, file="", sha256="")  # the file cannot know its own
+    data = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_bytes(path, save_tensors(data, metadata={_CARD: card.to_json()}))
