@@ -1,0 +1,1 @@
+"""Ways of making training pairs: one module each."""
