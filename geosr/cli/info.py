@@ -1,0 +1,81 @@
+"""`geosr info`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from geosr.cli.console import set_up_log
+from geosr.cli.options import input_options, log_options, open_options, option
+
+
+@click.command("info")
+@click.argument("path", type=str)
+@option(
+    "--model",
+    "-m",
+    "model_names",
+    multiple=True,
+    metavar="NAME|FILE",
+    help="What superres would run; default dsen2.",
+)
+@input_options
+@option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@log_options
+@click.pass_context
+def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
+    """Say what the scene at PATH is, and what `superres` would do with it.
+
+    Sensor, level, bands by GSD, grids, CRS, offset, share of nodata, how coarse bands were
+    resampled, the nets that would run, tiles, output size, estimated time and memory.
+    """
+    from geosr.cli.main import prepare_gdal
+
+    set_up_log(quiet=params["quiet"], verbose=params["verbose"])
+    prepare_gdal(None, vrt=params["allow_vrt"])
+    from geosr import weights
+    from geosr.errors import GeosrError, UsageError
+    from geosr.inspect import inspect
+    from geosr.sensors import find_scenes, open_scene
+
+    remote = "://" in params["path"] or params["path"].startswith("/vsi")
+    if remote and not params["allow_remote"]:
+        raise click.UsageError(f"{params['path']}: local files only. Pass --allow-remote.")
+    paths = find_scenes(params["path"])
+    if len(paths) != 1:
+        names = ", ".join(path.name for path in paths[:6]) or "none"
+        raise UsageError(f"{params['path']} holds {len(paths)} scenes ({names}). Name one of them.")
+    scene = open_scene(Path(paths[0]), open_options(params))
+    try:
+        models = [m for name in params["model_names"] or ("dsen2",) for m in weights.load(name)]
+        facts = inspect(scene, models)
+    except GeosrError as error:
+        facts = inspect(scene, [])
+        facts["superres"] = {"error": str(error)}
+    click.echo(json.dumps(facts) if params["as_json"] else _text(facts))
+    ctx.exit(0)
+
+
+def _text(facts: dict[str, Any]) -> str:
+    lines = [f"{facts['name']}: {facts['sensor']} {facts['level'] or 'level unknown'}"]
+    for gsd, part in facts["gsd"].items():
+        lines.append(f"  {gsd} m: {' '.join(part['bands'])}")
+        lines.append(f"        {part['grid']}, nodata {part['nodata_share']:.2%}")
+    lines.append(f"  type {facts['dtype']}, quantification {facts['quantification']:g}, "
+                 f"DN offset {facts['dn_offset']}")  # fmt: skip
+    lines.append(f"  coarse bands: {facts['resampled']}")
+    lines += [f"  {note}" for note in facts["notes"]]
+    done = facts["superres"]
+    if "error" in done:
+        return "\n".join([*lines, f"superres would fail: {done['error']}"])
+    lines.append(f"superres would run {' + '.join(done['nets']) or 'no net'}:")
+    lines.append(f"  {' '.join(done['bands'])}")
+    lines.append(f"  {done['height']} × {done['width']} px in {done['tiles']} tiles, "
+                 f"{done['bytes'] / 2**20:.1f} MiB before compression")  # fmt: skip
+    lines.append(f"  about {done['seconds']:.1f} s and {done['memory'] / 2**20:.0f} MiB of memory "
+                 "on this machine's CPU")  # fmt: skip
+    lines += [f"  {note}" for note in done["notes"]]
+    return "\n".join(lines)

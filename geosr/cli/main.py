@@ -1,0 +1,133 @@
+"""`geosr`: the group, its settings from `.env`, its exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import click
+
+from geosr import __version__
+from geosr.errors import GeosrError
+
+COMMANDS = ("superres", "info", "train", "eval")
+# the names that the seed's own .env used
+SEED_KEYS = ("IMAGES_PATH", "SR_IMAGES_PATH", "SR_20M_PATH", "SR_60M_PATH")
+_SKIPPED_DRIVERS = "WMS,WCS,WMTS,HTTP,STACTA,STACIT,GTI,OGCAPI,PLMosaic,EEDAI,NGW,DAAS"
+
+EPILOG = """\b
+Exit codes: 0 all done or done already; 1 internal error; 2 usage; 3 some scenes failed;
+4 all failed; 5 stopped by the environment (disk full, output not writable); 6 weights;
+11 another run writes the same output; 130/143 interrupted. New codes may come: treat any
+unknown non-zero code as a failure."""
+
+
+class Cli(click.Group):
+    """Loads a command's module when it is needed, and turns known errors into exit codes."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"geosr.cli.{name}")
+        return module.command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            near = get_close_matches(args[0], COMMANDS, 1)
+            if near:
+                raise click.UsageError(f"{error.message} Did you mean '{near[0]}'?") from None
+            raise
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except GeosrError as error:
+            click.echo(f"geosr: {error}", err=True)
+            ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("geosr: interrupted", err=True)
+            ctx.exit(130)
+
+
+@click.group(cls=Cli, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="geosr")
+@click.option("--env-file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              envvar="GEOSR_ENV_FILE", help="Settings file instead of ./.env.")  # fmt: skip
+@click.pass_context
+def cli(ctx: click.Context, env_file: Path | None) -> None:
+    """Super-resolve georeferenced rasters.
+
+    \b
+    geosr superres SCENES OUT                  all Sentinel-2 bands at 10 m
+    geosr superres product.SAFE.zip out.tif    one scene, one file
+    geosr eval --model dsen2 --data SCENES     scores beside bicubic
+
+    Every option can also be set as GEOSR_<OPTION> in the environment or in ./.env
+    (command line, then environment, then .env, then default).
+    """
+    settings = read_env(env_file or Path(".env"))
+    ctx.default_map = {name: defaults(ctx, name, settings) for name in COMMANDS if settings}
+
+
+def read_env(path: Path) -> dict[str, str]:
+    """GEOSR_* and the seed's keys of a settings file; nothing else is taken from it."""
+    from dotenv import dotenv_values
+
+    if not path.is_file():
+        return {}
+    values = dotenv_values(path)
+    return {
+        key: value
+        for key, value in values.items()
+        if value and (key.startswith("GEOSR_") or key in SEED_KEYS)
+    }
+
+
+def defaults(ctx: click.Context, name: str, settings: dict[str, str]) -> dict[str, Any]:
+    """A command's defaults from the settings file, by parameter name."""
+    command = cli.get_command(ctx, name)
+    found: dict[str, Any] = {}
+    for param in command.params if command else ():
+        names = [param.envvar] if isinstance(param.envvar, str) else param.envvar or []
+        value = next((settings[key] for key in names if key in settings), None)
+        if value is not None and param.name:
+            several = param.nargs != 1 or getattr(param, "multiple", False)
+            found[param.name] = value.replace(",", " ").split() if several else value
+    return found
+
+
+def prepare_gdal(threads: int | None, *, vrt: bool = False) -> None:
+    """Settings that GDAL reads once, when it starts: they must precede the import of rasterio."""
+    os.environ["GDAL_DRIVER_PATH"] = "disable"
+    os.environ["GDAL_SKIP"] = _SKIPPED_DRIVERS if vrt else f"VRT,{_SKIPPED_DRIVERS}"
+    os.environ["GDAL_NUM_THREADS"] = str(threads or "ALL_CPUS")
+    os.environ["CPL_LOG"] = os.devnull  # libtiff's remarks; our own read-back finds the damage
+
+
+def _unwind(number: int, _frame: object) -> None:
+    """End by a signal, but run every clean-up on the way out."""
+    raise SystemExit(128 + number)
+
+
+def main() -> None:
+    """Entry point of the `geosr` program."""
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), _unwind)
+    try:
+        cli.main(prog_name="geosr")
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

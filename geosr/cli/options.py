@@ -1,0 +1,140 @@
+"""Options shared by commands: one name each on the command line, in the environment, in `.env`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from geosr.sensors import OpenOptions
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def option(*names: str, **settings: Any) -> Callable[[F], F]:
+    """A click option that is also read from GEOSR_<NAME>, which its help shows.
+
+    Further environment names can be given as `aliases`.
+    """
+    long = next(name for name in names if name.startswith("--")).split("/")[0]
+    env = "GEOSR_" + long.removeprefix("--").upper().replace("-", "_")
+    settings.setdefault("envvar", [env, *settings.pop("aliases", ())])
+    settings.setdefault("show_envvar", True)
+    settings.setdefault("show_default", True)
+    return click.option(*names, **settings)
+
+
+class NameList(click.ParamType[Any]):
+    """Names separated by commas or spaces: B5,B11."""
+
+    name = "NAME,NAME,…"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
+        """Split, and write band names as ESA does."""
+        if isinstance(value, tuple):
+            return value
+        from geosr.sensors.sentinel2 import band_name
+
+        names = str(value).replace(",", " ").split()
+        bands = [band_name(name) for name in names]
+        for name, band in zip(names, bands, strict=True):
+            if band is None:
+                self.fail(f"'{name}' is no Sentinel-2 band; B1 … B12 and B8A are.", param, ctx)
+        return tuple(band for band in bands if band)
+
+
+class Auto(click.ParamType[Any]):
+    """A number, or "auto" for None."""
+
+    def __init__(self, kind: type[int] | type[float], least: float | None = None) -> None:
+        self.kind, self.least = kind, least
+        self.name = f"auto|{'INTEGER' if kind is int else 'NUMBER'}"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float | None:
+        """None for "auto"."""
+        if value is None or str(value).strip().lower() == "auto":
+            return None
+        try:
+            number = self.kind(str(value))
+        except ValueError:
+            self.fail(f"'{value}' is neither 'auto' nor a number.", param, ctx)
+        if self.least is not None and number < self.least:
+            self.fail(f"{value} is less than {self.least:g}.", param, ctx)
+        return number
+
+
+def device_options(command: F) -> F:
+    """Where and how nets run."""
+    for add in reversed((
+        option("--device", default="auto", metavar="auto|cpu|cuda[:N]",
+               callback=_device, help="Where the nets run."),
+        option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto",
+               help="Of the residual; skip connections are always added in fp32."),
+        option("--threads", type=click.IntRange(1), help="CPU threads (default: all cores)."),
+    )):  # fmt: skip
+        command = add(command)
+    return command
+
+
+def _device(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    value = value.strip().lower()
+    kind, _, index = value.partition(":")
+    if kind not in ("auto", "cpu", "cuda") or (index and (kind != "cuda" or not index.isdigit())):
+        raise click.BadParameter(f"'{value}' is none of auto, cpu, cuda, cuda:N.", ctx, param)
+    return value
+
+
+def input_options(command: F) -> F:
+    """What a user may say of a product that its files do not say."""
+    for add in reversed((
+        option("--dn-offset", type=Auto(float), default="auto",
+               help="Added to counts for reflectance; auto reads it from the product (−1000 "
+               "from baseline 04.00 on)."),
+        option("--quantification", type=Auto(float, 1e-6), default="auto",
+               help="Count of reflectance 1.0; auto is 10000, or 1 for float reflectance."),
+        option("--bands-in", type=NameList(), help="Bands of a stacked GeoTIFF, in file order."),
+        option("--allow-vrt", is_flag=True, help="Open VRT files, which can read any other file."),
+        option("--allow-remote", is_flag=True,
+               help="Open GeoTIFFs on the network: https://…, s3://…, /vsicurl/…"),
+    )):  # fmt: skip
+        command = add(command)
+    return command
+
+
+def open_options(params: dict[str, Any]) -> OpenOptions:
+    """Take the values of `input_options` out of a command's parameters."""
+    from geosr.sensors import OpenOptions
+
+    return OpenOptions(
+        dn_offset=params.pop("dn_offset"),
+        bands_in=params.pop("bands_in"),
+        quantification=params.pop("quantification"),
+        vrt=params.pop("allow_vrt"),
+        remote=params.pop("allow_remote"),
+    )
+
+
+def log_options(command: F) -> F:
+    """How much is said on stderr."""
+    command = option("-v", "--verbose", count=True, help="Say more; twice for tracebacks.")(command)
+    return option("-q", "--quiet", is_flag=True, help="Say nothing on stderr but errors.")(command)
+
+
+def creation_options(
+    ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
+) -> dict[str, str]:
+    """NAME=VALUE pairs as a dictionary."""
+    for value in values:
+        if not value.partition("=")[0] or "=" not in value:
+            raise click.BadParameter(f"'{value}' is not NAME=VALUE.", ctx, param)
+    return {name.upper(): v for name, _, v in (value.partition("=") for value in values)}
+
+
+PATH: click.Path = click.Path(path_type=Path)

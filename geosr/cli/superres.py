@@ -1,0 +1,218 @@
+"""`geosr superres`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from geosr.cli.console import Bar, say, set_up_log
+from geosr.cli.options import (
+    PATH,
+    Auto,
+    NameList,
+    creation_options,
+    device_options,
+    input_options,
+    log_options,
+    open_options,
+    option,
+)
+
+if TYPE_CHECKING:
+    from geosr.batch import Outcome
+    from geosr.models import Model
+
+
+@click.command("superres", no_args_is_help=False)
+@click.argument("src", type=str, envvar=["GEOSR_SRC", "IMAGES_PATH"], required=False)
+@click.argument("dst", type=PATH, envvar=["GEOSR_DST", "SR_IMAGES_PATH"], required=False)
+@option(
+    "--model",
+    "-m",
+    "model_names",
+    multiple=True,
+    metavar="NAME|FILE",
+    help="dsen2 (default), vdsen2, bicubic, one net (dsen2-20), or a weights file; "
+    "may be given twice.",
+)
+@option(
+    "--weights-20",
+    type=PATH,
+    aliases=["SR_20M_PATH"],
+    help="Weights of the 20 m net, where --model is not given.",
+)
+@option(
+    "--weights-60",
+    type=PATH,
+    aliases=["SR_60M_PATH"],
+    help="Weights of the 60 m net, where --model is not given.",
+)
+@option("--bands", type=NameList(), help="Output bands, B5,B11; default all.")
+@option("--only-sr", is_flag=True, help="Leave out the native 10 m bands.")
+@option(
+    "--bounds",
+    type=float,
+    nargs=4,
+    metavar="W S E N",
+    help="Part of the scene, in its CRS; snapped outward to whole coarse pixels.",
+)
+@option("--bounds-crs", metavar="CRS", help="CRS of --bounds, EPSG:4326 for example.")
+@option(
+    "--format",
+    type=click.Choice(["GTiff", "COG"], case_sensitive=False),
+    default="GTiff",
+    help="Of the outputs.",
+)
+@option(
+    "--co",
+    "creation",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=creation_options,
+    help="GDAL creation option; may be given again.",
+)
+@option(
+    "--tile-size",
+    type=click.IntRange(1),
+    default=480,
+    help="Finished core of a tile, in pixels of the finest input grid; rounded up to "
+    "whole coarse pixels. The margin is read on top.",
+)
+@option(
+    "--overlap",
+    type=Auto(int, 0),
+    default="auto",
+    help="Pixels read around a core; auto is the net's margin, less than it is never used.",
+)
+@option("--batch-size", type=click.IntRange(1), default=1, help="Tiles that share a pass.")
+@device_options
+@input_options
+@option("--pattern", metavar="GLOB", help="Only scenes of SRC whose name matches.")
+@option(
+    "--overwrite",
+    is_flag=True,
+    help="Replace outputs made with other settings, and files geosr did not make.",
+)
+@option("--dry-run", "-n", is_flag=True, help="Say what would be done; write nothing.")
+@option("--json", "as_json", is_flag=True, help="One JSON line per scene on stdout.")
+@log_options
+@click.pass_context
+def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
+    """Super-resolve the scene or folder of scenes SRC into DST.
+
+    \b
+    geosr superres scenes/ out/
+    geosr superres S2A_MSIL2A_….SAFE.zip out.tif --bands B5,B11
+    geosr superres stack.tif out/ --model bicubic --format COG
+
+    One GeoTIFF per scene at the finest grid of its inputs: Sentinel-2's native 10 m bands
+    bit for bit, the others sharpened to 10 m. DST ending in .tif is a file, else a folder.
+    Finished outputs are skipped, so the same command again finishes an interrupted run.
+    SRC and DST default to IMAGES_PATH and SR_IMAGES_PATH (environment or .env).
+    """
+    from geosr.cli.main import prepare_gdal
+
+    set_up_log(quiet=params["quiet"], verbose=params["verbose"])
+    prepare_gdal(params["threads"], vrt=params["allow_vrt"])
+    ctx.exit(_run(params))
+
+
+def _run(params: dict[str, Any]) -> int:
+    """Check everything that can be checked, then work; returns the exit code."""
+    src, dst = _paths(params)
+    from geosr import batch
+    from geosr.errors import WeightsError
+    from geosr.plan import Request
+    from geosr.predict import engine, place
+
+    quiet, precision = params["quiet"], params["precision"]
+    options = open_options(params)
+    outputs = batch.targets(src, dst, pattern=params["pattern"])
+    if not outputs:
+        say(f"warning: no scenes in {src}", quiet=quiet)
+        return 0
+    where = engine(params["device"], precision, params["batch_size"])
+    _set_threads(params["threads"])
+    nets = tuple(place(model, where) for model in _models(params))
+    if not nets:
+        raise WeightsError("no net was chosen. Give --model.")
+    request = Request(
+        params["bands"], params["only_sr"], params["bounds"], params["bounds_crs"],
+        params["tile_size"], params["overlap"], params["format"], params["creation"],
+    )  # fmt: skip
+    job = batch.Job(nets, request, options, where, precision, params["overwrite"])
+    report = _reporter(as_json=params["as_json"], quiet=quiet)
+    if params["dry_run"]:
+        return batch.exit_code(batch.plan(outputs, job, report=report))
+    for folder in {output.parent for output in outputs.values()}:
+        batch.check_writable(folder)
+    with Bar(quiet=quiet) as bar:
+
+        def progress(name: str, done: int, total: int) -> None:
+            bar.advance(name, done, total)
+
+        outcomes = batch.run(outputs, job, report=report, progress=progress)
+    _last_line(outcomes, quiet=quiet)
+    return batch.exit_code(outcomes)
+
+
+def _paths(params: dict[str, Any]) -> tuple[Path, Path]:
+    src, dst = params["src"], params["dst"]
+    if not src or not dst:
+        raise click.UsageError(
+            "SRC and DST are missing. Give them, or set IMAGES_PATH and SR_IMAGES_PATH in .env."
+        )
+    remote = "://" in src or src.startswith(("/vsi", "<"))
+    if remote and not params["allow_remote"]:
+        raise click.UsageError(f"{src[:80]}: local files only. Pass --allow-remote to read it.")
+    return Path(src), dst
+
+
+def _models(params: dict[str, Any]) -> list[Model]:
+    """--model wins over --weights-20 and --weights-60; without any, the default pair."""
+    from geosr import weights
+
+    files = [params[key] for key in ("weights_20", "weights_60") if params[key]]
+    names = params["model_names"] or tuple(str(path) for path in files) or ("dsen2",)
+    return [model for name in names for model in weights.load(name)]
+
+
+def _set_threads(threads: int | None) -> None:
+    import torch
+
+    if threads:
+        torch.set_num_threads(threads)
+
+
+def _reporter(*, as_json: bool, quiet: bool) -> Any:
+    def report(outcome: Outcome) -> None:
+        if as_json:
+            click.echo(outcome.to_json())
+        if outcome.status == "failed":
+            click.echo(f"geosr: {outcome.scene}: {outcome.message}", err=True)
+        elif not quiet:
+            took = f" in {outcome.seconds:.1f} s" if outcome.seconds else ""
+            said = f" ({outcome.message})" if outcome.message else ""
+            say(f"{outcome.scene}: {outcome.status}{took}{said} {outcome.output}{_counts(outcome)}")
+
+    return report
+
+
+def _counts(outcome: Outcome) -> str:
+    """The numbers that were touched on the way, where there are any."""
+    names = ("clipped", "filled", "shifted")
+    said = [f"{getattr(outcome, n):,} {n}" for n in names if getattr(outcome, n)]
+    return f" [{', '.join(said)}]" if said else ""
+
+
+def _last_line(outcomes: list[Outcome], *, quiet: bool) -> None:
+    counts = {
+        status: sum(outcome.status == status for outcome in outcomes)
+        for status in ("done", "skipped", "failed")
+    }
+    line = ", ".join(f"{count} {status}" for status, count in counts.items())
+    if counts["failed"] or not quiet:
+        print(line, file=sys.stderr)
