@@ -14,8 +14,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from filelock import FileLock, Timeout
 
@@ -25,7 +27,7 @@ from geosr.models import Model
 from geosr.plan import Plan, Request, make_plan
 from geosr.predict import Engine
 from geosr.scene import Scene
-from geosr.sensors import OpenOptions, find_scenes, open_scene
+from geosr.sensors import OpenOptions, find_scenes, is_remote, open_scene
 from geosr.superres import Result, superres
 
 log = logging.getLogger("geosr")
@@ -113,7 +115,7 @@ def is_file_name(dst: Path) -> bool:
 
 def output_name(scene: Path) -> str:
     """A scene's name as a file name: no extension, nothing a shell or a path could trip over."""
-    path = scene.resolve()
+    path = Path(unquote(scene.name)) if is_remote(str(scene)) else scene.resolve()
     name = path.name if path.is_dir() else path.stem
     name = re.sub(r"\.SAFE$", "", name, flags=re.IGNORECASE)
     return re.sub(r"[^\w.+-]", "_", name).lstrip(".-") or "scene"
@@ -228,6 +230,12 @@ def exit_code(outcomes: Sequence[Outcome]) -> int:
     return 3 if len(failed) < len(outcomes) else 4
 
 
+@cache
+def _warn(text: str) -> None:
+    """Each warning once a run, however many scenes it concerns."""
+    log.warning("%s", text)
+
+
 def _attempt(
     path: Path, output: Path, job: Job, progress: Callable[[str, int, int], None]
 ) -> Outcome:
@@ -248,24 +256,28 @@ def _work(path: Path, output: Path, job: Job, progress: Callable[[str, int, int]
     scene = open_scene(path, job.options)
     name = output_name(path)
     for note in scene.notes:
-        level = logging.WARNING if note.startswith("warning: ") else logging.INFO
-        log.log(level, "%s: %s", name, note.removeprefix("warning: "))
+        if note.warning:
+            _warn(note.text)
+        else:
+            log.info("%s: %s", name, note)
     with _locked(output):
         if _finished(scene, output, job):
             return Outcome(name, "skipped", message="finished already", output=str(output))
         planned = make_plan(scene, job.models, job.request)
-        for note in planned.notes:
-            log.info("%s: %s", name, note)
+        for left_out in planned.notes:
+            log.info("%s: %s", name, left_out)
         log.info("%s: %s", name, describe(planned))
         total = len(planned.tiles) * len(planned.models)
         before = _stamps(scene)
+
+        def unchanged() -> None:
+            if _stamps(scene) != before:
+                raise SceneError(f"{path} changed while it was read. Run the same command again.")
+
         result = superres(
             scene, output, job.models, request=job.request, engine=job.engine,
-            progress=lambda n: progress(name, n, total),
+            progress=lambda n: progress(name, n, total), before_publish=unchanged,
         )  # fmt: skip
-        if _stamps(scene) != before:
-            output.unlink(missing_ok=True)
-            raise SceneError(f"{path} changed while it was read. Run the same command again.")
         _record(scene, output, job, result, before)
     return Outcome(
         name, "done", output=str(output), seconds=round(result.seconds, 3),

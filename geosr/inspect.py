@@ -40,7 +40,7 @@ def inspect(scene: Scene, models: Sequence[Model]) -> dict[str, Any]:
         "dn_offset": offsets[0] if len(offsets) == 1 else offsets,
         "resampled": scene.resampled or "native",
         "gsd": {gsd: _level(scene, gsd) for gsd in sorted(scene.grids)},
-        "notes": list(scene.notes),
+        "notes": [str(note) for note in scene.notes],
         "superres": _forecast(make_plan(scene, models, Request())),
     }
 

@@ -114,6 +114,11 @@ def make_plan(scene: Scene, models: Sequence[Model], request: Request) -> Plan:
         names = tuple(name for name in names if name in request.bands)
     _note_left_out(scene, names, made, request, notes)
     inputs = {item.gsd for model in chosen for item in model.card.inputs}
+    if any(model.card.output.gsd != scene.finest for model in chosen):
+        raise SceneError(
+            f"{scene.path} has no 10 m bands, whose grid the output takes (found: "
+            f"{' '.join(band.name for band in scene.bands)}). Add B2, B3, B4 and B8."
+        )
     scene.check_nested(sorted(inputs | {scene.finest}))
     unit = max(inputs | {scene.finest}) // scene.finest
     window = _window(scene, request, unit)

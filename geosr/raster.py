@@ -144,7 +144,9 @@ def open_raster(path: str | Path, *, driver: str | None = None, vrt: bool = Fals
     Raises:
         SceneError: no such file, or its content is not a raster geosr opens.
     """
-    driver = driver or _driver_of(Path(path), vrt=vrt)
+    if driver is None:  # bytes on the network are not looked at, they are a GeoTIFF or refused
+        remote = str(path).startswith("/vsi")
+        driver = "GTiff" if remote else _driver_of(Path(path), vrt=vrt)
     try:
         with rasterio.Env(**SETTINGS):
             return rasterio.open(str(path), driver=driver)
@@ -242,18 +244,17 @@ def create(path: Path, layout: Layout) -> Iterator[RasterWriter]:
     """
     parts = [publish.part_path(path)]
     try:
-        writer = RasterWriter(parts[0], path, layout)
-        try:
-            yield writer
-        finally:
-            writer.close()
-        publish.flush(parts[0])
-        writer.verify(parts[0], "GTiff")
-        if layout.format == "COG":
-            parts.append(publish.part_path(path))
-            _copy_cog(parts[0], parts[1], path, layout)
-            publish.flush(parts[1])
-            writer.verify(parts[1], "GTiff")
+        with rasterio.Env(**SETTINGS):
+            writer = RasterWriter(parts[0], path, layout)
+            try:
+                yield writer
+            finally:
+                writer.close()
+            writer.verify(parts[0])
+            if layout.format == "COG":
+                parts.append(publish.part_path(path))
+                _copy_cog(parts[0], parts[1], path, layout)
+                writer.verify(parts[1])
         publish.publish(parts[-1], path)
     finally:
         for part in parts:
@@ -317,10 +318,17 @@ class RasterWriter:
         except Exception as error:
             raise publish.stopped(self._final, error) from error
 
-    def verify(self, part: Path, driver: str) -> None:
-        """Read `part` back block by block and compare with what was written."""
+    def verify(self, part: Path) -> None:
+        """Force `part` to the disk, read it back block by block, compare with what was written.
+
+        A full disk raises nothing while GDAL's threads write; it shows here at the latest.
+
+        Raises:
+            StoppedError: it is not what was written.
+        """
         try:
-            with rasterio.open(part, driver=driver) as dataset:
+            publish.flush(part)
+            with rasterio.open(part, driver="GTiff") as dataset:
                 self._compare(dataset)
         except (rasterio.errors.RasterioError, OSError, SceneError) as error:
             reason = f"could not verify it (disk full?): {error}"

@@ -49,6 +49,17 @@ class Band:
 
 
 @dataclass(frozen=True)
+class Note:
+    """Something a user should know; a warning where it was assumed, not read."""
+
+    text: str
+    warning: bool = False
+
+    def __str__(self) -> str:
+        return f"warning: {self.text}" if self.warning else self.text
+
+
+@dataclass(frozen=True)
 class Scene:
     """Bands of one place, by GSD.
 
@@ -74,7 +85,7 @@ class Scene:
     window: Window
     dtype: np.dtype[Any]
     quantification: float = 10000.0
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     resampled: str = ""
     vrt: bool = False
 

@@ -39,12 +39,9 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
     from geosr import weights
     from geosr.errors import GeosrError, UsageError
     from geosr.inspect import inspect
-    from geosr.sensors import find_scenes, open_scene
+    from geosr.sensors import find_scenes, open_scene, remote_path
 
-    remote = "://" in params["path"] or params["path"].startswith("/vsi")
-    if remote and not params["allow_remote"]:
-        raise click.UsageError(f"{params['path']}: local files only. Pass --allow-remote.")
-    paths = find_scenes(params["path"])
+    paths = find_scenes(remote_path(params["path"]))
     if len(paths) != 1:
         names = ", ".join(path.name for path in paths[:6]) or "none"
         raise UsageError(f"{params['path']} holds {len(paths)} scenes ({names}). Name one of them.")

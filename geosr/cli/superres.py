@@ -165,10 +165,11 @@ def _paths(params: dict[str, Any]) -> tuple[Path, Path]:
         raise click.UsageError(
             "SRC and DST are missing. Give them, or set IMAGES_PATH and SR_IMAGES_PATH in .env."
         )
-    remote = "://" in src or src.startswith(("/vsi", "<"))
-    if remote and not params["allow_remote"]:
+    from geosr.sensors import is_remote, remote_path
+
+    if is_remote(src) and not params["allow_remote"]:
         raise click.UsageError(f"{src[:80]}: local files only. Pass --allow-remote to read it.")
-    return Path(src), dst
+    return remote_path(src) if is_remote(src) else Path(src), dst
 
 
 def _models(params: dict[str, Any]) -> list[Model]:

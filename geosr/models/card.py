@@ -30,8 +30,9 @@ class ModelCard:
         inputs: one per GSD, finest first.
         output: the super-resolved bands and their new GSD.
         scale: how many times finer the output is than those bands' own grid.
-        margin: receptive radius in pixels of the output grid, measured by gradient support on
-            the native inputs, upsampling included; tiles read it around their core.
+        margin: receptive radius in pixels of the output grid: how far the outputs of one whole
+            coarse pixel see beyond it, measured by gradient support on the native inputs,
+            upsampling included; tiles read it around their core.
         options: keyword arguments of the architecture.
         file: weights file, or "" for nets without any.
     """

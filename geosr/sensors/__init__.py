@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from fnmatch import fnmatch
 from pathlib import Path
+from urllib.parse import quote
 
 from geosr.errors import SceneError, UsageError
 from geosr.scene import Scene
 from geosr.sensors import geotiff, sentinel2
 from geosr.sensors.options import OpenOptions
 
-__all__ = ["OpenOptions", "find_scenes", "open_scene"]
+__all__ = ["OpenOptions", "find_scenes", "is_remote", "open_scene", "remote_path"]
 
 _Opener = Callable[[Path, OpenOptions], Scene]
 _KINDS: tuple[tuple[Callable[[Path], bool], _Opener], ...] = (
@@ -34,6 +35,8 @@ def open_scene(path: str | Path, options: OpenOptions | None = None) -> Scene:
         SceneError: no known kind; the message says what was looked for and what is there.
     """
     path, options = Path(path), options or OpenOptions()
+    if is_remote(str(path)) and not options.remote:
+        raise SceneError(f"{path}: local files only. Pass --allow-remote to read it.")
     if not path.exists() and not options.remote:
         raise SceneError(f"{path}: no such file or folder. Check the path.")
     for is_kind, opener in _KINDS:
@@ -45,6 +48,21 @@ def open_scene(path: str | Path, options: OpenOptions | None = None) -> Scene:
     )
 
 
+def is_remote(path: str) -> bool:
+    """Whether a path would make GDAL look beyond the local files."""
+    return "://" in path or path.startswith(("/vsi", "<"))
+
+
+def remote_path(path: str) -> Path:
+    """A URL as a path GDAL reads in place: https://… through /vsicurl, s3://… through /vsis3."""
+    scheme, found, rest = path.partition("://")
+    if not found:
+        return Path(path)
+    if scheme in ("http", "https", "ftp"):
+        return Path(f"/vsicurl?url={quote(path, safe='')}")
+    return Path(f"/vsi{scheme}") / rest
+
+
 def find_scenes(path: str | Path, *, pattern: str | None = None) -> list[Path]:
     """The scene at `path`, or the scenes directly in it, sorted by name.
 
@@ -54,6 +72,8 @@ def find_scenes(path: str | Path, *, pattern: str | None = None) -> list[Path]:
         UsageError: `path` does not exist.
     """
     path = Path(path)
+    if is_remote(str(path)):
+        return [path]
     if not path.exists():
         raise UsageError(f"{path}: no such file or folder. Check the path.")
     if path.is_file() or any(is_kind(path) for is_kind, _ in _KINDS):

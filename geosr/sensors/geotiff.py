@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from geosr.errors import GeosrError, SceneError
 from geosr.raster import Grid, open_raster, read_window
-from geosr.scene import Band, Scene
+from geosr.scene import Band, Note, Scene
 from geosr.sensors.options import OpenOptions
 from geosr.sensors.sentinel2 import (
     ESA_ORDER,
@@ -41,7 +41,7 @@ class _File:
     path: Path
     grid: Grid
     names: tuple[str | None, ...]
-    nodata: float | None
+    nodata: float
     dtype: np.dtype[Any]
     offsets: tuple[float, ...]
     tags: dict[str, str]
@@ -100,7 +100,7 @@ def open_folder(path: Path, options: OpenOptions) -> Scene:
         file, index = found
         band = Band(
             name, GSD[name], str(file.path), index, offset=offset or file.offsets[index - 1],
-            nodata=0.0 if file.nodata is None else file.nodata,
+            nodata=file.nodata,
         )  # fmt: skip
         check_same(path, band, grids.setdefault(band.gsd, file.grid), file.grid)
         bands[name] = band
@@ -140,9 +140,19 @@ def _look(path: Path, *, vrt: bool) -> _File:
                 "Convert it first."
             )
         return _File(
-            path, Grid.of(dataset), _names(path, dataset), dataset.nodata,
+            path, Grid.of(dataset), _names(path, dataset), _nodata(dataset),
             np.dtype(dataset.dtypes[0]), _gdal_offsets(dataset), dataset.tags(),
         )  # fmt: skip
+
+
+def _nodata(dataset: Any) -> float:
+    """The file's own nodata value; 0, ESA's, where it has none or one its type cannot hold."""
+    value, dtype = dataset.nodata, np.dtype(dataset.dtypes[0])
+    if value is None:
+        return 0.0
+    if dtype.kind in "iu" and not np.iinfo(dtype).min <= value <= np.iinfo(dtype).max:
+        return 0.0
+    return float(value)
 
 
 def _has_palette(dataset: Any) -> bool:
@@ -187,10 +197,9 @@ def open_stack(path: Path, options: OpenOptions) -> Scene:
     file = _look(path, vrt=options.vrt)
     names, notes = _stack_names(file, options)
     offset, note = flat_offset(path.parent / path.stem, options, file.tags)
-    nodata = 0.0 if file.nodata is None else file.nodata
     bands = tuple(
         Band(
-            name, GSD[name], str(path), i + 1, offset=offset or file.offsets[i], nodata=nodata,
+            name, GSD[name], str(path), i + 1, offset=offset or file.offsets[i], nodata=file.nodata,
             factor=GSD[name] // 10,
         )
         for i, name in enumerate(names)
@@ -205,7 +214,7 @@ def open_stack(path: Path, options: OpenOptions) -> Scene:
     return _quantified(scene, options)
 
 
-def _stack_names(file: _File, options: OpenOptions) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _stack_names(file: _File, options: OpenOptions) -> tuple[tuple[str, ...], tuple[Note, ...]]:
     count = len(file.names)
     if options.bands_in:
         if len(options.bands_in) != count:
@@ -229,10 +238,11 @@ def _stack_names(file: _File, options: OpenOptions) -> tuple[tuple[str, ...], tu
             "Say what they are: --bands-in B2,B3,B4,…"
         )
     assumed = " ".join(default)
-    return default, (f"warning: bands have no names, assumed {assumed}; else say --bands-in",)
+    note = Note(f"bands have no names, assumed {assumed}; else say --bands-in", warning=True)
+    return default, (note,)
 
 
-def _phase(file: _File, bands: Sequence[Band], *, vrt: bool) -> tuple[tuple[int, int], str, str]:
+def _phase(file: _File, bands: Sequence[Band], *, vrt: bool) -> tuple[tuple[int, int], str, Note]:
     """Rows and columns by which the file starts inside a coarse pixel, and how it is known."""
     coarsest = max(band.factor for band in bands)
     found = {k: _replication(file, bands, k, vrt=vrt) for k in (2, 6)}
@@ -243,14 +253,13 @@ def _phase(file: _File, bands: Sequence[Band], *, vrt: bool) -> tuple[tuple[int,
         agree = all(p and (p[0] - rows) % k == 0 and (p[1] - cols) % k == 0
                     for k, p in found.items())  # fmt: skip
         if agree:
-            note = (
-                f"coarse bands are exact replicas (phase {rows}, {cols}): native pixels recovered"
-            )
+            note = Note(f"coarse bands are exact replicas (phase {rows}, {cols}), undone exactly")
             return (rows, cols), "replicated", note
     phase = _utm_phase(file.grid, coarsest)
-    note = (
-        "warning: coarse bands were interpolated to 10 m by someone; native pixels are estimated "
-        f"by block means (phase {phase[0]}, {phase[1]})"
+    note = Note(
+        "coarse bands were interpolated to 10 m by someone: native pixels are estimated by block "
+        f"means (phase {phase[0]}, {phase[1]})",
+        warning=True,
     )
     return phase, "interpolated", note
 
@@ -341,14 +350,14 @@ def _grown(grid: Grid, phase: tuple[int, int], gsds: set[int]) -> tuple[dict[int
 def _quantified(scene: Scene, options: OpenOptions) -> Scene:
     """What count means reflectance 1.0; floats with a 99th percentile ≤ 2 are reflectance."""
     if options.quantification:
-        note = f"quantification {options.quantification:g} as asked"
+        note = Note(f"quantification {options.quantification:g} as asked")
         return replace(scene, quantification=options.quantification, notes=(*scene.notes, note))
     if scene.dtype.kind != "f":
         return scene
     high = _percentile(scene.bands[0], vrt=scene.vrt)
     if high > 2:
         return scene
-    note = f"values are reflectance (99th percentile {high:.3g}): × 10000 for the net and back"
+    note = Note(f"reflectance (99th percentile {high:.3g}): × 10000 for the net and back")
     return replace(scene, quantification=1.0, notes=(*scene.notes, note))
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from geosr.errors import SceneError
 from geosr.raster import Grid, open_raster
-from geosr.scene import Band, Scene
+from geosr.scene import Band, Note, Scene
 from geosr.sensors.options import OpenOptions
 
 GSD = {
@@ -173,10 +173,12 @@ def _native_files(names: Sequence[PurePosixPath]) -> dict[str, PurePosixPath]:
 
 def _offsets(
     root: ElementTree.Element, options: OpenOptions
-) -> tuple[dict[str, float], tuple[str, ...]]:
+) -> tuple[dict[str, float], tuple[Note, ...]]:
     """Offset by band from the product's XML; an absent element means 0."""
     if options.dn_offset is not None:
-        return dict.fromkeys(GSD, options.dn_offset), (f"DN offset {options.dn_offset:g} as asked",)
+        return dict.fromkeys(GSD, options.dn_offset), (
+            Note(f"DN offset {options.dn_offset:g} as asked"),
+        )
     offsets = {}
     for element in root.iter():
         if element.tag in ("RADIO_ADD_OFFSET", "BOA_ADD_OFFSET") and element.text:
@@ -184,7 +186,7 @@ def _offsets(
             offsets[band] = float(element.text)
     said = " ".join(f"{value:g}" for value in sorted(set(offsets.values()))) or "0"
     baseline = root.findtext(".//PROCESSING_BASELINE") or "unknown"
-    return offsets, (f"DN offset {said} from the product's XML (baseline {baseline})",)
+    return offsets, (Note(f"DN offset {said} from the product's XML (baseline {baseline})"),)
 
 
 def _quantification(root: ElementTree.Element) -> float:
@@ -220,25 +222,26 @@ def _flat_names(path: Path) -> tuple[PurePosixPath, ...]:
     return tuple(PurePosixPath(p.relative_to(path)) for p in sorted(found))
 
 
-def flat_offset(path: Path, options: OpenOptions, tags: Mapping[str, str]) -> tuple[float, str]:
+def flat_offset(path: Path, options: OpenOptions, tags: Mapping[str, str]) -> tuple[float, Note]:
     """Offset of files that have no product XML, and what to tell the user about it.
 
     Order: what the user said; known tags; the processing baseline in the product's or a parent
     folder's name; else 0. Never the sensing date: reprocessed archives carry the offset too.
     """
     if options.dn_offset is not None:
-        return options.dn_offset, f"DN offset {options.dn_offset:g} as asked"
+        return options.dn_offset, Note(f"DN offset {options.dn_offset:g} as asked")
     for tag in ("GEOSR_DN_OFFSET", "RADIO_ADD_OFFSET", "BOA_ADD_OFFSET"):
         if tag in tags:
-            return float(tags[tag].split()[0]), f"DN offset {tags[tag]} from the tag {tag}"
+            return float(tags[tag].split()[0]), Note(f"DN offset {tags[tag]} from tag {tag}")
     for part in reversed(path.resolve().parts):
         match = _BASELINE.search(part)
         if match:
             offset = -1000.0 if int(match[1]) >= 4 else 0.0
-            return offset, f"DN offset {offset:g} from the baseline in {part}"
-    return 0.0, (
-        "warning: no DN offset known, 0 assumed; say --dn-offset -1000 for counts of "
-        "processing baseline 04.00 or later"
+            return offset, Note(f"DN offset {offset:g} from the baseline in {part}")
+    return 0.0, Note(
+        "no DN offset known, 0 assumed; say --dn-offset -1000 for counts of processing "
+        "baseline 04.00 or later",
+        warning=True,
     )
 
 
@@ -248,7 +251,7 @@ def _scene(
     level: str,
     bands: Sequence[Band],
     *,
-    notes: tuple[str, ...],
+    notes: tuple[Note, ...],
     quantification: float,
 ) -> Scene:
     """A scene of one JP2 per band; the grids are those of the files."""
