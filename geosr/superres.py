@@ -126,7 +126,8 @@ def _finish(strip: Strip, plan: Plan, layout: Layout, counts: _Counts) -> NDArra
         values, clipped, shifted = to_counts(
             strip.made[name][at], scene, band, layout.dtype, sensed
         )
-        values[_repeat(pixels.saturated[index], k)[at] & sensed] = SATURATED
+        if pixels.saturated[index].any():
+            values[_repeat(pixels.saturated[index], k)[at] & sensed] = SATURATED
         rows[i] = np.where(sensed, values, np.asarray(band.nodata).astype(layout.dtype))
         counts.clipped += clipped
         counts.shifted += shifted

@@ -1,5 +1,7 @@
 """Parameter counts, margins by gradient support, and the parts of the nets that are fixed."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -24,12 +26,12 @@ def support(card, side):
     model = build(card)
     torch.manual_seed(0)
     for parameter in model.net.parameters():  # all weights positive: nothing cancels
-        parameter.data = torch.rand_like(parameter) / 100
+        parameter.data = torch.rand_like(parameter, dtype=torch.float64) / 10
     coarsest = card.inputs[-1].gsd // 10
     reach = 0
     for shift in {0, coarsest // 2, coarsest - 1}:
         inputs = {
-            item.gsd: torch.rand(1, len(item.bands), *[side * 10 // item.gsd] * 2) * 2000
+            item.gsd: torch.rand(1, len(item.bands), *[side * 10 // item.gsd] * 2).double()
             for item in card.inputs
         }
         for values in inputs.values():
@@ -44,17 +46,12 @@ def support(card, side):
     return reach
 
 
-@pytest.mark.parametrize("name", ["dsen2-20", "dsen2-60", "bicubic-20", "bicubic-60"])
-def test_the_margin_covers_the_gradient_support(name):
+@pytest.mark.parametrize("name", [*COUNTS, "bicubic-20", "bicubic-60"])
+def test_the_margin_is_the_gradient_support(name):
     card = MODELS[name]
-    assert support(card, 84) == card.margin
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["vdsen2-20", "vdsen2-60"])
-def test_the_margin_of_the_very_deep_nets_covers_the_gradient_support(name):
-    card = MODELS[name]
-    assert support(card, 180) == card.margin
+    if card.options:  # the reach hangs on depth alone, so thin nets will do
+        card = replace(card, options={**card.options, "features": 4})
+    assert support(card, 84 if card.margin < 30 else 180) == card.margin
 
 
 @pytest.mark.parametrize("name", ["dsen2-20", "dsen2-60"])

@@ -66,7 +66,7 @@ class DSen2(nn.Module):
         x = torch.cat(raised, 1)  # (batch, 10 or 12, rows, cols), ordered [10 m | 20 m | 60 m]
         x = self.body(F.relu(self.head(x), inplace=True))  # (batch, features, rows, cols)
         with torch.autocast(x.device.type, enabled=False):
-            residual = self.tail(x.float())  # (batch, targets, rows, cols)
+            residual = self.tail(x.to(raised[-1].dtype))  # (batch, targets, rows, cols)
             return (raised[-1] + residual) * _DN
 
 
