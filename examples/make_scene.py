@@ -47,8 +47,8 @@ Bytes = NDArray[np.uint8]
 _T = TypeVar("_T", bound=np.generic)
 _Place = tuple[float, float]  # pixels (across, along) the river from the scene's middle
 
-# Two spectra per cover, in DN and ESA order; a pixel is a mixture of both. Those of land and water
-# follow cluster means of a Sentinel-2 L1C scene of Brandenburg in May.
+# Two spectra per cover, in DN and ESA order; a pixel is a mixture of both. Fields and woods are
+# near what an L1C scene of T33UUB shows in May; water and all that is built are estimates.
 _SPECTRA = {
     "cereal": ((1300, 1090, 1120, 1000, 1450, 2400, 2850, 2750, 3050, 850, 12, 2350, 1450),
                (1190, 870, 860, 500, 960, 3100, 4350, 4150, 4650, 1130, 12, 1500, 650)),

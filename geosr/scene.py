@@ -305,7 +305,9 @@ class SceneReader:
     def _dataset(self, band: Band) -> Any:
         if band.path not in self._open:
             dataset = open_raster(band.path, driver=band.driver, vrt=self.scene.vrt)
-            self._open[band.path] = self._stack.enter_context(dataset)
+            # not enter_context: that would tie the dataset to the thread that opened it
+            self._stack.callback(dataset.close)
+            self._open[band.path] = dataset
         return self._open[band.path]
 
 

@@ -7,10 +7,10 @@ import pytest
 
 from geosr.metrics import Scores
 
-I, J = np.mgrid[0:32, 0:32]
-X = ((7 * I + 3 * J) % 17) / 17
-Y = 0.9 * X + 0.05 + 0.02 * (((I + J) % 3) - 1)
-X3 = ((5 * I + 11 * J) % 13) / 13
+ROW, COL = np.mgrid[0:32, 0:32]
+X = ((7 * ROW + 3 * COL) % 17) / 17
+Y = 0.9 * X + 0.05 + 0.02 * (((ROW + COL) % 3) - 1)
+X3 = ((5 * ROW + 11 * COL) % 13) / 13
 THREE = np.stack([X, 0.5 * X + 0.2, X3]), np.stack([Y, 0.5 * Y + 0.21, 0.95 * X3 + 0.02])
 
 

@@ -62,7 +62,9 @@ def test_without_a_residual_the_skip_is_bilinear_and_keeps_constants(name):
         item.gsd: torch.full((1, len(item.bands), 60 * 10 // item.gsd, 60 * 10 // item.gsd), 1234.0)
         for item in model.card.inputs
     }
-    torch.testing.assert_close(model(inputs), torch.full((1, len(model.card.bands), 60, 60), 1234.0))
+    torch.testing.assert_close(
+        model(inputs), torch.full((1, len(model.card.bands), 60, 60), 1234.0)
+    )
 
 
 def test_the_skip_stays_in_fp32_under_low_precision():

@@ -1,4 +1,4 @@
-"""The main job on generated scenes: grids, copies, radiometry, nodata, tiles that leave no trace."""
+"""The main job on generated scenes: grids, copies, radiometry, nodata, tiles without a trace."""
 
 from pathlib import Path
 
@@ -223,7 +223,10 @@ def test_an_input_mask_comes_out_as_an_internal_mask_over_untouched_native_bands
 ):
     scene = copied(scene_dir, tmp_path)
     for name, k in (("10m", 6), ("20m", 3), ("60m", 1)):
-        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(scene / f"{name}.tif", "r+") as d:
+        with (
+            rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
+            rasterio.open(scene / f"{name}.tif", "r+") as d,
+        ):
             mask = np.ones(d.shape, bool)
             mask[4 * k : 7 * k, 2 * k : 3 * k] = False
             d.write_mask(mask)

@@ -1,0 +1,23 @@
+"""What `geosr superres SCENE OUTPUT.tif` does, in Python."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from geosr import weights
+from geosr.predict import engine, place
+from geosr.sensors import open_scene
+from geosr.superres import superres
+
+
+def main(source: str, target: str) -> None:
+    """Super-resolve one scene with the bundled nets."""
+    where = engine("auto", "auto")
+    nets = [place(model, where) for model in weights.load("dsen2")]
+    result = superres(open_scene(source), Path(target), nets, engine=where)
+    print(f"{result.output}: {result.tiles} tiles in {result.seconds:.1f} s")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2])

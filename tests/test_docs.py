@@ -1,0 +1,128 @@
+"""README, .env.example and help never drift apart; `python tests/test_docs.py` rewrites them."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from geosr.cli.main import COMMANDS, SEED_KEYS, cli
+
+ROOT = Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
+ENV_EXAMPLE = ROOT / ".env.example"
+
+
+def commands() -> dict[str, click.Command]:
+    context = click.Context(cli)
+    found = {name: cli.get_command(context, name) for name in COMMANDS}
+    return {name: command for name, command in found.items() if command}
+
+
+def help_of(name: str) -> str:
+    context = click.Context(commands()[name], info_name=f"geosr {name}", max_content_width=98,
+                            terminal_width=98, help_option_names=["-h", "--help"])  # fmt: skip
+    return context.get_help()
+
+
+def settings() -> dict[str, tuple[str, str]]:
+    """Every declared variable with the option it stands for and its default."""
+    found: dict[str, tuple[str, str]] = {}
+    for command in commands().values():
+        for param in command.params:
+            names = [param.envvar] if isinstance(param.envvar, str) else param.envvar or []
+            for name in names:
+                long = [opt for opt in param.opts if opt.startswith("--")]
+                shown = long[0] if long else str(param.name).upper()
+                default = param.default
+                plain = isinstance(default, str | int | float) and not isinstance(default, bool)
+                found.setdefault(name, (shown, str(default) if plain else ""))
+    return found
+
+
+def env_example() -> str:
+    lines = [
+        "# Settings of geosr: copy to .env in the folder you work in, and uncomment what you need.",
+        "# The command line wins over the environment, the environment over this file.",
+        "",
+        "# The main job without arguments: geosr superres",
+        "IMAGES_PATH=scenes",
+        "SR_IMAGES_PATH=out",
+        "",
+    ]
+    lines += [
+        f"# {shown}\n#{name}={default}"
+        for name, (shown, default) in settings().items()
+        if name not in ("IMAGES_PATH", "SR_IMAGES_PATH")
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def readme_with_help(text: str) -> str:
+    def block(match: re.Match[str]) -> str:
+        name = match[1]
+        return f"<!-- help: {name} -->\n```text\n{help_of(name)}\n```\n<!-- end -->"
+
+    return re.sub(r"<!-- help: (\w+) -->.*?<!-- end -->", block, text, flags=re.DOTALL)
+
+
+def test_readme_shows_the_help_as_it_is():
+    text = README.read_text()
+    assert re.findall(r"<!-- help: (\w+) -->", text) == list(COMMANDS)
+    assert text == readme_with_help(text), "run python tests/test_docs.py"
+
+
+def test_env_example_lists_exactly_the_declared_variables():
+    assert ENV_EXAMPLE.read_text() == env_example(), "run python tests/test_docs.py"
+    assert set(SEED_KEYS) <= set(settings())
+
+
+def test_every_command_help_is_short_has_an_example_and_documents_every_option():
+    for name, command in commands().items():
+        text = help_of(name)
+        assert len(text.splitlines()) <= 100
+        assert name == "info" or f"geosr {name}" in text.split("Options:")[0].split("\n", 1)[1]
+        for param in command.params:
+            if isinstance(param, click.Option):
+                assert param.help, f"{name} {param.opts}"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_readme_names_every_command(name):
+    assert f"geosr {name}" in README.read_text()
+
+
+def test_the_python_example_does_what_the_command_does(geosr, tmp_path):
+    scene = ROOT / "examples/scenes/farmland"
+    script = ROOT / "examples/superres.py"
+    done = subprocess.run([sys.executable, script, scene, tmp_path / "python.tif"],
+                          capture_output=True, text=True, cwd=ROOT,
+                          env={"PYTHONPATH": str(ROOT), "PATH": ""})  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    done = geosr("superres", scene, "shell.tif")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "python.tif").read_bytes() == (tmp_path / "shell.tif").read_bytes()
+
+
+def test_the_bundled_scene_is_what_the_generator_writes(tmp_path):
+    import make_scene
+    import numpy as np
+    import rasterio
+
+    make_scene.write_folder(tmp_path / "farmland", size=240, seed=0)
+    for name in ("10m.tif", "20m.tif", "60m.tif"):
+        with (
+            rasterio.open(ROOT / "examples/scenes/farmland" / name) as bundled,
+            rasterio.open(tmp_path / "farmland" / name) as fresh,
+        ):
+            np.testing.assert_allclose(bundled.read(), fresh.read(), atol=1)
+            assert bundled.transform == fresh.transform
+
+
+if __name__ == "__main__":
+    ENV_EXAMPLE.write_text(env_example())
+    README.write_text(readme_with_help(README.read_text()))

@@ -1,0 +1,113 @@
+"""Wald's protocol: the degraded scene, windows of it, and places held out."""
+
+from pathlib import Path
+
+import make_scene
+import numpy as np
+import pytest
+from test_degrade import degraded
+
+from geosr import weights
+from geosr.datasets.wald import WaldReader, WaldWindows, split_by_place
+from geosr.errors import UsageError
+from geosr.evaluate import evaluate
+from geosr.models import MODELS
+from geosr.sensors import open_scene
+from geosr.tiles import Window
+
+
+@pytest.fixture
+def scene(scene_dir: Path):
+    return open_scene(scene_dir)
+
+
+@pytest.mark.parametrize("factor, gsds", [(2, (10, 20)), (2, (10, 20, 60)), (6, (10, 20, 60))])
+def test_windows_of_the_degraded_scene_are_windows_of_the_degraded_arrays(scene, factor, gsds):
+    with scene.open() as source:
+        reader = WaldReader(source, factor, gsds)
+        for gsd in gsds:
+            names = [band.name for band in scene.select(gsd=gsd)]
+            height, width = reader.grids[gsd].shape
+            crop = Window(0, 0, height * factor, width * factor)
+            values = source.read(names, gsd, crop).values.astype(np.float64)
+            whole = np.pad(degraded(values, factor), ((0, 0), (3, 3), (3, 3)), "symmetric")
+            found = reader.read(names, gsd, Window(-3, -3, height + 6, width + 6)).values
+            np.testing.assert_allclose(found, whole, rtol=1e-5)
+            part = reader.read(names, gsd, Window(1, 0, 1, 2)).values
+            np.testing.assert_allclose(part, whole[:, 4:5, 3:5], rtol=1e-5)
+
+
+def test_samples_depend_on_seed_step_and_place_alone(scene):
+    def sample(seed, step, i):
+        windows = WaldWindows([scene], MODELS["dsen2-20"], 16, seed, jitter=0.1)
+        try:
+            return windows.sample(step, i)
+        finally:
+            windows.close()
+
+    first, again, other = sample(3, 5, 1), sample(3, 5, 1), sample(3, 5, 2)
+    np.testing.assert_array_equal(first.target, again.target)
+    np.testing.assert_array_equal(first.inputs[10], again.inputs[10])
+    assert (first.target != other.target).any()
+
+
+@pytest.mark.parametrize("name, patch", [("dsen2-20", 24), ("dsen2-60", 12)])
+def test_a_sample_holds_the_truth_over_its_own_degraded_ground(scene, name, patch):
+    card = MODELS[name]
+    windows = WaldWindows([scene], card, patch)
+    sample = windows.sample(0, 0)
+    assert sample.target.shape == (len(card.bands), patch, patch)
+    assert {gsd: values.shape for gsd, values in sample.inputs.items()} == {
+        item.gsd: (len(item.bands), patch * 10 // item.gsd, patch * 10 // item.gsd)
+        for item in card.inputs
+    }
+    coarse = sample.inputs[card.native_gsd]
+    blocks = sample.target.reshape(len(card.bands), *coarse.shape[1:2], card.scale, -1, card.scale)
+    means = blocks.mean((2, 4))
+    if card.scale == 6:  # a pure block mean
+        np.testing.assert_allclose(coarse, means, rtol=1e-5)
+    assert np.corrcoef(means.ravel(), coarse.ravel())[0, 1] > 0.98
+    windows.close()
+
+
+def test_scenes_too_small_for_a_window_are_an_error_that_says_so(scene):
+    with pytest.raises(UsageError, match="no scene has the bands"):
+        WaldWindows([scene], MODELS["dsen2-60"], 48)
+
+
+def test_whole_places_are_held_out(tmp_path):
+    scenes = []
+    for name in ("rome_2018", "rome_2020", "oslo_2018", "lima_2017"):
+        make_scene.write_folder(tmp_path / name, size=12)
+        scenes.append(open_scene(tmp_path / name))
+    training, held = split_by_place(scenes, 0.25)
+    assert {s.name for s in training} | {s.name for s in held} == {s.name for s in scenes}
+    assert held and training
+    places = [{s.name.split("_")[0] for s in part} for part in (training, held)]
+    assert not places[0] & places[1]
+
+
+def test_bicubic_reproduces_the_published_baseline(shared):
+    scene = open_scene(shared / "sentinel2/val/L1C_20170527_T33UUB")
+    found = evaluate([scene], {"bicubic": weights.load("bicubic")})
+    score = next(score for score in found.scores if score.gsd == 20)
+    expected = [76.12, 151.91, 210.28, 222.62, 86.79, 91.65]
+    assert list(score.bands["rmse"].values()) == pytest.approx(expected, abs=0.1)
+    assert score.mean["rmse"] == pytest.approx(139.90, abs=0.1)
+    assert score.mean["sre"] == pytest.approx(24.37, abs=0.01)
+    assert score.mean["sam"] == pytest.approx(1.406, abs=0.001)
+
+
+def test_tiles_do_not_change_the_scores(scene):
+    whole = evaluate([scene], {"bicubic": weights.load("bicubic")})
+    parts = evaluate([scene], {"bicubic": weights.load("bicubic")}, tile_size=30)
+    for a, b in zip(whole.scores, parts.scores, strict=True):
+        assert a.mean["rmse"] == pytest.approx(b.mean["rmse"], rel=1e-5)
+        assert a.mean["uiq"] == pytest.approx(b.mean["uiq"], rel=1e-5)
+
+
+def test_scenes_without_the_60_m_bands_are_scored_at_20_m_alone(tmp_path):
+    make_scene.write_folder(tmp_path / "s", size=60)
+    (tmp_path / "s/60m.tif").unlink()
+    found = evaluate([open_scene(tmp_path / "s")], {"bicubic": weights.load("bicubic")})
+    assert {score.gsd for score in found.scores} == {20}
