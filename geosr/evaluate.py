@@ -15,11 +15,8 @@ from geosr.models import Model
 from geosr.plan import TILE_SIZE, Request, make_plan
 from geosr.predict import Engine
 from geosr.radiometry import reflectance
-from geosr.raster import Grid
-from geosr.scene import Scene, SceneReader
+from geosr.scene import Scene
 from geosr.strips import strips
-
-METRICS = ("rmse", "sre", "uiq", "sam")
 
 
 @dataclass(frozen=True)
@@ -82,7 +79,7 @@ def evaluate(
     for scene in scenes:
         for name, nets in models.items():
             for net in nets:
-                if not _has_bands(scene, nets, net):
+                if not _has_bands(scene, net):
                     continue
                 progress(scene.name, net.card.name)
                 try:
@@ -95,8 +92,8 @@ def evaluate(
     return Evaluation("wald", tuple(scores), failed)
 
 
-def _has_bands(scene: Scene, nets: Sequence[Model], net: Model) -> bool:
-    """A net of a pair is left out where its bands are missing; a net asked for alone is not."""
+def _has_bands(scene: Scene, net: Model) -> bool:
+    """Scenes that lack a net's bands are left out of its scores."""
     present = {band.name for band in scene.bands}
     wanted = {name for item in net.card.inputs for name in item.bands}
     return wanted <= present
@@ -127,6 +124,3 @@ def _score(scene: Scene, name: str, net: Model, engine: Engine, tile_size: int) 
 def _mean(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None and math.isfinite(value)]
     return sum(known) / len(known) if known else None
-
-
-__all__ = ["METRICS", "Evaluation", "Grid", "SceneReader", "SceneScore", "evaluate"]

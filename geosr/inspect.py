@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 
 from geosr.models import Model
@@ -110,6 +109,3 @@ def _seconds_per_pixel(model: Model) -> float:
     started = time.perf_counter()
     model(inputs)
     return (time.perf_counter() - started) / (_PROBE * _PROBE)
-
-
-__all__ = ["inspect", "np"]

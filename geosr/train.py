@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -314,8 +313,3 @@ def _validate(model: Model, windows: WaldWindows, device: str) -> tuple[float, f
         count += mask.sum((0, 2, 3))
     rmse = (squared / count.clamp(min=1)).sqrt().mean(1)
     return float(rmse[0]), float(rmse[1])
-
-
-def default_threads() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

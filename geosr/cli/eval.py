@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -80,22 +81,39 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
             progress=lambda scene, net: bar.advance("eval", 1, total),
         )  # fmt: skip
     failed |= found.failed
-    if as_json := params["as_json"]:
-        click.echo(json.dumps(_document(found, failed), allow_nan=False))
+    if params["as_json"]:
+        click.echo(json.dumps(_finite(_document(found, list(models), failed)), allow_nan=False))
     else:
         click.echo(table(found, list(models)))
     for name, reason in failed.items():
         say(f"geosr: {name}: {reason}")
-    del as_json
     ctx.exit(3 if failed else 0)
 
 
-def _document(found: Evaluation, failed: dict[str, str]) -> dict[str, Any]:
+def _document(found: Evaluation, models: list[str], failed: dict[str, str]) -> dict[str, Any]:
+    """Means over scenes by GSD and model, then every score; `ratio` is that of the mean RMSEs."""
+    means: dict[int, dict[str, dict[str, float | None]]] = {}
+    for gsd in sorted({score.gsd for score in found.scores}):
+        base = found.mean("bicubic", gsd, "rmse")
+        for model in models:
+            row = {key: found.mean(model, gsd, key) for key in ("rmse", "sre", "sam", "uiq")}
+            row["ratio"] = row["rmse"] / base if base and row["rmse"] is not None else None
+            means.setdefault(gsd, {})[model] = row
     return {
         "protocol": found.protocol,
+        "means": means,
         "scores": [asdict(score) for score in found.scores],
         "failed": failed,
     }
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no infinity: the SRE of a perfect estimate is null."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def table(found: Evaluation, models: list[str]) -> str:
