@@ -174,6 +174,7 @@ def run(
         report: called with every outcome as it is known.
         progress: called with scene name, tiles finished, tiles in all.
     """
+    _warn.cache_clear()
     for folder in {output.parent for output in outputs.values()}:
         publish.sweep_parts(folder)
     outcomes = []

@@ -5,9 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from click.testing import CliRunner
+
+from geosr.cli.main import cli
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "examples"))
@@ -33,19 +38,54 @@ def scene_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@dataclass(frozen=True)
+class Done:
+    """What a run of the program left behind."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def settings(env: dict[str, str] | None) -> dict[str, str]:
+    """This environment without geosr's own settings, and those given."""
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("GEOSR_")}
+    return clean | {"PYTHONPATH": str(ROOT)} | (env or {})
+
+
 @pytest.fixture
 def geosr(tmp_path: Path):
-    """Run `geosr` as a program, in an empty folder, with no settings but those given."""
+    """Run the command line in this process, in an empty folder, with no settings but those given."""
 
-    def run(*args: object, env: dict[str, str] | None = None, cwd: Path | None = None):
-        clean = {k: v for k, v in os.environ.items() if not k.startswith("GEOSR_")}
-        return subprocess.run(
+    def run(*args: object, env: dict[str, str] | None = None, cwd: Path | None = None) -> Done:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(cwd or tmp_path)
+            for key in [key for key in os.environ if key.startswith("GEOSR_")]:
+                patch.delenv(key)
+            for key, value in (env or {}).items():
+                patch.setenv(key, value)
+            result = CliRunner().invoke(cli, [str(arg) for arg in args])
+        return Done(result.exit_code, result.stdout, result.stderr)
+
+    return run
+
+
+@pytest.fixture
+def program(tmp_path: Path):
+    """The same in a process of its own, for signals, limits and bare environments."""
+
+    def run(
+        *args: object, env: dict[str, str] | None = None, cwd: Path | None = None, **more: Any
+    ) -> Done:
+        done = subprocess.run(
             [sys.executable, "-m", "geosr", *map(str, args)],
             capture_output=True,
             text=True,
-            env=clean | {"PYTHONPATH": str(ROOT), **(env or {})},
+            env=settings(env),
             cwd=cwd or tmp_path,
             timeout=240,
+            **more,
         )
+        return Done(done.returncode, done.stdout, done.stderr)
 
     return run

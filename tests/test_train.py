@@ -107,7 +107,7 @@ def test_the_program_trains_and_its_weights_super_resolve(geosr, tmp_path):
     assert (tmp_path / "out/place.tif").exists()
 
 
-def test_killed_with_minus_nine_it_resumes(geosr, tmp_path):
+def test_killed_with_minus_nine_it_resumes(program, tmp_path):
     make_scene.write_folder(tmp_path / "data/place", size=60)
     args = ["train", "--model", "dsen2-20", "--data", "data", "--steps", 6, "--batch-size", 1,
             "--patch", 12, "--val-every", 1, "--threads", 1]  # fmt: skip
@@ -121,7 +121,7 @@ def test_killed_with_minus_nine_it_resumes(geosr, tmp_path):
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert geosr(*args, "--out", "cut", "--resume").returncode == 0
-    assert geosr(*args, "--out", "whole").returncode == 0
+    assert program(*args, "--out", "cut", "--resume").returncode == 0
+    assert program(*args, "--out", "whole").returncode == 0
     a, b = (load_file(tmp_path / run / "last.safetensors") for run in ("cut", "whole"))
     assert all(torch.equal(a[key], b[key]) for key in a)
