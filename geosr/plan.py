@@ -132,19 +132,18 @@ def make_plan(scene: Scene, models: Sequence[Model], request: Request) -> Plan:
 def _choose(
     scene: Scene, models: Sequence[Model], request: Request, notes: list[str]
 ) -> tuple[Model, ...]:
-    """The models whose bands are present and wanted."""
+    """The models whose bands are wanted and, of several models, not all absent."""
     present = {band.name for band in scene.bands}
     wanted = set(request.bands) if request.bands is not None else None
     asked = [m for m in models if wanted is None or wanted & set(m.card.bands)]
     chosen = []
     for model in asked:
-        lacking = [name for name in model.card.bands if name not in present]
-        if not lacking or len(asked) == 1:
-            names = [name for item in model.card.inputs for name in item.bands]
-            scene.select(names=names)  # says what is missing
-            chosen.append(model)
-        else:
-            notes.append(f"no {' '.join(lacking)}: {model.card.name} is not run")
+        if len(asked) > 1 and not present & set(model.card.bands):
+            notes.append(f"no {' '.join(model.card.bands)}: {model.card.name} is not run")
+            continue
+        names = [name for item in model.card.inputs for name in item.bands]
+        scene.select(names=names)  # says what is missing
+        chosen.append(model)
     if asked and not chosen:
         scene.select(names=asked[0].card.bands)
     if scene.dtype == np.uint8 and any(model.parameters for model in chosen):

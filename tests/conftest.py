@@ -55,7 +55,7 @@ def settings(env: dict[str, str] | None) -> dict[str, str]:
 
 @pytest.fixture
 def geosr(tmp_path: Path):
-    """Run the command line in this process, in an empty folder, with no settings but those given."""
+    """Run the command line in this process, in an empty folder, with the given settings only."""
 
     def run(*args: object, env: dict[str, str] | None = None, cwd: Path | None = None) -> Done:
         with pytest.MonkeyPatch.context() as patch:

@@ -1,5 +1,6 @@
 """Every layout a scene comes in, found by looking; and what is told when it is none."""
 
+import zipfile
 from pathlib import Path
 
 import make_scene
@@ -29,6 +30,17 @@ def read(scene, name: str) -> np.ndarray:
     gsd = make_scene.BANDS[name]
     with scene.open() as reader:
         return reader.read([name], gsd, scene.grids[gsd].window).values[0]
+
+
+def listing(folder: Path) -> dict[str, tuple[int, int]]:
+    """Every file below a folder, with its size and time."""
+    found = ((p, p.stat()) for p in folder.rglob("*"))
+    return {str(p.relative_to(folder)): (s.st_size, s.st_mtime_ns) for p, s in found}
+
+
+def tagged(path: Path, **tags: str) -> None:
+    with rasterio.open(path, "r+") as dataset:
+        dataset.update_tags(**tags)
 
 
 def rewrite(path: Path, change=lambda values: values, **profile) -> None:
@@ -125,7 +137,8 @@ def test_a_safe_without_a_band_opens_and_names_it_when_asked(tmp_path):
     [
         (lambda p: next(p.glob("MTD*.xml")).unlink(), "no SAFE metadata"),
         (lambda p: next(p.glob("MTD*.xml")).write_text("<a"), "not readable as XML"),
-        (lambda p: next(p.glob("MTD*.xml")).write_text('<!DOCTYPE a [<!ENTITY x "">]><a/>'), "entities"),
+        (lambda p: next(p.glob("MTD*.xml")).write_text('<!DOCTYPE a [<!ENTITY x "">]><a/>'),
+         "entities"),
         (lambda p: [f.unlink() for f in p.glob("GRANULE/*/IMG_DATA/*.jp2")], "no band images"),
         (lambda p: next(p.glob("GRANULE/*/IMG_DATA/*_B05.jp2")).write_bytes(b""), "B05.jp2"),
     ],
@@ -169,6 +182,82 @@ def test_the_real_l2a_tree_is_read_from_native_folders(shared):
     assert all(f"R{band.gsd}m" in band.path for band in scene.bands)
     with pytest.raises(SceneError, match="does not nest"):
         scene.check_nested([10, 20])
+
+
+def test_every_band_has_the_offset_its_own_xml_element_says(tmp_path):
+    path = make_scene.write_safe(tmp_path, baseline="04.00", size=SIZE)
+    xml = next(path.glob("MTD*.xml"))
+    text = xml.read_text().replace('band_id="8">-1000', 'band_id="8">-900')
+    xml.write_text(text.replace('<RADIO_ADD_OFFSET band_id="0">-1000</RADIO_ADD_OFFSET>', ""))
+    offsets = {band.name: band.offset for band in open_scene(path).bands}
+    assert offsets == dict.fromkeys(make_scene.BANDS, -1000) | {"B8A": -900, "B1": 0}
+
+
+def test_what_is_asked_wins_over_the_xml(tmp_path):
+    path = make_scene.write_safe(tmp_path, baseline="04.00", size=SIZE)
+    assert {band.offset for band in open_scene(path, OpenOptions(dn_offset=0)).bands} == {0}
+
+
+def test_a_zip_is_read_in_place(tmp_path):
+    path = make_scene.write_safe(tmp_path, level="L2A", baseline="05.10", size=SIZE, zipped=True)
+    before = listing(tmp_path)
+    scene = open_scene(path)
+    assert all(band.path.startswith(f"/vsizip/{path}/") for band in scene.bands)
+    assert all(f"/R{band.gsd}m/" in band.path for band in scene.bands)  # B01 lies in R20m too
+    np.testing.assert_array_equal(read(scene, "B12").astype(int) - 1000, native("B12"))
+    assert listing(tmp_path) == before
+
+
+def test_a_zip_with_damaged_metadata_inside_says_so(tmp_path):
+    path = make_scene.write_safe(tmp_path, size=SIZE, zipped=True)
+    with zipfile.ZipFile(path) as archive:
+        entry = next(item for item in archive.infolist() if "MTD_MSI" in item.filename)
+    content, start = bytearray(path.read_bytes()), entry.header_offset + 30 + len(entry.filename)
+    content[start : start + 60] = b"\xff" * 60
+    path.write_bytes(content)
+    with pytest.raises(SceneError, match=r"MTD_MSIL1C\.xml: not readable"):
+        open_scene(path)
+
+
+@pytest.mark.parametrize(
+    "right, wrong",
+    [('"0">-1000<', '"0">n/a<'), ('band_id="12"', 'band_id="13"'), (">10000<", ">ten<")],
+)
+def test_metadata_with_impossible_values_name_the_product(tmp_path, right, wrong):
+    path = make_scene.write_safe(tmp_path, baseline="04.00", size=SIZE)
+    xml = next(path.glob("MTD*.xml"))
+    assert right in xml.read_text()
+    xml.write_text(xml.read_text().replace(right, wrong))
+    with pytest.raises(SceneError, match=path.name):
+        open_scene(path)
+
+
+def test_a_truncated_image_of_a_product_opens_and_fails_at_reading(tmp_path):
+    path = make_scene.write_safe(tmp_path, size=SIZE)
+    image = next(path.glob("GRANULE/*/IMG_DATA/*_B05.jp2"))
+    image.write_bytes(image.read_bytes()[: image.stat().st_size * 9 // 10])
+    scene = open_scene(path)
+    assert read(scene, "B6").any()
+    with pytest.raises(SceneError, match=r"cannot decode .*_B05\.jp2 at rows 0\+30"):
+        read(scene, "B5")
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_flat_folders_without_a_known_baseline_have_offset_0_and_one_warning(tmp_path, nested):
+    safe = make_scene.write_safe(tmp_path, level="L2A", size=SIZE)
+    flat = tmp_path / "aws"
+    for file in safe.glob("GRANULE/*/IMG_DATA/R*/*_B*.jp2"):
+        band, gsd = file.stem.split("_")[-2:]
+        if nested or int(gsd[:2]) == make_scene.BANDS[band.replace("B0", "B")]:
+            to = flat / (f"R{gsd}" if nested else "") / f"{band}.jp2"
+            to.parent.mkdir(parents=True, exist_ok=True)
+            file.rename(to)
+    scene = open_scene(flat)
+    assert [band.name for band in scene.bands] == TWELVE and scene.name == "aws"
+    assert {band.offset for band in scene.bands} == {0}
+    assert [note.warning for note in scene.notes] == [True]
+    for name in ("B2", "B8A", "B1"):
+        np.testing.assert_array_equal(read(scene, name), native(name))
 
 
 # folders of GeoTIFFs
@@ -236,6 +325,35 @@ def test_no_crs_is_fine(folder):
     scene = open_scene(folder)
     scene.check_nested([10, 20, 60])
     assert scene.grid.crs is None
+
+
+def test_a_folder_keeps_the_place_of_its_files(folder):
+    scene = open_scene(folder)
+    for gsd, grid in scene.grids.items():
+        with rasterio.open(folder / f"{gsd}m.tif") as dataset:
+            assert (grid.crs, grid.transform) == (dataset.crs, dataset.transform)
+            assert grid.shape == dataset.shape
+    assert scene.grid == scene.grids[10] and scene.dtype == np.uint16
+
+
+def test_undescribed_files_of_one_band_are_named_by_file(tmp_path):
+    folder = make_scene.write_folder(tmp_path / "s", size=SIZE, per_band=True)
+    for path in list(folder.iterdir()):
+        with rasterio.open(path, "r+") as dataset:
+            dataset.descriptions = (None,)
+        path.rename(folder / f"{path.stem[-3:]}.tiff")  # B02.tiff, B8A.tiff
+    scene = open_scene(folder)
+    assert [band.name for band in scene.bands] == TWELVE
+    np.testing.assert_array_equal(read(scene, "B8A"), native("B8A"))
+    np.testing.assert_array_equal(read(scene, "B8"), native("B8"))
+
+
+def test_a_stack_beside_the_files_of_a_scene_does_not_stand_in_for_native_bands(tmp_path):
+    folder = make_scene.write_folder(tmp_path / "s", size=SIZE, per_band=True)
+    make_scene.write_stack(folder / "sharp.tif", size=SIZE)
+    scene = open_scene(folder)
+    assert not [band.name for band in scene.bands if band.path.endswith("sharp.tif")]
+    scene.check_nested([10, 20, 60])
 
 
 # stacks
@@ -311,12 +429,98 @@ def test_four_bands_are_no_scene(folder):
         open_scene(folder / "10m.tif")
 
 
+@pytest.mark.parametrize("dropped", [("B1", "B9", "B10"), ("B1", "B10"), ("B10",), ()])
+def test_stacks_of_10_to_13_bands_give_native_pixels_back(tmp_path, dropped):
+    bands = [name for name in make_scene.BANDS if name not in dropped]
+    make_scene.write_stack(tmp_path / "s.tif", size=SIZE, bands=bands)
+    scene = open_scene(tmp_path / "s.tif")
+    assert [band.name for band in scene.bands] == bands
+    for name in bands:
+        np.testing.assert_array_equal(read(scene, name), native(name))
+
+
+def test_nine_bands_are_no_stack(tmp_path):
+    make_scene.write_stack(tmp_path / "s.tif", size=SIZE, bands=TWELVE[:9])
+    with pytest.raises(SceneError, match=r"s\.tif holds 9 bands"):
+        open_scene(tmp_path / "s.tif")
+
+
+def test_a_stack_grows_outward_to_whole_coarse_pixels_and_mirrors_what_it_lacks(tmp_path):
+    make_scene.write_stack(tmp_path / "s.tif", size=SIZE, phase=(3, 4))
+    with rasterio.open(tmp_path / "s.tif") as dataset:
+        transform, values = dataset.transform, dataset.read()[:, :50, :47]
+    rewrite(tmp_path / "s.tif", lambda v: v[:, :50, :47], height=50, width=47)
+    scene = open_scene(tmp_path / "s.tif")
+    assert scene.window == Window(3, 4, 50, 47)
+    assert {gsd: grid.shape for gsd, grid in scene.grids.items()} == {
+        10: (54, 54), 20: (27, 27), 60: (9, 9)
+    }  # fmt: skip
+    assert all(grid.transform[2::3] == (*make_scene.ORIGIN, 1) for grid in scene.grids.values())
+    assert (scene.grid.transform, scene.grid.shape) == (transform, (50, 47))
+    blue = values[TWELVE.index("B2")]
+    np.testing.assert_array_equal(
+        read(scene, "B2"), np.pad(blue, ((3, 1), (4, 3)), mode="symmetric")
+    )
+    np.testing.assert_array_equal(read(scene, "B9"), native("B9")[:9, :9])
+
+
+def test_without_crs_and_replication_the_phase_is_0(tmp_path):
+    make_scene.write_stack(tmp_path / "s.tif", size=SIZE, replicate=False, phase=(3, 4), crs=None)
+    scene = open_scene(tmp_path / "s.tif")
+    assert scene.window == Window(0, 0, 57, 56)
+    assert scene.grids[60].shape == (10, 10)
+
+
+def test_without_crs_replication_alone_tells_the_phase(tmp_path):
+    make_scene.write_stack(tmp_path / "s.tif", size=SIZE, phase=(5, 3), crs=None)
+    scene = open_scene(tmp_path / "s.tif")
+    assert scene.resampled == "replicated" and scene.window[:2] == (5, 3)
+    np.testing.assert_array_equal(read(scene, "B11")[2:, 1:], native("B11")[2:, 1:])
+
+
+def test_flat_60_m_bands_do_not_hide_the_replication_of_20_m_bands(tmp_path):
+    make_scene.write_stack(tmp_path / "s.tif", size=SIZE, phase=(1, 1), crs=None)
+    with rasterio.open(tmp_path / "s.tif", "r+") as dataset:
+        for name in ("B1", "B9"):
+            dataset.write(np.full(dataset.shape, 500, np.uint16), TWELVE.index(name) + 1)
+    scene = open_scene(tmp_path / "s.tif")
+    assert scene.resampled == "replicated"
+    np.testing.assert_array_equal(read(scene, "B5")[:30, :30], native("B5"))
+
+
+def test_replicated_20_m_bands_are_undone_exactly_beside_interpolated_60_m_bands(tmp_path):
+    smooth = make_scene.write_stack(tmp_path / "i.tif", size=SIZE, phase=(1, 1), replicate=False)
+    make_scene.write_stack(tmp_path / "s.tif", size=SIZE, phase=(1, 1), crs=None)
+    with rasterio.open(smooth) as source, rasterio.open(tmp_path / "s.tif", "r+") as dataset:
+        for index in (TWELVE.index(name) + 1 for name in ("B1", "B9")):
+            dataset.write(source.read(index), index)
+    np.testing.assert_array_equal(
+        read(open_scene(tmp_path / "s.tif"), "B5")[:30, :30], native("B5")
+    )
+
+
+def test_descriptions_win_over_bands_in(tmp_path):
+    make_scene.write_stack(tmp_path / "s.tif", size=SIZE)
+    scene = open_scene(tmp_path / "s.tif", OpenOptions(bands_in=tuple(TWELVE[::-1])))
+    np.testing.assert_array_equal(read(scene, "B4"), native("B4"))
+
+
+@pytest.mark.parametrize("wrong", ["B99", "B2"])
+def test_bands_in_must_name_existing_bands_once(tmp_path, wrong):
+    make_scene.write_stack(tmp_path / "s.tif", size=SIZE, descriptions=False)
+    names = ("B1", "B2", wrong, *TWELVE[3:])
+    with pytest.raises((SceneError, UsageError), match=wrong):
+        open_scene(tmp_path / "s.tif", OpenOptions(bands_in=names))
+
+
 # finding
 
 
 def test_a_stack_alone_in_a_folder_is_a_scene_named_by_its_stem(tmp_path):
     make_scene.write_stack(tmp_path / "in/only_20m.tif", size=SIZE)
-    assert find_scenes(tmp_path / "in") == [tmp_path / "in/only_20m.tif"]
+    (found,) = find_scenes(tmp_path / "in")
+    assert found == tmp_path / "in/only_20m.tif"
+    assert open_scene(found).name == "only_20m"
 
 
 def test_a_folder_of_scenes_lists_every_kind_and_broken_ones(tmp_path):
@@ -345,6 +549,22 @@ def test_a_folder_with_one_broken_part_is_still_one_scene_and_fails(folder):
         open_scene(folder)
 
 
+def test_a_broken_stack_among_stacks_is_listed_even_if_named_by_gsd(tmp_path):
+    make_scene.write_stack(tmp_path / "in/a_10m.tif", size=SIZE)
+    make_scene.write_stack(tmp_path / "in/b_10m.tif", size=SIZE)
+    assert [path.name for path in find_scenes(tmp_path / "in")] == ["a_10m.tif", "b_10m.tif"]
+    (tmp_path / "in/b_10m.tif").write_text("<html>")
+    assert [path.name for path in find_scenes(tmp_path / "in")] == ["a_10m.tif", "b_10m.tif"]
+
+
+def test_products_without_metadata_are_listed_and_fail_by_themselves(tmp_path):
+    path = make_scene.write_safe(tmp_path, size=SIZE)
+    next(path.glob("MTD*.xml")).unlink()
+    assert find_scenes(tmp_path) == [path]
+    with pytest.raises(SceneError, match="no SAFE metadata"):
+        open_scene(path)
+
+
 def test_what_is_no_scene_says_what_was_looked_for_and_found(tmp_path):
     with pytest.raises(SceneError, match="no such file"):
         open_scene(tmp_path / "nowhere")
@@ -367,11 +587,19 @@ def test_urls_become_paths_that_gdal_reads_in_place():
 # content that is refused
 
 
-@pytest.mark.parametrize("dtype", ["complex64"])
-def test_complex_rasters_are_refused(folder, dtype):
-    rewrite(folder / "10m.tif", dtype=dtype)
-    with pytest.raises(SceneError, match="complex"):
-        open_scene(folder)
+def test_complex_rasters_are_refused(tmp_path, folder):
+    rewrite(folder / "10m.tif", dtype="complex64")
+    make_scene.write_stack(tmp_path / "s.tif", size=SIZE)
+    rewrite(tmp_path / "s.tif", dtype="complex64")
+    for path, name in ((folder, "10m.tif"), (tmp_path / "s.tif", "s.tif")):
+        with pytest.raises(SceneError, match=rf"{name}: complex .* are not counts .*Convert it"):
+            open_scene(path)
+
+
+def test_html_named_tif_is_shown_by_its_first_characters(tmp_path):
+    (tmp_path / "s.tif").write_text("<html><body>503</body></html>")
+    with pytest.raises(SceneError, match=r"s\.tif: not a GeoTIFF.*starts with '<html.*Replace"):
+        open_scene(tmp_path / "s.tif")
 
 
 def test_vrts_are_refused_unless_asked_for(tmp_path):
@@ -385,10 +613,14 @@ def test_vrts_are_refused_unless_asked_for(tmp_path):
 
 def test_a_truncated_file_fails_at_reading_and_is_named(folder):
     path = folder / "20m.tif"
-    rewrite(path, tiled=False, compress="none", predictor=1)
+    whole = path.rename(folder / "whole")
+    rasterio.shutil.copy(whole, path, driver="GTiff")  # a copy begins with its directory
+    whole.unlink()
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(SceneError, match=r"20m.tif"):
-        read(open_scene(folder), "B12")
+    scene = open_scene(folder)
+    assert read(scene, "B2").any()
+    with pytest.raises(SceneError, match=r"cannot decode .*20m\.tif at rows 0\+30.*Replace"):
+        read(scene, "B12")
 
 
 # radiometry and validity
@@ -404,6 +636,47 @@ def test_the_offset_of_plain_files_is_read_from_tags_else_0_with_a_warning(folde
     asked = open_scene(folder, OpenOptions(dn_offset=-500))
     assert {band.offset for band in asked.bands} == {-500}
     assert not any(note.warning for note in asked.notes)
+
+
+@pytest.mark.parametrize("tag", ["GEOSR_DN_OFFSET", "RADIO_ADD_OFFSET", "BOA_ADD_OFFSET"])
+def test_known_tags_of_a_stack_tell_its_offset(tmp_path, tag):
+    path = make_scene.write_stack(tmp_path / "s.tif", size=SIZE, offset=-1000)
+    tagged(path, **{tag: "-1000"})
+    scene = open_scene(path)
+    assert {band.offset for band in scene.bands} == {-1000}
+    assert not any(note.warning for note in scene.notes)
+    np.testing.assert_array_equal(read(scene, "B5").astype(int) - 1000, native("B5"))
+
+
+def test_a_tag_counts_for_the_file_it_is_in(folder):
+    tagged(folder / "10m.tif", RADIO_ADD_OFFSET="-1000")
+    tagged(folder / "20m.tif", RADIO_ADD_OFFSET="0")
+    offsets = {band.name: band.offset for band in open_scene(folder).bands}
+    assert (offsets["B2"], offsets["B5"]) == (-1000, 0)
+
+
+def test_a_tag_that_is_no_number_names_the_scene(folder):
+    tagged(folder / "10m.tif", RADIO_ADD_OFFSET="unknown")
+    with pytest.raises(SceneError, match="RADIO_ADD_OFFSET"):
+        open_scene(folder)
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+def test_an_offset_of_0_that_was_asked_for_wins_over_gdals(tmp_path, stacked):
+    path = tmp_path / ("s.tif" if stacked else "s")
+    (make_scene.write_stack if stacked else make_scene.write_folder)(path, size=SIZE)
+    for file in [path] if stacked else path.iterdir():
+        with rasterio.open(file, "r+") as dataset:
+            dataset.scales, dataset.offsets = (1e-4,) * dataset.count, (-0.1,) * dataset.count
+    assert {band.offset for band in open_scene(path).bands} == {-1000}
+    assert {band.offset for band in open_scene(path, OpenOptions(dn_offset=0)).bands} == {0}
+
+
+def test_an_offset_read_from_gdal_is_not_called_unknown(folder):
+    for path in folder.iterdir():
+        with rasterio.open(path, "r+") as dataset:
+            dataset.scales, dataset.offsets = (1e-4,) * dataset.count, (-0.1,) * dataset.count
+    assert not [str(note) for note in open_scene(folder).notes if note.warning]
 
 
 def test_gdal_scale_and_offset_are_an_offset_in_counts(folder):
@@ -497,6 +770,59 @@ def test_stray_sidecars_change_nothing_and_reading_writes_nothing(folder):
     assert before == {p.name: (p.stat().st_size, p.stat().st_mtime_ns) for p in folder.iterdir()}
 
 
+def test_nan_and_infinity_are_invalid_where_they_are_and_nowhere_else(folder):
+    def spoil(values):
+        values = values.astype("float32")
+        values[1, 3, 4], values[2, 5, 6] = np.nan, np.inf  # B3 and B4
+        return values
+
+    rewrite(folder / "10m.tif", spoil, dtype="float32")
+    found = pixels(folder, ["B2", "B3", "B4"])
+    assert np.argwhere(~found.valid).tolist() == [[1, 3, 4], [2, 5, 6]]
+    assert found.mask.all() and not found.saturated.any()
+
+
+def test_nodata_copies_do_not_count_in_a_stack(tmp_path):
+    path = make_scene.write_stack(tmp_path / "s.tif", size=SIZE)
+    with rasterio.open(path, "r+") as dataset:
+        values = dataset.read(5)
+        values[0, 0], values[2:4, 2:4] = 0, 0  # one copy of a pixel, all copies of another
+        dataset.write(values, 5)
+    scene = open_scene(path)
+    with scene.open() as reader:
+        found = reader.read(["B5"], 20, scene.grids[20].window)
+        others = reader.read(["B6"], 20, scene.grids[20].window)
+    assert np.argwhere(~found.valid[0]).tolist() == [[1, 1]] and others.valid.all()
+    assert found.values[0, 0, 0] == native("B5")[0, 0]
+
+
+@pytest.mark.parametrize("kind", ["folder", "stack", "safe"])
+def test_a_sidecar_that_lies_about_bands_changes_nothing(tmp_path, kind):
+    write = {
+        "folder": lambda: make_scene.write_folder(tmp_path / "s", size=SIZE),
+        "stack": lambda: make_scene.write_stack(tmp_path / "s.tif", size=SIZE),
+        "safe": lambda: make_scene.write_safe(tmp_path, size=SIZE),
+    }
+    path = write[kind]()
+    honest = open_scene(path)
+    pam = (
+        "<PAMDataset><SRS>EPSG:4326</SRS><GeoTransform>0,1,0,0,0,-1</GeoTransform>"
+        '<Metadata><MDI key="RADIO_ADD_OFFSET">-7</MDI></Metadata><PAMRasterBand band="1">'
+        f"<NoDataValue>{native('B2')[0, 0]}</NoDataValue><Description>B9</Description>"
+        "<Offset>-0.1</Offset><Scale>0.0001</Scale></PAMRasterBand></PAMDataset>"
+    )
+    for file in honest.files:
+        Path(f"{file}.aux.xml").write_text(pam)
+    before = listing(tmp_path)
+    scene = open_scene(path)
+    assert (scene.bands, scene.grids, scene.notes) == (honest.bands, honest.grids, honest.notes)
+    with scene.open() as reader:
+        found = reader.read(["B2"], 10, scene.window)
+    assert found.valid.all()
+    np.testing.assert_array_equal(found.values[0], native("B2"))
+    assert listing(tmp_path) == before
+
+
 # reading windows
 
 
@@ -514,6 +840,28 @@ def test_one_pixel_folds_into_any_window():
     folded = fold(Window(-5, -5, 12, 12), 1, 1)
     assert folded.hull == Window(0, 0, 1, 1)
     assert not folded.index[0].any() and not folded.index[1].any()
+
+
+def test_a_grid_of_one_pixel_is_padded_to_any_window(tmp_path):
+    scene = open_scene(make_scene.write_folder(tmp_path / "s", size=6))
+    assert scene.grids[60].shape == (1, 1)
+    window = Window(-5, -7, 13, 15)
+    with scene.open() as reader:
+        coarse = reader.read(["B1", "B9"], 60, window)
+        fine = reader.read(["B8"], 10, window.at(6))
+        whole = reader.read(["B1", "B9"], 60, Window(0, 0, 1, 1)).values
+        blue = reader.read(["B8"], 10, Window(0, 0, 6, 6)).values
+    around = ((0, 0), (5, 7), (7, 7))
+    np.testing.assert_array_equal(coarse.values, np.pad(whole, around, "symmetric"))
+    assert coarse.usable.all()
+    around = ((0, 0), (30, 42), (42, 42))
+    np.testing.assert_array_equal(fine.values, np.pad(blue, around, "symmetric"))
+
+
+def test_validity_is_padded_like_the_values(folder):
+    rewrite(folder / "20m.tif", lambda v: np.where(np.arange(30) == 0, 0, v))
+    valid = pixels(folder, ["B5"], Window(0, -3, 30, 6)).valid[0]
+    assert valid.all(0).tolist() == [True, True, False, False, True, True]
 
 
 def test_bands_come_in_the_order_asked(folder):
