@@ -48,7 +48,7 @@ def to_counts(
     info = np.iinfo(dtype)
     rounded = np.rint(counts.astype(np.float64))
     outside = ((rounded < info.min) | (rounded > info.max)) & sensed
-    whole = np.clip(np.nan_to_num(rounded), info.min, info.max).astype(dtype)
+    whole = np.clip(rounded, info.min, info.max).astype(dtype)
     return _off_nodata(whole, band.nodata, sensed, int(outside.sum()))
 
 

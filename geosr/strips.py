@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geosr.blend import Blender
+from geosr.errors import SceneError
 from geosr.fill import fill
 from geosr.models import Model
 from geosr.plan import Plan
@@ -47,6 +48,9 @@ def strips(
 
     Args:
         progress: called with the number of tiles finished since the last call.
+
+    Raises:
+        SceneError: a band is missing or broken, or a net gives no numbers.
     """
     blenders = [Blender(plan.tiles, plan.unit) for _ in plan.models]
     across = plan.tiles.window
@@ -62,6 +66,11 @@ def strips(
             cuts = [_cut(model, tile, area, inputs, plan) for tile in tiles]
             predictions = _predicted(model, cuts, wanted, plan, engine, progress)
             finished = blender.add(zip(tiles, predictions, strict=True))
+            if not np.isfinite(finished).all():
+                raise SceneError(
+                    f"{plan.scene.path}: {model.card.name} gave NaN or Inf near row {core.row} in "
+                    f"{engine.precision}. Say --precision fp32, or use other weights."
+                )
             made |= dict(zip(model.card.bands, finished, strict=True))
         yield Strip(core.at(plan.unit), made, read, filled)
 

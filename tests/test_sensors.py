@@ -1,6 +1,8 @@
 """Every layout a scene comes in, found by looking; and what is told when it is none."""
 
+import shutil
 import zipfile
+from functools import cache
 from pathlib import Path
 
 import make_scene
@@ -55,6 +57,22 @@ def rewrite(path: Path, change=lambda values: values, **profile) -> None:
         dataset.descriptions = names
 
 
+@pytest.fixture(scope="session")
+def write_safe(tmp_path_factory):
+    """make_scene.write_safe at SIZE, each product made once and copied."""
+
+    @cache
+    def made(**options) -> Path:
+        return make_scene.write_safe(tmp_path_factory.mktemp("safe"), size=SIZE, **options)
+
+    def copied(folder: Path, **options) -> Path:
+        source = made(**options)
+        copy = shutil.copytree if source.is_dir() else shutil.copy
+        return Path(copy(source, folder / source.name))
+
+    return copied
+
+
 @pytest.fixture
 def folder(tmp_path) -> Path:
     make_scene.write_folder(tmp_path / "scene", size=SIZE)
@@ -98,11 +116,9 @@ def test_file_names_tell_band_and_resolution(stem, found):
      ("L2A", "05.10", "S2D", -1000)],
 )  # fmt: skip
 def test_safe_products_of_all_levels_baselines_and_satellites(
-    tmp_path, level, baseline, satellite, offset, zipped
+    tmp_path, write_safe, level, baseline, satellite, offset, zipped
 ):
-    path = make_scene.write_safe(
-        tmp_path, level=level, baseline=baseline, satellite=satellite, size=SIZE, zipped=zipped
-    )
+    path = write_safe(tmp_path, level=level, baseline=baseline, satellite=satellite, zipped=zipped)
     scene = open_scene(path)
     assert (scene.level, scene.sensor) == (level, "sentinel2")
     assert [b.name for b in scene.bands] == (list(make_scene.BANDS) if level == "L1C" else TWELVE)
@@ -119,14 +135,14 @@ def test_safe_products_of_all_levels_baselines_and_satellites(
     assert scene.name.startswith(satellite) and "." not in scene.name
 
 
-def test_the_metadata_name_is_matched_in_any_spelling(tmp_path):
-    path = make_scene.write_safe(tmp_path, level="L2A", size=SIZE)
+def test_the_metadata_name_is_matched_in_any_spelling(tmp_path, write_safe):
+    path = write_safe(tmp_path, level="L2A")
     (path / "MTD_MSIL2A.xml").rename(path / "MTD_MSIL2a.xml")
     assert open_scene(path).level == "L2A"
 
 
-def test_a_safe_without_a_band_opens_and_names_it_when_asked(tmp_path):
-    path = make_scene.write_safe(tmp_path, size=SIZE)
+def test_a_safe_without_a_band_opens_and_names_it_when_asked(tmp_path, write_safe):
+    path = write_safe(tmp_path)
     next(path.glob("GRANULE/*/IMG_DATA/*_B8A.jp2")).unlink()
     with pytest.raises(SceneError, match=r"lacks B8A \(found: B1 B2"):
         open_scene(path).select(names=["B8A"])
@@ -143,22 +159,22 @@ def test_a_safe_without_a_band_opens_and_names_it_when_asked(tmp_path):
         (lambda p: next(p.glob("GRANULE/*/IMG_DATA/*_B05.jp2")).write_bytes(b""), "B05.jp2"),
     ],
 )  # fmt: skip
-def test_broken_products_say_what_is_broken(tmp_path, damage, said):
-    path = make_scene.write_safe(tmp_path, size=SIZE)
+def test_broken_products_say_what_is_broken(tmp_path, write_safe, damage, said):
+    path = write_safe(tmp_path)
     damage(path)
     with pytest.raises(SceneError, match=said):
         open_scene(path)
 
 
-def test_a_damaged_zip_says_so(tmp_path):
-    path = make_scene.write_safe(tmp_path, size=SIZE, zipped=True)
+def test_a_damaged_zip_says_so(tmp_path, write_safe):
+    path = write_safe(tmp_path, zipped=True)
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(SceneError, match="not a readable zip"):
         open_scene(path)
 
 
-def test_flat_folders_of_jp2_are_scenes_with_the_offset_of_their_name(tmp_path):
-    safe = make_scene.write_safe(tmp_path, level="L1C", baseline="05.10", size=SIZE)
+def test_flat_folders_of_jp2_are_scenes_with_the_offset_of_their_name(tmp_path, write_safe):
+    safe = write_safe(tmp_path, level="L1C", baseline="05.10")
     flat = tmp_path / "S2A_MSIL1C_20170527T102031_N0510_R065_T33UUB_x"
     flat.mkdir()
     for file in safe.glob("GRANULE/*/IMG_DATA/*_B*.jp2"):
@@ -184,8 +200,8 @@ def test_the_real_l2a_tree_is_read_from_native_folders(shared):
         scene.check_nested([10, 20])
 
 
-def test_every_band_has_the_offset_its_own_xml_element_says(tmp_path):
-    path = make_scene.write_safe(tmp_path, baseline="04.00", size=SIZE)
+def test_every_band_has_the_offset_its_own_xml_element_says(tmp_path, write_safe):
+    path = write_safe(tmp_path, baseline="04.00")
     xml = next(path.glob("MTD*.xml"))
     text = xml.read_text().replace('band_id="8">-1000', 'band_id="8">-900')
     xml.write_text(text.replace('<RADIO_ADD_OFFSET band_id="0">-1000</RADIO_ADD_OFFSET>', ""))
@@ -193,13 +209,13 @@ def test_every_band_has_the_offset_its_own_xml_element_says(tmp_path):
     assert offsets == dict.fromkeys(make_scene.BANDS, -1000) | {"B8A": -900, "B1": 0}
 
 
-def test_what_is_asked_wins_over_the_xml(tmp_path):
-    path = make_scene.write_safe(tmp_path, baseline="04.00", size=SIZE)
+def test_what_is_asked_wins_over_the_xml(tmp_path, write_safe):
+    path = write_safe(tmp_path, baseline="04.00")
     assert {band.offset for band in open_scene(path, OpenOptions(dn_offset=0)).bands} == {0}
 
 
-def test_a_zip_is_read_in_place(tmp_path):
-    path = make_scene.write_safe(tmp_path, level="L2A", baseline="05.10", size=SIZE, zipped=True)
+def test_a_zip_is_read_in_place(tmp_path, write_safe):
+    path = write_safe(tmp_path, level="L2A", baseline="05.10", zipped=True)
     before = listing(tmp_path)
     scene = open_scene(path)
     assert all(band.path.startswith(f"/vsizip/{path}/") for band in scene.bands)
@@ -208,8 +224,8 @@ def test_a_zip_is_read_in_place(tmp_path):
     assert listing(tmp_path) == before
 
 
-def test_a_zip_with_damaged_metadata_inside_says_so(tmp_path):
-    path = make_scene.write_safe(tmp_path, size=SIZE, zipped=True)
+def test_a_zip_with_damaged_metadata_inside_says_so(tmp_path, write_safe):
+    path = write_safe(tmp_path, zipped=True)
     with zipfile.ZipFile(path) as archive:
         entry = next(item for item in archive.infolist() if "MTD_MSI" in item.filename)
     content, start = bytearray(path.read_bytes()), entry.header_offset + 30 + len(entry.filename)
@@ -223,8 +239,8 @@ def test_a_zip_with_damaged_metadata_inside_says_so(tmp_path):
     "right, wrong",
     [('"0">-1000<', '"0">n/a<'), ('band_id="12"', 'band_id="13"'), (">10000<", ">ten<")],
 )
-def test_metadata_with_impossible_values_name_the_product(tmp_path, right, wrong):
-    path = make_scene.write_safe(tmp_path, baseline="04.00", size=SIZE)
+def test_metadata_with_impossible_values_name_the_product(tmp_path, write_safe, right, wrong):
+    path = write_safe(tmp_path, baseline="04.00")
     xml = next(path.glob("MTD*.xml"))
     assert right in xml.read_text()
     xml.write_text(xml.read_text().replace(right, wrong))
@@ -232,8 +248,8 @@ def test_metadata_with_impossible_values_name_the_product(tmp_path, right, wrong
         open_scene(path)
 
 
-def test_a_truncated_image_of_a_product_opens_and_fails_at_reading(tmp_path):
-    path = make_scene.write_safe(tmp_path, size=SIZE)
+def test_a_truncated_image_of_a_product_opens_and_fails_at_reading(tmp_path, write_safe):
+    path = write_safe(tmp_path)
     image = next(path.glob("GRANULE/*/IMG_DATA/*_B05.jp2"))
     image.write_bytes(image.read_bytes()[: image.stat().st_size * 9 // 10])
     scene = open_scene(path)
@@ -243,8 +259,10 @@ def test_a_truncated_image_of_a_product_opens_and_fails_at_reading(tmp_path):
 
 
 @pytest.mark.parametrize("nested", [False, True])
-def test_flat_folders_without_a_known_baseline_have_offset_0_and_one_warning(tmp_path, nested):
-    safe = make_scene.write_safe(tmp_path, level="L2A", size=SIZE)
+def test_flat_folders_without_a_known_baseline_have_offset_0_and_one_warning(
+    tmp_path, write_safe, nested
+):
+    safe = write_safe(tmp_path, level="L2A")
     flat = tmp_path / "aws"
     for file in safe.glob("GRANULE/*/IMG_DATA/R*/*_B*.jp2"):
         band, gsd = file.stem.split("_")[-2:]
@@ -523,10 +541,10 @@ def test_a_stack_alone_in_a_folder_is_a_scene_named_by_its_stem(tmp_path):
     assert open_scene(found).name == "only_20m"
 
 
-def test_a_folder_of_scenes_lists_every_kind_and_broken_ones(tmp_path):
+def test_a_folder_of_scenes_lists_every_kind_and_broken_ones(tmp_path, write_safe):
     make_scene.write_folder(tmp_path / "in/b", size=SIZE)
     make_scene.write_stack(tmp_path / "in/a.tif", size=SIZE)
-    make_scene.write_safe(tmp_path / "in", size=SIZE, zipped=True)
+    write_safe(tmp_path / "in", zipped=True)
     (tmp_path / "in/broken.tif").write_text("<html>")
     (tmp_path / "in/notes.txt").write_text("hello")
     (tmp_path / "in/empty").mkdir()
@@ -557,8 +575,8 @@ def test_a_broken_stack_among_stacks_is_listed_even_if_named_by_gsd(tmp_path):
     assert [path.name for path in find_scenes(tmp_path / "in")] == ["a_10m.tif", "b_10m.tif"]
 
 
-def test_products_without_metadata_are_listed_and_fail_by_themselves(tmp_path):
-    path = make_scene.write_safe(tmp_path, size=SIZE)
+def test_products_without_metadata_are_listed_and_fail_by_themselves(tmp_path, write_safe):
+    path = write_safe(tmp_path)
     next(path.glob("MTD*.xml")).unlink()
     assert find_scenes(tmp_path) == [path]
     with pytest.raises(SceneError, match="no SAFE metadata"):
@@ -797,11 +815,11 @@ def test_nodata_copies_do_not_count_in_a_stack(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["folder", "stack", "safe"])
-def test_a_sidecar_that_lies_about_bands_changes_nothing(tmp_path, kind):
+def test_a_sidecar_that_lies_about_bands_changes_nothing(tmp_path, write_safe, kind):
     write = {
         "folder": lambda: make_scene.write_folder(tmp_path / "s", size=SIZE),
         "stack": lambda: make_scene.write_stack(tmp_path / "s.tif", size=SIZE),
-        "safe": lambda: make_scene.write_safe(tmp_path, size=SIZE),
+        "safe": lambda: write_safe(tmp_path),
     }
     path = write[kind]()
     honest = open_scene(path)

@@ -393,3 +393,11 @@ def test_dn_offset_as_asked_reaches_the_net(scene_dir, tmp_path, dsen2):
     moved, *_ = run(scene_dir, tmp_path / "b.tif", dsen2, OpenOptions(dn_offset=-1000))
     assert (plain != moved).any()
     np.testing.assert_array_equal(plain[[1, 2, 3, 7]], moved[[1, 2, 3, 7]])
+
+
+def test_a_net_that_gives_no_numbers_fails_the_scene_and_writes_nothing(scene_dir, tmp_path):
+    nets = random_nets("dsen2-20")
+    nets[0].net.tail.bias.data[2] = float("nan")
+    with pytest.raises(SceneError, match="dsen2-20 gave NaN or Inf"):
+        run(scene_dir, tmp_path / "o.tif", nets)
+    assert not list(tmp_path.iterdir())
