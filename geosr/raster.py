@@ -157,7 +157,7 @@ def open_raster(path: str | Path, *, driver: str | None = None, vrt: bool = Fals
 def _driver_of(path: Path, *, vrt: bool) -> str:
     try:
         with path.open("rb") as file:
-            head = file.read(64)
+            head = file.read(512)
     except OSError as error:
         raise SceneError(f"cannot read {path}: {error.strerror}. Check the path.") from error
     if b"<VRTDataset" in head:
@@ -210,7 +210,7 @@ def _cause(error: BaseException) -> str:
     """GDAL's own words, which rasterio hides behind 'See previous exception'."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return str(error).rstrip(".")
+    return " ".join(str(error).split()).rstrip(".")
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,9 @@ def open_scene(path: str | Path, options: OpenOptions | None = None) -> Scene:
     for is_kind, opener in _KINDS:
         if is_kind(path):
             return opener(path, options)
+    inside = find_scenes(path)
+    if len(inside) == 1 and inside[0].is_file():  # one stack alone in its folder
+        return open_scene(inside[0], options)
     raise SceneError(
         f"{path} holds no Sentinel-2 scene: {_LOOKED_FOR}; found {_listing(path)}. "
         "Give the folder or file of one scene, or a folder of scenes."

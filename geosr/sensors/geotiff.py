@@ -19,10 +19,11 @@ from geosr.sensors.options import OpenOptions
 from geosr.sensors.sentinel2 import (
     ESA_ORDER,
     GSD,
+    NO_OFFSET,
     band_in_file_name,
     band_name,
     check_same,
-    flat_offset,
+    known_offset,
     level_of,
     sort_bands,
 )
@@ -45,6 +46,7 @@ class _File:
     dtype: np.dtype[Any]
     offsets: tuple[float, ...]
     tags: dict[str, str]
+    palette: bool
 
     @property
     def stacked(self) -> bool:
@@ -65,15 +67,18 @@ def is_folder_scene(path: Path) -> bool:
     """Whether a folder is one scene: names say so, or several files complete the bands."""
     if not path.is_dir():
         return False
-    files = []
+    parts, stacks, broken = [], 0, False
     for raster in _rasters(path):
         try:
-            files.append(_look(raster, vrt=False))
+            file = _look(raster, vrt=False)
         except GeosrError:
-            if _named(raster.stem):  # a broken 20m.tif still makes this a scene, which fails
-                return True
-    parts = [file for file in files if not file.stacked]
+            broken |= _named(raster.stem)
+            continue
+        stacks += file.stacked
+        parts += [] if file.stacked else [file]
     if any(_named(file.path.stem) for file in parts):
+        return True
+    if broken and not stacks:  # a broken 20m.tif still makes this a scene, which fails
         return True
     names = [name for file in parts for name in file.names if name]
     return len(parts) > 1 and {"B2", "B3", "B4", "B8"} <= set(names)
@@ -90,7 +95,8 @@ def open_folder(path: Path, options: OpenOptions) -> Scene:
         SceneError: a file is broken, a band comes twice, or the grids of one GSD differ.
     """
     files = [_look(raster, vrt=options.vrt) for raster in _rasters(path)]
-    offset, note = flat_offset(path, options, _merged_tags(files))
+    merged = {key: value for file in files for key, value in file.tags.items()}
+    notes: dict[Note, None] = {}
     bands: dict[str, Band] = {}
     grids: dict[int, Grid] = {}
     native = {name: _native(name, files) for name in ESA_ORDER}
@@ -98,8 +104,11 @@ def open_folder(path: Path, options: OpenOptions) -> Scene:
         if found is None:
             continue
         file, index = found
+        _check_counts(file)
+        offset, note = _offset(file, index, path, options, merged | file.tags)
+        notes[note] = None
         band = Band(
-            name, GSD[name], str(file.path), index, offset=offset or file.offsets[index - 1],
+            name, GSD[name], str(file.path), index, offset=offset,
             nodata=file.nodata,
         )  # fmt: skip
         check_same(path, band, grids.setdefault(band.gsd, file.grid), file.grid)
@@ -114,34 +123,31 @@ def open_folder(path: Path, options: OpenOptions) -> Scene:
     scene = Scene(
         path.resolve().name, str(path), "sentinel2", level_of(path.resolve().name),
         tuple(bands[name] for name in sort_bands(bands)), grids, grids[min(grids)].window,
-        dtype, notes=(note,), vrt=options.vrt,
+        dtype, notes=tuple(notes), vrt=options.vrt,
     )  # fmt: skip
     return _quantified(scene, options)
 
 
 def _native(name: str, files: Sequence[_File]) -> tuple[_File, int] | None:
-    """Where a band lies at its native GSD: a name that says so wins, then the finest grid."""
+    """Where a band lies at its native GSD: a name that says so, then the nearest size."""
     found = [(f, i + 1) for f in files for i, n in enumerate(f.names) if n == name]
     if not found:
         return None
 
     def rank(item: tuple[_File, int]) -> tuple[bool, float]:
         match = _GSD_IN_NAME.search(item[0].path.stem)
-        return not (match and int(match[1]) == GSD[name]), item[0].grid.gsd
+        said = match is not None and int(match[1]) == GSD[name]
+        return not said, abs(item[0].grid.gsd - GSD[name])
 
     return min(found, key=rank)
 
 
 def _look(path: Path, *, vrt: bool) -> _File:
     with open_raster(path, vrt=vrt) as dataset:
-        if any(np.dtype(t).kind == "c" for t in dataset.dtypes) or _has_palette(dataset):
-            raise SceneError(
-                f"{path}: complex and palette rasters are not counts (type {dataset.dtypes[0]}). "
-                "Convert it first."
-            )
         return _File(
             path, Grid.of(dataset), _names(path, dataset), _nodata(dataset),
             np.dtype(dataset.dtypes[0]), _gdal_offsets(dataset), dataset.tags(),
+            dataset.count == 1 and dataset.colorinterp[0].name == "palette",
         )  # fmt: skip
 
 
@@ -155,8 +161,13 @@ def _nodata(dataset: Any) -> float:
     return float(value)
 
 
-def _has_palette(dataset: Any) -> bool:
-    return bool(dataset.count == 1 and dataset.colorinterp[0].name == "palette")
+def _check_counts(file: _File) -> None:
+    """Refuse what holds no counts."""
+    if file.dtype.kind == "c" or file.palette:
+        kind = "palette" if file.palette else str(file.dtype)
+        raise SceneError(
+            f"{file.path}: complex and palette rasters are not counts ({kind}). Convert it first."
+        )
 
 
 def _names(path: Path, dataset: Any) -> tuple[str | None, ...]:
@@ -178,8 +189,15 @@ def _gdal_offsets(dataset: Any) -> tuple[float, ...]:
     return tuple(round(offset / scale, 3) if offset and scale else 0.0 for offset, scale in pairs)
 
 
-def _merged_tags(files: Sequence[_File]) -> dict[str, str]:
-    return {key: value for file in files for key, value in file.tags.items()}
+def _offset(
+    file: _File, index: int, path: Path, options: OpenOptions, tags: dict[str, str]
+) -> tuple[float, Note]:
+    """Offset of one band: asked, tagged or in a name; else GDAL's own; else 0 with a warning."""
+    known = known_offset(path, options, tags)
+    if known is None and any(file.offsets):
+        offset = file.offsets[index - 1]
+        return offset, Note(f"DN offset {offset:g} from the file's GDAL offset")
+    return known or NO_OFFSET
 
 
 # one stack
@@ -195,11 +213,15 @@ def open_stack(path: Path, options: OpenOptions) -> Scene:
         SceneError: not a raster, another number of bands, or unknown band names.
     """
     file = _look(path, vrt=options.vrt)
+    _check_counts(file)
     names, notes = _stack_names(file, options)
-    offset, note = flat_offset(path.parent / path.stem, options, file.tags)
+    offsets = [
+        _offset(file, i + 1, path.with_suffix(""), options, file.tags) for i in range(len(names))
+    ]
+    notes = (*notes, *dict.fromkeys(note for _, note in offsets))
     bands = tuple(
         Band(
-            name, GSD[name], str(path), i + 1, offset=offset or file.offsets[i], nodata=file.nodata,
+            name, GSD[name], str(path), i + 1, offset=offsets[i][0], nodata=file.nodata,
             factor=GSD[name] // 10,
         )
         for i, name in enumerate(names)
@@ -209,7 +231,7 @@ def open_stack(path: Path, options: OpenOptions) -> Scene:
     grids, window = _grown(file.grid, phase, {band.gsd for band in bands})
     scene = Scene(
         path.stem, str(path), "sentinel2", level_of(path.stem), bands, grids, window, file.dtype,
-        notes=(*notes, note, how), resampled=resampled, vrt=options.vrt,
+        notes=(*notes, how), resampled=resampled, vrt=options.vrt,
     )  # fmt: skip
     return _quantified(scene, options)
 
@@ -221,6 +243,12 @@ def _stack_names(file: _File, options: OpenOptions) -> tuple[tuple[str, ...], tu
             raise SceneError(
                 f"{file.path} has {count} bands, --bands-in names {len(options.bands_in)}. "
                 "Name every band of the file, in its order."
+            )
+        unknown = [name for name in options.bands_in if name not in GSD]
+        if unknown or len(set(options.bands_in)) < count:
+            raise SceneError(
+                f"{file.path}: --bands-in {','.join(options.bands_in)} repeats a band or names an "
+                f"unknown one (known: {' '.join(ESA_ORDER)}). Name each band once."
             )
         return options.bands_in, ()
     if not file.stacked:
@@ -244,18 +272,16 @@ def _stack_names(file: _File, options: OpenOptions) -> tuple[tuple[str, ...], tu
 
 def _phase(file: _File, bands: Sequence[Band], *, vrt: bool) -> tuple[tuple[int, int], str, Note]:
     """Rows and columns by which the file starts inside a coarse pixel, and how it is known."""
-    coarsest = max(band.factor for band in bands)
-    found = {k: _replication(file, bands, k, vrt=vrt) for k in (2, 6)}
-    found = {k: phase for k, phase in found.items() if any(band.factor == k for band in bands)}
-    exact = all(phase is not None for phase in found.values()) and bool(found)
-    if exact:
-        rows, cols = found[max(found)] or (0, 0)
-        agree = all(p and (p[0] - rows) % k == 0 and (p[1] - cols) % k == 0
-                    for k, p in found.items())  # fmt: skip
-        if agree:
-            note = Note(f"coarse bands are exact replicas (phase {rows}, {cols}), undone exactly")
-            return (rows, cols), "replicated", note
-    phase = _utm_phase(file.grid, coarsest)
+    factors = sorted({band.factor for band in bands if band.factor > 1})
+    utm = _utm_phase(file.grid, max(factors, default=1))
+    free = {k: _replication(file, bands, k, vrt=vrt) for k in factors}
+    known = {k: found for k, found in free.items() if found}
+    rows = _fitting({k: found[0] for k, found in known.items()}, utm[0], max(factors, default=1))
+    cols = _fitting({k: found[1] for k, found in known.items()}, utm[1], max(factors, default=1))
+    if len(known) == len(factors) and rows is not None and cols is not None:
+        note = Note(f"coarse bands are exact replicas (phase {rows}, {cols}), undone exactly")
+        return (rows, cols), "replicated", note
+    phase = utm if rows is None or cols is None else (rows, cols)
     note = Note(
         "coarse bands were interpolated to 10 m by someone: native pixels are estimated by block "
         f"means (phase {phase[0]}, {phase[1]})",
@@ -264,29 +290,27 @@ def _phase(file: _File, bands: Sequence[Band], *, vrt: bool) -> tuple[tuple[int,
     return phase, "interpolated", note
 
 
+def _fitting(free: dict[int, set[int]], utm: int, factor: int) -> int | None:
+    """The phase that fits every replicated factor, ESA's if it does, None if there is none."""
+    fits = [p for p in range(factor) if all(p % k in phases for k, phases in free.items())]
+    return utm if utm in fits else min(fits, default=None)
+
+
 def _replication(
     file: _File, bands: Sequence[Band], factor: int, *, vrt: bool
-) -> tuple[int, int] | None:
-    """The phase at which all bands of `factor` repeat exactly, None if they do not.
+) -> tuple[set[int], set[int]] | None:
+    """Row and column phases at which all bands of `factor` repeat exactly, None if at none.
 
-    Looks at up to nine samples; flat images repeat at any phase and get the UTM one.
+    Looks at up to nine samples; flat images repeat at any phase.
     """
     indexes = [band.index for band in bands if band.factor == factor]
-    if not indexes:
-        return None
-    rows_free, cols_free = set(range(factor)), set(range(factor))
+    rows, cols = set(range(factor)), set(range(factor))
     with open_raster(file.path, vrt=vrt) as dataset:
         for window in _samples(file.grid):
             values = read_window(dataset, indexes, window)
-            rows_free &= _free_phases(values, 1, window.row, factor)
-            cols_free &= _free_phases(values, 2, window.col, factor)
-    if not rows_free or not cols_free:
-        return None
-    utm = _utm_phase(file.grid, factor)
-    return (
-        utm[0] if utm[0] in rows_free else min(rows_free),
-        utm[1] if utm[1] in cols_free else min(cols_free),
-    )
+            rows &= _free_phases(values, 1, window.row, factor)
+            cols &= _free_phases(values, 2, window.col, factor)
+    return (rows, cols) if rows and cols else None
 
 
 def _free_phases(values: NDArray[Any], axis: int, start: int, factor: int) -> set[int]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -33,7 +34,8 @@ _BAND = re.compile(r"^B0?([1-9]|1[0-2]|8A)$", re.IGNORECASE)
 _BAND_IN_NAME = re.compile(
     r"(?:^|[_.\-])(B(?:0?[1-9]|1[0-2]|0?8A))(?:[_.\-](10|20|60)m)?(?=[_.\-]|$)", re.IGNORECASE
 )
-_METADATA = re.compile(r"^MTD_MSIL(1C|2A)\.xml$", re.IGNORECASE)
+# until December 2016 the name was S2A_OPER_MTD_SAFL1C_….xml
+_METADATA = re.compile(r"^(?:MTD_MSI|S2._OPER_MTD_SAF)L(1C|2A)(?:_.*)?\.xml$", re.IGNORECASE)
 _LEVEL = re.compile(r"L(1C|2A)(?=_|\.|$)", re.IGNORECASE)
 _BASELINE = re.compile(r"_N(\d\d)(\d\d)_")
 
@@ -104,22 +106,26 @@ def open_safe(path: Path, options: OpenOptions) -> Scene:
     """
     product = _product(path)
     metadata = _metadata(product)
-    level = "L1C" if "1C" in metadata.name.upper() else "L2A"
+    level = level_of(metadata.stem) or "L2A"
     root = _parse(product, metadata)
     files = _native_files(product.names)
+    granules = {file.parts[file.parts.index("GRANULE") + 1] for file in files.values()
+                if "GRANULE" in file.parts}  # fmt: skip
+    if len(granules) > 1:
+        raise SceneError(f"{path} holds {len(granules)} granules. Give one tile's product.")
     if not files:
         raise SceneError(
             f"{path}: no band images found in GRANULE/*/IMG_DATA (looked for *_B02.jp2 or "
             "*_B02_10m.jp2 and so on). Download the product again."
         )
-    offsets, notes = _offsets(root, options)
+    offsets, notes = _offsets(path, root, options)
     bands = [
         Band(name, GSD[name], product.gdal_path(file), offset=offsets.get(name, 0.0),
              driver="JP2OpenJPEG")
         for name, file in files.items()
     ]  # fmt: skip
     name = path.name.removesuffix(".zip").removesuffix(".SAFE")
-    quantification = options.quantification or _quantification(root)
+    quantification = options.quantification or _quantification(path, root)
     return _scene(name, path, level, bands, notes=notes, quantification=quantification)
 
 
@@ -151,7 +157,7 @@ def _parse(product: _Product, name: PurePosixPath) -> ElementTree.Element:
         if b"<!ENTITY" in text:
             raise SceneError(f"{product.path}/{name}: XML entities are refused. Replace the file.")
         return ElementTree.fromstring(text)
-    except (ElementTree.ParseError, OSError, KeyError, zipfile.BadZipFile) as error:
+    except (ElementTree.ParseError, OSError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise SceneError(
             f"{product.path}/{name}: not readable as XML ({error}). Download the product again."
         ) from error
@@ -172,7 +178,7 @@ def _native_files(names: Sequence[PurePosixPath]) -> dict[str, PurePosixPath]:
 
 
 def _offsets(
-    root: ElementTree.Element, options: OpenOptions
+    path: Path, root: ElementTree.Element, options: OpenOptions
 ) -> tuple[dict[str, float], tuple[Note, ...]]:
     """Offset by band from the product's XML; an absent element means 0."""
     if options.dn_offset is not None:
@@ -182,18 +188,29 @@ def _offsets(
     offsets = {}
     for element in root.iter():
         if element.tag in ("RADIO_ADD_OFFSET", "BOA_ADD_OFFSET") and element.text:
-            band = ESA_ORDER[int(element.get("band_id", "0"))]
-            offsets[band] = float(element.text)
+            offsets[_band_of(path, element)] = _number(
+                element.text.split(), f"{path}: {element.tag}"
+            )
     said = " ".join(f"{value:g}" for value in sorted(set(offsets.values()))) or "0"
     baseline = root.findtext(".//PROCESSING_BASELINE") or "unknown"
     return offsets, (Note(f"DN offset {said} from the product's XML (baseline {baseline})"),)
 
 
-def _quantification(root: ElementTree.Element) -> float:
+def _band_of(path: Path, element: ElementTree.Element) -> str:
+    number = element.get("band_id", "")
+    if not number.isdigit() or int(number) >= len(ESA_ORDER):
+        raise SceneError(
+            f"{path}: {element.tag} of band_id '{number}', not one of 0 to 12. "
+            "Say --dn-offset N instead."
+        )
+    return ESA_ORDER[int(number)]
+
+
+def _quantification(path: Path, root: ElementTree.Element) -> float:
     for tag in ("QUANTIFICATION_VALUE", "BOA_QUANTIFICATION_VALUE"):
         text = root.findtext(f".//{tag}")
         if text:
-            return float(text)
+            return _number(text.split(), f"{path}: {tag}")
     return 10000.0
 
 
@@ -208,7 +225,7 @@ def is_flat(path: Path) -> bool:
 def open_flat(path: Path, options: OpenOptions) -> Scene:
     """A folder of `B02.jp2` … without SAFE metadata."""
     files = _native_files(_flat_names(path))
-    offset, note = flat_offset(path, options, {})
+    offset, note = known_offset(path, options, {}) or NO_OFFSET
     bands = [
         Band(name, GSD[name], str(path / file), offset=offset, driver="JP2OpenJPEG")
         for name, file in files.items()
@@ -222,27 +239,48 @@ def _flat_names(path: Path) -> tuple[PurePosixPath, ...]:
     return tuple(PurePosixPath(p.relative_to(path)) for p in sorted(found))
 
 
-def flat_offset(path: Path, options: OpenOptions, tags: Mapping[str, str]) -> tuple[float, Note]:
-    """Offset of files that have no product XML, and what to tell the user about it.
+NO_OFFSET = (
+    0.0,
+    Note(
+        "no DN offset known, 0 assumed; say --dn-offset -1000 for counts of processing "
+        "baseline 04.00 or later",
+        warning=True,
+    ),
+)
+
+
+def known_offset(
+    path: Path, options: OpenOptions, tags: Mapping[str, str]
+) -> tuple[float, Note] | None:
+    """Offset of files that have no product XML and how it is known; None where nothing tells it.
 
     Order: what the user said; known tags; the processing baseline in the product's or a parent
-    folder's name; else 0. Never the sensing date: reprocessed archives carry the offset too.
+    folder's name. Never the sensing date: reprocessed archives carry the offset too.
+
+    Raises:
+        SceneError: a tag is no number.
     """
     if options.dn_offset is not None:
         return options.dn_offset, Note(f"DN offset {options.dn_offset:g} as asked")
     for tag in ("GEOSR_DN_OFFSET", "RADIO_ADD_OFFSET", "BOA_ADD_OFFSET"):
         if tag in tags:
-            return float(tags[tag].split()[0]), Note(f"DN offset {tags[tag]} from tag {tag}")
+            return _number(tags[tag].split(), f"{path}: tag {tag}"), Note(
+                f"DN offset {tags[tag]} from tag {tag}"
+            )
     for part in reversed(path.resolve().parts):
         match = _BASELINE.search(part)
         if match:
             offset = -1000.0 if int(match[1]) >= 4 else 0.0
             return offset, Note(f"DN offset {offset:g} from the baseline in {part}")
-    return 0.0, Note(
-        "no DN offset known, 0 assumed; say --dn-offset -1000 for counts of processing "
-        "baseline 04.00 or later",
-        warning=True,
-    )
+    return None
+
+
+def _number(words: Sequence[str], where: str) -> float:
+    try:
+        return float(words[0])
+    except (ValueError, IndexError):
+        found = " ".join(words)[:40]
+        raise SceneError(f"{where} is no number ('{found}'). Correct the file.") from None
 
 
 def _scene(
