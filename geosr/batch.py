@@ -12,7 +12,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -124,6 +124,8 @@ def output_name(scene: Path) -> str:
 def _check_distinct(outputs: Mapping[Path, Path]) -> None:
     seen: dict[Path, Path] = {}
     for scene, output in outputs.items():
+        if output.is_dir():
+            raise UsageError(f"{output} is a folder where a file must go. Choose another DST.")
         if output in seen:
             raise UsageError(
                 f"{seen[output]} and {scene} would both be written to {output}. Rename one."
@@ -275,11 +277,12 @@ def _work(path: Path, output: Path, job: Job, progress: Callable[[str, int, int]
             if _stamps(scene) != before:
                 raise SceneError(f"{path} changed while it was read. Run the same command again.")
 
-        result = superres(
-            scene, output, job.models, request=job.request, engine=job.engine,
-            progress=lambda n: progress(name, n, total), before_publish=unchanged,
-        )  # fmt: skip
-        _record(scene, output, job, result, before)
+        with _begun(output):
+            result = superres(
+                scene, output, job.models, request=job.request, engine=job.engine,
+                progress=lambda n: progress(name, n, total), before_publish=unchanged,
+            )  # fmt: skip
+            _record(scene, output, job, result, before)
     return Outcome(
         name, "done", output=str(output), seconds=round(result.seconds, 3),
         tile=job.request.tile_size, device=job.engine.device, clipped=result.clipped,
@@ -301,8 +304,10 @@ def _finished(scene: Scene, output: Path, job: Job) -> bool:
     Raises:
         SceneError: the file is somebody else's, or was made in another way.
     """
-    if not output.exists() or job.overwrite:
-        return _ours(scene, output, job) if output.exists() else False
+    if not output.exists() or _interrupted(output):
+        return False
+    if job.overwrite:
+        return _ours(scene, output, job)
     record = _load(output)
     if record is None:
         raise SceneError(
@@ -316,6 +321,46 @@ def _finished(scene: Scene, output: Path, job: Job) -> bool:
             "Choose another DST, or pass --overwrite."
         )
     return _ours(scene, output, job)
+
+
+def _journal(output: Path) -> Path:
+    return output.with_name(f".{output.stem}.geosr.begun")
+
+
+def _stamp(path: Path) -> list[int] | None:
+    """Size and modification time of a file, None where there is none."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return [stat.st_size, stat.st_mtime_ns]
+
+
+@contextmanager
+def _begun(output: Path) -> Iterator[None]:
+    """A journal of what stood at `output` before, kept if the process dies before the record.
+
+    Between the renaming of an output and its record lies an instant; killed there, the next run
+    finds the journal and another file than before, knows it for its own, and makes it again.
+    """
+    before = _stamp(output)
+    publish.write_bytes(_journal(output), json.dumps(before).encode())
+    try:
+        yield
+    except BaseException:
+        if _stamp(output) == before:
+            _journal(output).unlink(missing_ok=True)
+        raise
+    _journal(output).unlink(missing_ok=True)
+
+
+def _interrupted(output: Path) -> bool:
+    """Whether `output` was published by a run that died before it wrote the record."""
+    try:
+        before = json.loads(_journal(output).read_text())
+    except (OSError, ValueError):
+        return False
+    return bool(_stamp(output) != before)
 
 
 def _ours(scene: Scene, output: Path, job: Job) -> bool:
@@ -335,10 +380,13 @@ def _load(output: Path) -> dict[str, Any] | None:
         if path.stat().st_size > 2**20:
             return None
         record = json.loads(path.read_text())
-        if record["geosr_record"] != 1 or not isinstance(record["recipe"], dict):
-            return None
-        int(record["output"]["size"])
-        return record
+        sound = (
+            record["geosr_record"] == 1
+            and isinstance(record["recipe"], dict)
+            and isinstance(record["inputs"], dict)
+            and isinstance(record["output"]["size"], int)
+        )
+        return record if sound else None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
@@ -370,10 +418,10 @@ def _stamps(scene: Scene) -> dict[str, list[int]]:
     files = [root] if root.is_file() else [Path(name) for name in scene.files]
     stamps = {}
     for file in files:
-        with suppress(OSError):
-            stat = file.stat()
+        stamp = _stamp(file)
+        if stamp is not None:
             name = file.relative_to(root) if file != root else Path(file.name)
-            stamps[str(name)] = [stat.st_size, stat.st_mtime_ns]
+            stamps[str(name)] = stamp
     return stamps
 
 

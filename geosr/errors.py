@@ -45,3 +45,10 @@ class LockedError(GeosrError):
     """Another run is writing the same output."""
 
     exit_code = 11
+
+
+def cause(error: BaseException) -> str:
+    """The first error of a chain in one line; rasterio hides GDAL's own words at its end."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(str(error).split()).rstrip(".")

@@ -10,7 +10,7 @@ import socket
 import uuid
 from pathlib import Path
 
-from geosr.errors import StoppedError
+from geosr.errors import StoppedError, cause
 
 _PART = re.compile(r"^\..+\.(?P<host>[^.]+)\.(?P<pid>\d+)\.[0-9a-f]{8}\.part(\..+)?$")
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -70,8 +70,12 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 def stopped(path: Path, error: BaseException | str) -> StoppedError:
     """The message for an output that could not be written, with the free space at hand."""
+    reason = error if isinstance(error, str) else cause(error)
     full = isinstance(error, OSError) and error.errno in _FULL
-    reason = "No space left" if full else str(error)
+    if full or any(words in reason for words in ("File too large", "No space left")):
+        reason = f"No space left: {reason}"
+    elif not isinstance(error, OSError | str):  # GDAL does not say why it could not write
+        reason = f"{reason} (disk full?)"
     return StoppedError(
         f"could not write {path}: {reason} ({_free(path)} bytes free). "
         "Free some space or make the folder writable, then run the same command again."

@@ -19,7 +19,7 @@ from rasterio.crs import CRS
 from rasterio.windows import Window as RasterioWindow
 
 from geosr import publish
-from geosr.errors import SceneError
+from geosr.errors import SceneError, cause
 from geosr.tiles import Window
 
 TOLERANCE = 1e-6  # in pixels: more is another grid, less is float noise
@@ -151,7 +151,7 @@ def open_raster(path: str | Path, *, driver: str | None = None, vrt: bool = Fals
         with rasterio.Env(**SETTINGS):
             return rasterio.open(str(path), driver=driver)
     except (rasterio.errors.RasterioError, OSError) as error:
-        raise SceneError(f"cannot open {path}: {_cause(error)}. Replace the file.") from error
+        raise SceneError(f"cannot open {path}: {cause(error)}. Replace the file.") from error
 
 
 def _driver_of(path: Path, *, vrt: bool) -> str:
@@ -202,15 +202,8 @@ def _read(dataset: Any, window: Window, call: Any) -> NDArray[Any]:
     except rasterio.errors.RasterioError as error:
         raise SceneError(
             f"cannot decode {dataset.name} at rows {window.row}+{window.height}, "
-            f"cols {window.col}+{window.width}: {_cause(error)}. Replace the file."
+            f"cols {window.col}+{window.width}: {cause(error)}. Replace the file."
         ) from error
-
-
-def _cause(error: BaseException) -> str:
-    """GDAL's own words, which rasterio hides behind 'See previous exception'."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return " ".join(str(error).split()).rstrip(".")
 
 
 @dataclass(frozen=True)
@@ -255,7 +248,10 @@ def create(path: Path, layout: Layout) -> Iterator[RasterWriter]:
                 parts.append(publish.part_path(path))
                 _copy_cog(parts[0], parts[1], path, layout)
                 writer.verify(parts[1])
-        publish.publish(parts[-1], path)
+        try:
+            publish.publish(parts[-1], path)
+        except OSError as error:
+            raise publish.stopped(path, error) from error
     finally:
         for part in parts:
             part.unlink(missing_ok=True)

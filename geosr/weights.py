@@ -16,7 +16,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from geosr import models
-from geosr.errors import UsageError, WeightsError
+from geosr.errors import UsageError, WeightsError, cause
 from geosr.models import Model, ModelCard
 from geosr.publish import write_bytes
 
@@ -104,13 +104,13 @@ def load_file(path: Path, *, sha256: str = "", allow_pickle: bool = False) -> Mo
             "Install geosr again."
         )
     card = replace(_card(path), file=str(path), sha256=actual)
-    model = models.build(card)
     try:
+        model = models.build(card)
         model.net.load_state_dict({k: v.float() for k, v in load_tensors(data).items()})
-    except (RuntimeError, SafetensorError) as error:
+    except (RuntimeError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise WeightsError(
-            f"{path}: its tensors are not those of '{card.name}' ({str(error).splitlines()[0]}). "
-            "Use the file of that model."
+            f"{path}: its tensors are not those of '{card.name}' "
+            f"({type(error).__name__}: {cause(error)[:120]}). Use the file of that model."
         ) from error
     model.net.eval()
     return model

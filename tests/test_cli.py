@@ -197,12 +197,15 @@ def test_flags_in_settings_mean_what_they_say(geosr, scenes, tmp_path, source, t
     assert (tmp_path / "out").exists() is not on
 
 
-def test_bounds_and_several_models_in_settings(geosr, scenes, tmp_path):
+@pytest.mark.parametrize("source", ["environment", "file"])
+def test_bounds_and_several_models_in_settings(geosr, scenes, tmp_path, source):
     with rasterio.open(scenes / "one/10m.tif") as dataset:
         left, top = dataset.bounds.left, dataset.bounds.top
-    bounds = f"{left} {top - 120} {left + 180} {top}"
-    (tmp_path / ".env").write_text(f"GEOSR_MODEL=bicubic-20,bicubic-60\nGEOSR_BOUNDS={bounds}\n")
-    ok(geosr("superres", "in/one", "o.tif"))
+    env = {"GEOSR_MODEL": "bicubic-20,bicubic-60",
+           "GEOSR_BOUNDS": f"{left},{top - 120},{left + 180},{top}"}  # fmt: skip
+    if source == "file":
+        (tmp_path / ".env").write_text("".join(f"{k}={v}\n" for k, v in env.items()))
+    ok(geosr("superres", "in/one", "o.tif", env=env if source == "environment" else {}))
     with rasterio.open(tmp_path / "o.tif") as dataset:
         assert dataset.shape == (12, 18) and dataset.count == 12
 

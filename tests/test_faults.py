@@ -157,6 +157,7 @@ def test_an_empty_folder_is_a_warning(geosr, tmp_path):
         (("in", "one.tif", *BICUBIC), ("3 scenes", "Give a folder")),
         (("in", "in/a/10m.tif", *BICUBIC), ("in/a/10m.tif",)),
         (("in", "file/out", *BICUBIC), ("not writable", "file/out")),
+        (("in/a", "folder.tif", *BICUBIC, "--overwrite"), ("folder.tif is a folder",)),
         (("in", "out", "--model", "dsen3"), ("unknown model 'dsen3'", "Did you mean dsen2")),
         (("in", "out", "--model", "in"), ("not a weights file",)),
         (("in", "out", *BICUBIC, "--device", "cuda:7"), ("cuda:7", "GPUs found")),
@@ -174,8 +175,9 @@ def test_an_empty_folder_is_a_warning(geosr, tmp_path):
 )  # fmt: skip
 def test_requests_that_cannot_be_run_write_nothing(geosr, scenes, tmp_path, args, words):
     (tmp_path / "file").touch()
+    (tmp_path / "folder.tif").mkdir()
     fails(geosr("superres", *args), 2, *words)
-    assert left(tmp_path) == ["file", "in"]
+    assert left(tmp_path) == ["file", "folder.tif", "in"]
     assert left(scenes) == ["a", "b", "c"]
 
 
@@ -215,6 +217,9 @@ def test_weights_without_a_card_or_of_another_net_are_refused(geosr, scenes, tmp
     fails(
         geosr("superres", "in", "out", "--model", "wrong.safetensors"), 6, "not those of 'dsen2-60'"
     )
+    for options in ({"evil": 1}, {"features": -1, "blocks": 1}, {"features": "x", "blocks": 1}):
+        weights.save(tmp_path / "odd.safetensors", replace(card, options=options), tensors)
+        fails(geosr("superres", "in", "out", "--model", "odd.safetensors"), 6, "odd.safetensors")
     weights.save(tmp_path / "new.safetensors", replace(card, arch="dsen9"), tensors)
     fails(geosr("superres", "in", "out", "--model", "new.safetensors"), 2, "architecture 'dsen9'")
 
@@ -299,6 +304,38 @@ def slow_scene(tmp_path) -> Path:
 SLOW = (*BICUBIC, "--tile-size", "12", "--threads", "1")
 
 
+def test_killed_between_renaming_and_record_the_next_run_makes_it_again(
+    geosr, scenes, tmp_path, monkeypatch
+):
+    from geosr import batch
+
+    class Killed(BaseException):
+        pass
+
+    def kill(*_):
+        raise Killed
+
+    (tmp_path / "out").mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(batch, "_record", kill)
+        with pytest.raises(Killed):
+            geosr("superres", "in/a", "out", *BICUBIC)
+    expected = (tmp_path / "out/a.tif").read_bytes()
+    assert geosr("superres", "in/a", "out", *BICUBIC).returncode == 0
+    assert (tmp_path / "out/a.tif").read_bytes() == expected
+    assert left(tmp_path / "out") == ["a.geosr.json", "a.tif"]
+
+
+def test_a_journal_does_not_make_an_older_foreign_file_ours(geosr, scenes, tmp_path):
+    (tmp_path / "out").mkdir()
+    foreign = tmp_path / "out/a.tif"
+    foreign.write_bytes(b"mine")
+    stamp = [4, foreign.stat().st_mtime_ns]
+    (tmp_path / "out/.a.geosr.begun").write_text(json.dumps(stamp))
+    fails(geosr("superres", "in/a", "out", *BICUBIC), 4, "not made by geosr")
+    assert foreign.read_bytes() == b"mine"
+
+
 @pytest.mark.parametrize("rounds", [4, pytest.param(60, marks=pytest.mark.slow)])
 def test_killed_at_any_moment_the_output_is_absent_or_whole(program, tmp_path, slow_scene, rounds):
     assert program("superres", slow_scene, "whole", *SLOW).returncode == 0
@@ -350,6 +387,7 @@ def test_a_full_disk_stops_the_batch_and_keeps_what_was_there(program, tmp_path,
         env={"GDAL_NUM_THREADS": "ALL_CPUS"}, preexec_fn=limit(400_000),
     )  # fmt: skip
     fails(done, 5, "out/a.tif", "bytes free")
+    assert "No space left" in done.stderr or "(disk full?)" in done.stderr
     assert len(done.stdout.splitlines()) == 1  # the batch stops
     assert left(tmp_path / "out") == ["a.tif"]
     assert (tmp_path / "out/a.tif").read_bytes() == b"the old one"
@@ -360,13 +398,17 @@ def test_a_record_that_does_not_fit_stops_the_run_and_the_next_one_heals(
 ):
     from geosr import publish
 
+    write = publish.write_bytes
+
     def full(path, data):
+        if path.suffix != ".json":
+            return write(path, data)
         raise publish.stopped(path, OSError(28, "No space left on device"))
 
     with monkeypatch.context() as patch:
         patch.setattr(publish, "write_bytes", full)
         fails(geosr("superres", "in", "out", *BICUBIC), 5, "No space left", "a.geosr.json")
-    assert geosr("superres", "in", "out", *BICUBIC, "--overwrite").returncode == 0
+    assert geosr("superres", "in", "out", *BICUBIC).returncode == 0
     assert len(left(tmp_path / "out")) == 6
 
 

@@ -24,7 +24,17 @@ def option(*names: str, **settings: Any) -> Callable[[F], F]:
     settings.setdefault("envvar", [env, *settings.pop("aliases", ())])
     settings.setdefault("show_envvar", True)
     settings.setdefault("show_default", True)
-    return click.option(*names, **settings)
+    return click.option(*names, cls=_Option, **settings)
+
+
+class _Option(click.Option):
+    """Lists in the environment may be split at commas as well as at spaces."""
+
+    def resolve_envvar_value(self, ctx: click.Context) -> str | None:
+        """The variable's text, with commas of lists as spaces."""
+        text = super().resolve_envvar_value(ctx)
+        several = self.multiple or self.nargs != 1
+        return text.replace(",", " ") if text and several else text
 
 
 class NameList(click.ParamType[Any]):
