@@ -71,10 +71,11 @@ def write_bytes(path: Path, data: bytes) -> None:
 def stopped(path: Path, error: BaseException | str) -> StoppedError:
     """The message for an output that could not be written, with the free space at hand."""
     reason = error if isinstance(error, str) else cause(error)
-    full = isinstance(error, OSError) and error.errno in _FULL
+    number = getattr(error, "errno", None)
+    full = number in _FULL
     if full or any(words in reason for words in ("File too large", "No space left")):
         reason = f"No space left: {reason}"
-    elif not isinstance(error, OSError | str):  # GDAL does not say why it could not write
+    elif number is None and not isinstance(error, str):  # GDAL does not say why it failed
         reason = f"{reason} (disk full?)"
     return StoppedError(
         f"could not write {path}: {reason} ({_free(path)} bytes free). "
