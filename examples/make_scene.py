@@ -48,7 +48,8 @@ _T = TypeVar("_T", bound=np.generic)
 _Place = tuple[float, float]  # pixels (across, along) the river from the scene's middle
 
 # Two spectra per cover, in DN and ESA order; a pixel is a mixture of both. Fields and woods are
-# near what an L1C scene of T33UUB shows in May; water and all that is built are estimates.
+# round figures near those of a Sentinel-2 L1C scene of Brandenburg in May; the rest are estimates.
+# Water is silty: clear water is so dark in the SWIR that sharpened counts would fall below zero.
 _SPECTRA = {
     "cereal": ((1300, 1090, 1120, 1000, 1450, 2400, 2850, 2750, 3050, 850, 12, 2350, 1450),
                (1190, 870, 860, 500, 960, 3100, 4350, 4150, 4650, 1130, 12, 1500, 650)),
@@ -62,8 +63,8 @@ _SPECTRA = {
              (1560, 1400, 1430, 1640, 1810, 2150, 2400, 2310, 2620, 750, 14, 3100, 2600)),
     "forest": ((1120, 790, 610, 380, 560, 1500, 1850, 1750, 1980, 620, 11, 800, 370),
                (1140, 810, 680, 400, 690, 2450, 3400, 3250, 3700, 950, 11, 1200, 500)),
-    "water": ((1090, 740, 500, 310, 290, 270, 280, 240, 230, 180, 10, 110, 70),
-              (1180, 890, 800, 520, 480, 360, 350, 300, 280, 190, 10, 130, 85)),
+    "water": ((1090, 820, 640, 520, 500, 480, 490, 460, 460, 400, 10, 420, 370),
+              (1180, 930, 860, 640, 600, 540, 530, 500, 490, 420, 10, 450, 390)),
     "road": ((1420, 1220, 1190, 1250, 1330, 1450, 1540, 1520, 1650, 560, 13, 1900, 1700),
              (1650, 1520, 1560, 1680, 1780, 1900, 2000, 1990, 2100, 680, 14, 2500, 2250)),
     "roof": ((1750, 1700, 1750, 1850, 1900, 1980, 2050, 2050, 2130, 680, 14, 2300, 2150),

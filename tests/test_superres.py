@@ -118,6 +118,7 @@ def test_tiles_of_the_very_deep_net_leave_no_trace(tmp_path, size):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("size", [60, 132, 600])
 def test_tiles_of_full_random_vdsen2_leave_no_trace(tmp_path, size):
     make_scene.write_folder(tmp_path / "s", size=156)
