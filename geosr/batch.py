@@ -273,14 +273,15 @@ def _work(path: Path, output: Path, job: Job, progress: Callable[[str, int, int]
         total = len(planned.tiles) * len(planned.models)
         before = _stamps(scene)
 
-        def unchanged() -> None:
+        def before_publish(part: Path) -> None:
             if _stamps(scene) != before:
                 raise SceneError(f"{path} changed while it was read. Run the same command again.")
+            write_journal(part)
 
-        with _begun(output):
+        with _journalled(output) as write_journal:
             result = superres(
                 scene, output, job.models, request=job.request, engine=job.engine,
-                progress=lambda n: progress(name, n, total), before_publish=unchanged,
+                progress=lambda n: progress(name, n, total), before_publish=before_publish,
             )  # fmt: skip
             _record(scene, output, job, result, before)
     return Outcome(
@@ -337,30 +338,30 @@ def _stamp(path: Path) -> list[int] | None:
 
 
 @contextmanager
-def _begun(output: Path) -> Iterator[None]:
-    """A journal of what stood at `output` before, kept if the process dies before the record.
+def _journalled(output: Path) -> Iterator[Callable[[Path], None]]:
+    """Gives a function that notes which temporary file is about to become `output`.
 
     Between the renaming of an output and its record lies an instant; killed there, the next run
-    finds the journal and another file than before, knows it for its own, and makes it again.
+    finds the note, knows the file for its own by size and time, which renaming keeps, and makes
+    it again. No other file can match.
     """
-    before = _stamp(output)
-    publish.write_bytes(_journal(output), json.dumps(before).encode())
+    journal = _journal(output)
     try:
-        yield
+        yield lambda part: publish.write_bytes(journal, json.dumps(_stamp(part)).encode())
     except BaseException:
-        if _stamp(output) == before:
-            _journal(output).unlink(missing_ok=True)
+        if not _interrupted(output):
+            journal.unlink(missing_ok=True)
         raise
-    _journal(output).unlink(missing_ok=True)
+    journal.unlink(missing_ok=True)
 
 
 def _interrupted(output: Path) -> bool:
     """Whether `output` was published by a run that died before it wrote the record."""
     try:
-        before = json.loads(_journal(output).read_text())
+        noted = json.loads(_journal(output).read_text())
     except (OSError, ValueError):
         return False
-    return bool(_stamp(output) != before)
+    return noted is not None and bool(noted == _stamp(output))
 
 
 def _ours(scene: Scene, output: Path, job: Job) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -229,8 +229,13 @@ class Layout:
 
 
 @contextmanager
-def create(path: Path, layout: Layout) -> Iterator[RasterWriter]:
+def create(
+    path: Path, layout: Layout, before_publish: Callable[[Path], None] = lambda _: None
+) -> Iterator[RasterWriter]:
     """An output raster that appears at `path` whole, read back and compared, or not at all.
+
+    Args:
+        before_publish: called with the whole temporary file; what it raises keeps `path` as it is.
 
     Raises:
         StoppedError: the file could not be written, or does not read back as it was written.
@@ -248,6 +253,7 @@ def create(path: Path, layout: Layout) -> Iterator[RasterWriter]:
                 parts.append(publish.part_path(path))
                 _copy_cog(parts[0], parts[1], path, layout)
                 writer.verify(parts[1])
+        before_publish(parts[-1])
         try:
             publish.publish(parts[-1], path)
         except OSError as error:

@@ -50,14 +50,14 @@ def superres(
     request: Request = Request(),  # noqa: B008 - frozen
     engine: Engine = Engine(),  # noqa: B008 - frozen
     progress: Callable[[int], None] = lambda _: None,
-    before_publish: Callable[[], None] = lambda: None,
+    before_publish: Callable[[Path], None] = lambda _: None,
 ) -> Result:
     """Write `scene` at its finest GSD to `path`, whole or not at all.
 
     Args:
         models: nets by the bands they make; those whose bands the scene lacks are left out.
         progress: called with the number of tiles finished since the last call.
-        before_publish: called when all is computed; what it raises keeps the output absent.
+        before_publish: called with the whole temporary file; what it raises keeps `path` as it is.
 
     Raises:
         SceneError: a needed band is missing or broken, or the grids do not nest.
@@ -69,12 +69,11 @@ def superres(
     with scene.open() as reader:
         masked = _mask_gsd(reader, plan)
         layout = _layout(plan, request, masked=masked is not None)
-        with create(path, layout) as output:
+        with create(path, layout, before_publish) as output:
             for strip in strips(reader, plan, engine, progress=progress):
                 counts.filled += strip.filled
                 rows = _finish(strip, plan, layout, counts)
                 output.write(rows, None if masked is None else _mask(strip, plan, masked))
-            before_publish()
     share = counts.valid / counts.pixels if counts.pixels else 1.0
     return Result(path, len(plan.tiles) * len(plan.models), time.monotonic() - started,
                   counts.clipped, counts.filled, counts.shifted, share)  # fmt: skip

@@ -326,14 +326,15 @@ def test_killed_between_renaming_and_record_the_next_run_makes_it_again(
     assert left(tmp_path / "out") == ["a.geosr.json", "a.tif"]
 
 
-def test_a_journal_does_not_make_an_older_foreign_file_ours(geosr, scenes, tmp_path):
+@pytest.mark.parametrize("noted", ["null", "[4, 12345]", "{", ""])
+def test_a_journal_left_by_a_killed_run_does_not_make_a_foreign_file_ours(
+    geosr, scenes, tmp_path, noted
+):
     (tmp_path / "out").mkdir()
-    foreign = tmp_path / "out/a.tif"
-    foreign.write_bytes(b"mine")
-    stamp = [4, foreign.stat().st_mtime_ns]
-    (tmp_path / "out/.a.geosr.begun").write_text(json.dumps(stamp))
+    (tmp_path / "out/.a.geosr.begun").write_text(noted)
+    (tmp_path / "out/a.tif").write_bytes(b"mine")
     fails(geosr("superres", "in/a", "out", *BICUBIC), 4, "not made by geosr")
-    assert foreign.read_bytes() == b"mine"
+    assert (tmp_path / "out/a.tif").read_bytes() == b"mine"
 
 
 @pytest.mark.parametrize("rounds", [4, pytest.param(60, marks=pytest.mark.slow)])
