@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from geosr.models.card import Input, ModelCard
+from geosr.models.card import Design, Input, ModelCard, guided
 
 
 class Bicubic(nn.Module):
@@ -47,7 +47,20 @@ def _card(gsd: int, bands: tuple[str, ...]) -> ModelCard:
     )
 
 
-CARDS = (
-    _card(20, ("B5", "B6", "B7", "B8A", "B11", "B12")),
-    _card(60, ("B1", "B9")),
-)
+class _Enlarge(nn.Module):
+    """The same for one image of any raster, unit values."""
+
+    def __init__(self, scale: int) -> None:
+        super().__init__()
+        self.scale = scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.interpolate(x, scale_factor=self.scale, mode="bicubic", align_corners=False)
+
+
+DESIGNS = (
+    guided(_card(20, ("B5", "B6", "B7", "B8A", "B11", "B12")), build),
+    guided(_card(60, ("B1", "B9")), build),
+    Design("bicubic", "sisr", "bicubic-any", lambda card: _Enlarge(card.scale),
+           {2: 2, 3: 2, 4: 2, 6: 2, 8: 2}, 2, "cubic convolution, a = -0.75"),
+)  # fmt: skip

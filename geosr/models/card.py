@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from geosr.errors import WeightsError
+from geosr.errors import UsageError, WeightsError
+
+ANY = "*"  # a band of any name: the net takes one band at a time
+_UNIT = 10000.0  # inputs per unit of a single- or multi-image net, as reflectance is scaled
 
 
 @dataclass(frozen=True)
@@ -27,14 +30,20 @@ class ModelCard:
 
     Attributes:
         arch: key of the architecture that builds the net.
-        inputs: one per GSD, finest first.
+        inputs: one per GSD, finest first. Nets for any raster count GSD in output pixels: their
+            one input has the GSD `scale`, the output 1.
         output: the super-resolved bands and their new GSD.
         scale: how many times finer the output is than those bands' own grid.
         margin: receptive radius in pixels of the output grid: how far the outputs of one whole
             coarse pixel see beyond it, measured by gradient support on the native inputs,
-            upsampling included; tiles read it around their core.
+            upsampling included; tiles read it around their core. Nets that blend read this much,
+            though they see further.
+        task: "guided", "sisr" (one image) or "misr" (several images of one place).
+        blend: half the ramp between neighbouring tiles in coarsest input pixels; 0 for nets
+            whose margin holds all that they see.
         options: keyword arguments of the architecture.
         file: weights file, or "" for nets without any.
+        quantification: count that means 1.0, where the training was told one; 0 is the rule.
     """
 
     name: str
@@ -49,6 +58,9 @@ class ModelCard:
     sha256: str = ""
     license: str = "Apache-2.0"
     source: str = ""
+    task: str = "guided"
+    blend: int = 0
+    quantification: float = 0.0
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -59,6 +71,16 @@ class ModelCard:
     def native_gsd(self) -> int:
         """GSD on which those bands were sensed."""
         return self.output.gsd * self.scale
+
+    @property
+    def unit(self) -> float:
+        """Counts per unit of a loss, as inside the net."""
+        return 2000.0 if self.task == "guided" else _UNIT
+
+    @property
+    def frames(self) -> int:
+        """Images of one place that the net was made for; 1 but for multi-image nets."""
+        return max(item.frames for item in self.inputs)
 
     def to_json(self) -> str:
         """The card as one JSON object, as a checkpoint carries it."""
@@ -86,21 +108,158 @@ def _input(data: Mapping[str, Any]) -> Input:
     return Input(int(data["gsd"]), tuple(data["bands"]), int(data["frames"]))
 
 
+class Uncertain(NamedTuple):
+    """What a net with an uncertainty gives while it is trained: mean and log of Laplace's scale."""
+
+    mean: Tensor
+    log_scale: Tensor
+
+
 @dataclass
 class Model:
     """A card and its net. Calling it maps {gsd: counts} to the output bands' counts.
 
-    Inputs are float32 tensors (batch, bands, rows, cols) of reflectance × 10000, one per GSD;
-    normalisation and upsampling happen inside the net.
+    Inputs are float32 tensors of reflectance × 10000, one per GSD: (batch, bands, rows, cols), or
+    (batch, frames, bands + 1, rows, cols) for multi-image nets, whose last band is the quality
+    mask (1 is clear). Upsampling happens inside the net.
+
+    Guided nets take the dictionary and normalise by themselves. The others are plain modules
+    from unit values to unit values: `net(image)`, `net(frames, clear)`.
     """
 
     card: ModelCard
     net: nn.Module
 
     def __call__(self, inputs: Mapping[int, Tensor]) -> Tensor:
-        return self.net(inputs)
+        out = self.outputs(inputs)
+        if isinstance(out, Uncertain):
+            return out.mean
+        return out[-1] if isinstance(out, list) else out
+
+    def outputs(self, inputs: Mapping[int, Tensor]) -> Tensor | list[Tensor] | Uncertain:
+        """As calling it; in training mode some nets give more than the one image.
+
+        A list holds the levels of a pyramid, coarsest first.
+        """
+        if self.card.task == "guided":
+            return self.net(inputs)
+        x = inputs[self.card.inputs[0].gsd]
+        if self.card.task == "misr":
+            out = self.net(x[:, :, :-1] / _UNIT, x[:, :, -1:])
+        else:
+            out = self.net(x / _UNIT)
+        if isinstance(out, Uncertain):
+            return Uncertain(out.mean * _UNIT, out.log_scale)
+        return [level * _UNIT for level in out] if isinstance(out, list) else out * _UNIT
 
     @property
     def parameters(self) -> int:
         """Number of trainable numbers."""
         return sum(p.numel() for p in self.net.parameters())
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a net is trained where the user says nothing else.
+
+    Attributes:
+        patch: side of a window in pixels of the coarsest input.
+        schedule: "cosine" to zero, "step" (× `gamma` every `period` steps) or "plateau"
+            (× `gamma` after `period` validations without a gain); "constant".
+        clip: largest norm of the gradient; 0 is no limit.
+        ema: decay of the averaged weights, which are the ones kept; 0 keeps the last.
+        jitter: radiometric augmentation, standard deviation of the log-gain.
+    """
+
+    loss: str = "l1"
+    patch: int = 24
+    batch_size: int = 8
+    steps: int = 10000
+    optimizer: str = "adamw"
+    lr: float = 5e-4
+    weight_decay: float = 0.0
+    schedule: str = "cosine"
+    period: int = 5
+    gamma: float = 0.5
+    warmup: int = 100
+    clip: float = 1.0
+    ema: float = 0.999
+    jitter: float = 0.0
+
+
+@dataclass(frozen=True)
+class Design:
+    """One name of the registry: an architecture, the scales it comes in, how it is trained.
+
+    Attributes:
+        reach: receptive radius in input pixels by scale; its keys are the scales on offer.
+        scale: the default one.
+        blend: as on the card; the reach is then only what tiles read.
+        card_: the one card of a guided net; None makes cards for any band count.
+        paper: the published training, `--preset paper`.
+    """
+
+    name: str
+    task: str
+    arch: str
+    build: Callable[[ModelCard], nn.Module]
+    reach: Mapping[int, int]
+    scale: int
+    source: str
+    frames: int = 1
+    blend: int = 0
+    options: Mapping[str, Any] = field(default_factory=dict)
+    recipe: Recipe = field(default_factory=Recipe)
+    paper: Recipe = field(default_factory=Recipe)
+    card_: ModelCard | None = None
+    aliases: tuple[str, ...] = ()
+
+    def card(self, *, scale: int | None = None, bands: int = 1, **options: Any) -> ModelCard:
+        """The card at a scale, for `bands` bands at once (1: each band by itself).
+
+        Raises:
+            UsageError: the net does not come in that scale, or has its bands fixed.
+        """
+        if self.card_ is not None:
+            return self._fixed(self.card_, scale, bands)
+        scale = scale or self.scale
+        if scale not in self.reach:
+            offered = ", ".join(map(str, self.reach))
+            raise UsageError(f"'{self.name}' comes in scales {offered}, not {scale}. Choose one.")
+        names = (ANY,) if bands == 1 else tuple(str(i + 1) for i in range(bands))
+        return ModelCard(
+            name=self.name,
+            arch=self.arch,
+            sensor="any",
+            inputs=(Input(scale, names, self.frames),),
+            output=Input(1, names),
+            scale=scale,
+            margin=self.reach[scale] * scale,
+            options={**self.options, **options},
+            source=self.source,
+            task=self.task,
+            blend=self.blend,
+        )
+
+    def _fixed(self, card: ModelCard, scale: int | None, bands: int) -> ModelCard:
+        if scale not in (None, card.scale) or bands not in (1, len(card.bands)):
+            raise UsageError(
+                f"'{self.name}' makes {' '.join(card.bands)} at scale {card.scale}, nothing else. "
+                "Leave --scale and --bands out."
+            )
+        return card
+
+
+def guided(
+    card: ModelCard,
+    build: Callable[[ModelCard], nn.Module],
+    *,
+    recipe: Recipe = Recipe(),
+    paper: Recipe = Recipe(),
+) -> Design:
+    """The design of a net with one card of its own."""
+    reach = {card.scale: -(-card.margin // card.scale)}
+    return Design(
+        card.name, card.task, card.arch, build, reach, card.scale, card.source,
+        recipe=recipe, paper=paper, card_=card,
+    )  # fmt: skip

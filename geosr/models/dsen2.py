@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from geosr.models.card import Input, ModelCard
+from geosr.models.card import Input, ModelCard, Recipe, guided
 
 _DN = 2000.0  # counts per unit inside the net
 _GUIDE = Input(10, ("B2", "B3", "B4", "B8"))
@@ -99,9 +99,13 @@ def _card(name: str, inputs: Sequence[Input], margin: int, features: int, blocks
 
 _TO_20 = (_GUIDE, _RED_EDGE_SWIR)
 _TO_60 = (_GUIDE, _RED_EDGE_SWIR, _ATMOSPHERE)
-CARDS = (
+_CARDS = (
     _card("dsen2-20", _TO_20, 16, 128, 6),
     _card("dsen2-60", _TO_60, 18, 128, 6),
     _card("vdsen2-20", _TO_20, 68, 256, 32),
     _card("vdsen2-60", _TO_60, 72, 256, 32),
 )
+_RECIPE = Recipe(weight_decay=1e-4, warmup=300, jitter=0.1)
+_PAPER = Recipe("l1", 16, 128, 200_000, "nadam", 1e-4, schedule="plateau", warmup=0, clip=0.0,
+                ema=0.0)  # fmt: skip
+DESIGNS = tuple(guided(card, build, recipe=_RECIPE, paper=_PAPER) for card in _CARDS)

@@ -1,0 +1,90 @@
+"""EDSR: residual blocks without normalisation at the coarse size, then sub-pixel convolution.
+
+Lim, Son, Kim, Nah, Lee, "Enhanced deep residual networks for single image super-resolution",
+CVPR workshops 2017. Reference repository: sanghyun-son/EDSR-PyTorch.
+
+    image − mean ─ conv ─┬─ n × [conv ReLU conv ·λ +] ─ conv ─ + ─ upsampler ─ conv ─ + mean
+                         └─────────────────────────────────────┘
+
+Every convolution is 3 × 3 with zero padding. The upsampler is one stage of conv and pixel shuffle
+for ×2 and ×3, two of ×2 for ×4, three for ×8.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from geosr.models.card import Design, ModelCard, Recipe
+
+RGB_MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K, in unit values
+
+
+class Residual(nn.Module):
+    """x + λ · conv(ReLU(conv(x))), no activation after the sum."""
+
+    def __init__(self, features: int, scale: float = 1.0) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(features, features, 3, padding=1)
+        self.second = nn.Conv2d(features, features, 3, padding=1)
+        self.scale = scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.scale * self.second(F.relu(self.first(x), inplace=True))
+
+
+def upsampler(features: int, scale: int, activation: type[nn.Module] | None = None) -> nn.Module:
+    """Convolution and pixel shuffle, ×2 as often as it takes, or ×3 once; (…, s·rows, s·cols)."""
+    stages = [3] if scale == 3 else [2] * (scale.bit_length() - 1)
+    layers: list[nn.Module] = []
+    for factor in stages:
+        layers += [nn.Conv2d(features, features * factor**2, 3, padding=1)]
+        layers += [nn.PixelShuffle(factor)]
+        layers += [activation()] if activation else []
+    return nn.Sequential(*layers)
+
+
+class EDSR(nn.Module):
+    """The net; 16 blocks of 64 features are the baseline, 32 of 256 with λ = 0.1 the full one.
+
+    Maps (batch, bands, rows, cols) to (batch, bands, scale · rows, scale · cols), unit values.
+    """
+
+    mean: Tensor
+
+    def __init__(
+        self, bands: int, scale: int, *, features: int = 64, blocks: int = 16, res: float = 1.0
+    ) -> None:
+        super().__init__()
+        mean = RGB_MEAN if bands == 3 else (sum(RGB_MEAN) / 3,) * bands
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
+        self.head = nn.Conv2d(bands, features, 3, padding=1)
+        self.body = nn.Sequential(
+            *(Residual(features, res) for _ in range(blocks)),
+            nn.Conv2d(features, features, 3, padding=1),
+        )
+        self.up = upsampler(features, scale)
+        self.tail = nn.Conv2d(features, bands, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.head(x - self.mean)
+        x = self.up(x + self.body(x))  # (batch, features, s·rows, s·cols)
+        return self.tail(x) + self.mean
+
+
+def build(card: ModelCard) -> EDSR:
+    """The untrained net of a card."""
+    return EDSR(len(card.bands), card.scale, **card.options)
+
+
+_SOURCE = "Lim et al., CVPR workshops 2017"
+_PAPER = Recipe("l1", 48, 16, 300_000, "adam", 1e-4, schedule="step", period=200_000, warmup=0,
+                clip=0.0, ema=0.0)  # fmt: skip
+DESIGNS = (
+    Design("edsr-baseline", "sisr", "edsr", build, {2: 36, 3: 36, 4: 36, 8: 36}, 2, _SOURCE,
+           options={"features": 64, "blocks": 16, "res": 1.0}, paper=_PAPER),
+    Design("edsr", "sisr", "edsr", build, {2: 68, 3: 68, 4: 68, 8: 68}, 2, _SOURCE,
+           options={"features": 256, "blocks": 32, "res": 0.1},
+           recipe=Recipe(batch_size=4, lr=1e-4), paper=_PAPER),
+)  # fmt: skip
