@@ -88,13 +88,18 @@ class Outcome:
         return json.dumps(asdict(self), ensure_ascii=False)
 
 
-def targets(src: Path, dst: Path, *, pattern: str | None = None) -> dict[Path, Path]:
+def targets(
+    src: Path, dst: Path, *, pattern: str | None = None, kind: str = "sentinel2"
+) -> dict[Path, Path]:
     """The output of every scene of `src`; nothing is created.
+
+    Args:
+        kind: of the scenes, as in OpenOptions.
 
     Raises:
         UsageError: `src` is missing, outputs would collide or lie in the input.
     """
-    scenes = find_scenes(src, pattern=pattern)
+    scenes = find_scenes(src, pattern=pattern, kind=kind)
     if is_file_name(dst):
         if len(scenes) > 1:
             raise UsageError(
@@ -270,7 +275,7 @@ def _work(path: Path, output: Path, job: Job, progress: Callable[[str, int, int]
         for left_out in planned.notes:
             log.info("%s: %s", name, left_out)
         log.info("%s: %s", name, describe(planned))
-        total = len(planned.tiles) * len(planned.models)
+        total = len(planned.tiles) * len(planned.nets)
         before = _stamps(scene)
 
         def before_publish(part: Path) -> None:
@@ -286,7 +291,7 @@ def _work(path: Path, output: Path, job: Job, progress: Callable[[str, int, int]
             _record(scene, output, job, result, before)
     return Outcome(
         name, "done", output=str(output), seconds=round(result.seconds, 3),
-        tile=job.request.tile_size, device=job.engine.device, clipped=result.clipped,
+        tile=planned.tile_size, device=job.engine.device, clipped=result.clipped,
         filled=result.filled, shifted=result.shifted,
     )  # fmt: skip
 

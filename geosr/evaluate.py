@@ -12,7 +12,7 @@ from geosr.datasets.wald import WaldReader
 from geosr.errors import GeosrError, UsageError
 from geosr.metrics import Scores
 from geosr.models import Model
-from geosr.plan import TILE_SIZE, Request, make_plan
+from geosr.plan import Request, make_plan
 from geosr.predict import Engine
 from geosr.radiometry import reflectance
 from geosr.scene import Scene
@@ -62,7 +62,7 @@ def evaluate(
     models: Mapping[str, Sequence[Model]],
     *,
     engine: Engine = Engine(),  # noqa: B008 - frozen
-    tile_size: int = TILE_SIZE,
+    tile_size: int | None = None,
     progress: Callable[[str, str], None] = lambda *_: None,
 ) -> Evaluation:
     """Degrade every scene by the factor of each net, run it, compare with the untouched bands.
@@ -99,7 +99,9 @@ def _has_bands(scene: Scene, net: Model) -> bool:
     return wanted <= present
 
 
-def _score(scene: Scene, name: str, net: Model, engine: Engine, tile_size: int) -> SceneScore:
+def _score(
+    scene: Scene, name: str, net: Model, engine: Engine, tile_size: int | None
+) -> SceneScore:
     card = net.card
     scene.check_nested([item.gsd for item in card.inputs])
     scores = Scores(card.bands)

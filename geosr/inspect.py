@@ -72,7 +72,7 @@ def _nodata_share(scene: Scene, names: Sequence[str], gsd: int) -> float:
 def _forecast(plan: Plan) -> dict[str, Any]:
     """Output, time and memory; each net is timed on one small tile."""
     pixels = plan.grid.width * plan.grid.height
-    side = math.prod(n + 2 * plan.pad * plan.unit for n in plan.tile_shape)
+    side = math.prod(n + 2 * plan.pad * plan.zoom for n in plan.tile_shape)
     computed = side * len(plan.tiles)
     seconds = pixels * len(plan.names) / 40e6  # reading and compressing, Mpixel/s of one core
     for model in plan.models:

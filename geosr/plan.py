@@ -12,13 +12,14 @@ from rasterio.errors import RasterioError
 from rasterio.warp import transform_bounds
 
 from geosr.errors import SceneError, UsageError
-from geosr.models import Model
+from geosr.models import ANY, Model
 from geosr.raster import Grid
 from geosr.scene import Scene
-from geosr.sensors.sentinel2 import GSD, sort_bands
 from geosr.tiles import TileGrid, Window
 
-TILE_SIZE = 480  # pixels of the finest grid; the margin is read on top
+TILE_SIZE = 480  # output pixels of a guided net; the margin is read on top
+_FINE_TILE = 768  # output pixels of a net that makes a finer grid than its inputs
+_MOST_TILE = 512  # input pixels of one
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ class Request:
         bands: output bands by name; None is all there are.
         only_sr: leave native bands out.
         bounds: (left, bottom, right, top) in the scene's CRS, or in `bounds_crs`.
-        tile_size: finished core of a tile in pixels of the finest grid.
+        tile_size: finished core of a tile in pixels of the finest input grid; None is 480, or
+            what makes 768 output pixels of a net with a finer output grid.
         overlap: pixels of the finest grid to read around a core; None is the net's margin.
         options: creation options of the output, NAME to VALUE.
     """
@@ -38,10 +40,29 @@ class Request:
     only_sr: bool = False
     bounds: tuple[float, float, float, float] | None = None
     bounds_crs: str | None = None
-    tile_size: int = TILE_SIZE
+    tile_size: int | None = None
     overlap: int | None = None
     format: str = "GTiff"
     options: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A net bound to bands of a scene: band by band it comes once for every band.
+
+    Attributes:
+        inputs: GSD on the card, GSD and names in the scene; in the card's order.
+        bands: names of what comes out.
+    """
+
+    model: Model
+    inputs: tuple[tuple[int, int, tuple[str, ...]], ...]
+    bands: tuple[str, ...]
+
+    @property
+    def target(self) -> int:
+        """GSD in the scene on which the bands were sensed."""
+        return self.inputs[-1][1]
 
 
 @dataclass(frozen=True)
@@ -49,25 +70,38 @@ class Plan:
     """What will be done with one scene; made without reading pixels.
 
     Attributes:
-        models: the nets whose bands are present and wanted.
-        names: output bands in ESA order.
+        nets: those whose bands are present and wanted.
+        names: output bands in the scene's order.
         grid: of the output.
         window: of the output, in the scene's finest grid.
         unit: pixels of the finest grid along a pixel of the coarsest input.
+        finer: output pixels along a pixel of the finest grid.
         tiles: in those coarsest pixels; they may reach past `window` by less than a pixel.
         pad: coarsest pixels read around a tile.
         notes: what is left out and why.
     """
 
     scene: Scene
-    models: tuple[Model, ...]
+    nets: tuple[Bound, ...]
     names: tuple[str, ...]
     grid: Grid
     window: Window
     unit: int
+    finer: int
     tiles: TileGrid
     pad: int
     notes: tuple[str, ...]
+
+    @property
+    def models(self) -> tuple[Model, ...]:
+        """The nets, each once."""
+        return tuple({net.model.card.name: net.model for net in self.nets}.values())
+
+    @property
+    def frames(self) -> int:
+        """Images of the place that are read; nets for more get some of them again."""
+        wanted = max((net.model.card.frames for net in self.nets), default=1)
+        return min(wanted, self.scene.frames)
 
     @property
     def native(self) -> tuple[str, ...]:
@@ -77,25 +111,39 @@ class Plan:
     @property
     def made(self) -> frozenset[str]:
         """Output bands that are super-resolved."""
-        return frozenset(name for model in self.models for name in model.card.bands)
+        return frozenset(name for net in self.nets for name in net.bands)
+
+    @property
+    def zoom(self) -> int:
+        """Output pixels along a pixel of the coarsest input."""
+        return self.unit * self.finer
 
     @property
     def tile_shape(self) -> tuple[int, int]:
-        """(height, width) of a tile in pixels of the finest grid, without its margin."""
-        tile = next(iter(self.tiles)).window.at(self.unit)
+        """(height, width) of a tile in output pixels, without its margin."""
+        tile = next(iter(self.tiles)).window.at(self.zoom)
         return tile.height, tile.width
+
+    @property
+    def tile_size(self) -> int:
+        """Side of a tile's core at most, in pixels of the finest grid."""
+        return self.tiles.size * self.unit
 
     def per_unit(self, gsd: int) -> int:
         """Pixels of `gsd` along a pixel of the coarsest input."""
         return self.unit * self.scene.finest // gsd
 
+    def per_pixel(self, name: str) -> int:
+        """Output pixels along a native pixel of a band."""
+        return self.scene.gsd(name) // self.scene.finest * self.finer
+
     @cached_property
     def reads(self) -> dict[int, tuple[str, ...]]:
         """Bands to read by GSD: inputs of the nets and bands to copy."""
-        wanted = {n for m in self.models for item in m.card.inputs for n in item.bands}
-        names = sort_bands(wanted | set(self.native))
-        gsds = sorted({GSD[name] for name in names})
-        return {gsd: tuple(n for n in names if GSD[n] == gsd) for gsd in gsds}
+        wanted = {name for net in self.nets for _, _, names in net.inputs for name in names}
+        names = self.scene.order(wanted | set(self.native))
+        gsds = sorted({self.scene.gsd(name) for name in names})
+        return {gsd: tuple(n for n in names if self.scene.gsd(n) == gsd) for gsd in gsds}
 
 
 def make_plan(scene: Scene, models: Sequence[Model], request: Request) -> Plan:
@@ -105,33 +153,58 @@ def make_plan(scene: Scene, models: Sequence[Model], request: Request) -> Plan:
         SceneError: nothing can be made of this scene, or not what was asked.
     """
     notes: list[str] = []
-    chosen = _choose(scene, models, request, notes)
-    native = [band.name for band in scene.select(gsd=scene.finest)]
-    made = [name for model in chosen for name in model.card.bands]
-    names = sort_bands({*made, *([] if request.only_sr else native)})
+    anyhow = any(model.card.task != "guided" for model in models)
+    chosen = (
+        _any_raster(scene, models, request) if anyhow else _guided(scene, models, request, notes)
+    )
+    finer = models[0].card.scale if anyhow else 1
+    native = [] if anyhow or request.only_sr else [b.name for b in scene.select(gsd=scene.finest)]
+    names = scene.order({*native, *(name for net in chosen for name in net.bands)})
     if request.bands is not None:
         _require(scene, request.bands, names)
         names = tuple(name for name in names if name in request.bands)
-    _note_left_out(scene, names, made, request, notes)
-    inputs = {item.gsd for model in chosen for item in model.card.inputs}
-    if any(model.card.output.gsd != scene.finest for model in chosen):
-        raise SceneError(
-            f"{scene.path} has no 10 m bands, whose grid the output takes (found: "
-            f"{' '.join(band.name for band in scene.bands)}). Add B2, B3, B4 and B8."
-        )
+    if not anyhow:
+        _note_left_out(scene, chosen, request, notes)
+    if not names:
+        raise SceneError(f"{scene.path}: nothing to write. Drop --only-sr or choose other bands.")
+    inputs = {gsd for net in chosen for _, gsd, _ in net.inputs}
     scene.check_nested(sorted(inputs | {scene.finest}))
     unit = max(inputs | {scene.finest}) // scene.finest
     window = _window(scene, request, unit)
-    tiles = TileGrid(window.coarse(unit), -(-request.tile_size // unit))
-    margin = max([model.card.margin for model in chosen], default=0)
-    pad = -(-max(margin, request.overlap or 0) // unit)
-    grid = scene.grids[scene.finest].crop(window)
-    return Plan(scene, chosen, names, grid, window, unit, tiles, pad, tuple(notes))
+    size = request.tile_size or _tile_size(finer)
+    tiles = TileGrid(window.coarse(unit), -(-size // unit))
+    margin = max([net.model.card.margin for net in chosen], default=0)
+    blend = max([net.model.card.blend for net in chosen], default=0)
+    pad = max(-(-margin // (unit * finer)), -(-(request.overlap or 0) // unit), blend)
+    grid = scene.grids[scene.finest].crop(window).finer(finer)
+    return Plan(scene, chosen, names, grid, window, unit, finer, tiles, pad, tuple(notes))
 
 
-def _choose(
+def _tile_size(finer: int) -> int:
+    return TILE_SIZE if finer == 1 else min(_FINE_TILE // finer, _MOST_TILE)
+
+
+def _any_raster(scene: Scene, models: Sequence[Model], request: Request) -> tuple[Bound, ...]:
+    """One net for any raster, bound to each band, or to all at once as its card says."""
+    if len(models) > 1:
+        said = ", ".join(model.card.name for model in models)
+        raise UsageError(f"{said} make the same bands. Choose one --model.")
+    model, names = models[0], scene.order({band.name for band in scene.bands})
+    wanted = names if request.bands is None else tuple(n for n in names if n in request.bands)
+    card = model.card
+    if card.bands == (ANY,):
+        return tuple(Bound(model, ((card.native_gsd, scene.finest, (n,)),), (n,)) for n in wanted)
+    if len(names) != len(card.bands):
+        raise SceneError(
+            f"{scene.path} has {len(names)} bands, {card.name} takes {len(card.bands)} at once. "
+            "Use weights trained band by band, or a raster with those bands."
+        )
+    return (Bound(model, ((card.native_gsd, scene.finest, names),), names),)
+
+
+def _guided(
     scene: Scene, models: Sequence[Model], request: Request, notes: list[str]
-) -> tuple[Model, ...]:
+) -> tuple[Bound, ...]:
     """The models whose bands are wanted and, of several models, not all absent."""
     present = {band.name for band in scene.bands}
     wanted = set(request.bands) if request.bands is not None else None
@@ -143,13 +216,19 @@ def _choose(
             continue
         names = [name for item in model.card.inputs for name in item.bands]
         scene.select(names=names)  # says what is missing
-        chosen.append(model)
+        inputs = tuple((item.gsd, item.gsd, item.bands) for item in model.card.inputs)
+        chosen.append(Bound(model, inputs, model.card.bands))
     if asked and not chosen:
         scene.select(names=asked[0].card.bands)
-    if scene.dtype == np.uint8 and any(model.parameters for model in chosen):
+    if scene.dtype == np.uint8 and any(net.model.parameters for net in chosen):
         raise SceneError(
             f"{scene.path}: 8-bit values are not Sentinel-2 counts (a picture?). "
             "Give the 16-bit product; only --model bicubic takes 8 bits."
+        )
+    if any(net.model.card.output.gsd != scene.finest for net in chosen):
+        raise SceneError(
+            f"{scene.path} has no 10 m bands, whose grid the output takes (found: "
+            f"{' '.join(band.name for band in scene.bands)}). Add B2, B3, B4 and B8."
         )
     return tuple(chosen)
 
@@ -165,20 +244,15 @@ def _require(scene: Scene, bands: Sequence[str], names: Sequence[str]) -> None:
 
 
 def _note_left_out(
-    scene: Scene,
-    names: Sequence[str],
-    made: Sequence[str],
-    request: Request,
-    notes: list[str],
+    scene: Scene, chosen: Sequence[Bound], request: Request, notes: list[str]
 ) -> None:
     present = [band.name for band in scene.bands]
+    made = {name for net in chosen for name in net.bands}
     if "B10" in present:
         notes.append("B10 (cirrus) shows no ground and is never super-resolved: left out")
-    left = [n for n in present if n not in (*made, "B10") and GSD[n] != scene.finest]
+    left = [n for n in present if n not in (*made, "B10") and scene.gsd(n) != scene.finest]
     if left and request.bands is None:
         notes.append(f"no chosen net makes {' '.join(left)}: left out")
-    if not names:
-        raise SceneError(f"{scene.path}: nothing to write. Drop --only-sr or choose other bands.")
 
 
 def _window(scene: Scene, request: Request, unit: int) -> Window:

@@ -30,10 +30,13 @@ class Engine:
     batch_size: int = 1
 
 
-def engine(device: str = "auto", precision: str = "auto", batch_size: int = 1) -> Engine:
+def engine(
+    device: str = "auto", precision: str = "auto", batch_size: int = 1, *, guided: bool = True
+) -> Engine:
     """Settle what "auto" means on this machine.
 
-    Precision is fp32 on a CPU, and on a GPU bf16 where it has it, else fp16.
+    Precision is fp32 on a CPU, and on a GPU bf16 where it has it, else fp16. Nets that are not
+    guided stay in fp32: not all add what they compute to the image they got.
 
     Raises:
         UsageError: a GPU is asked for that is not there.
@@ -49,7 +52,7 @@ def engine(device: str = "auto", precision: str = "auto", batch_size: int = 1) -
             )
     if precision == "auto":
         low = "bf16" if kind.type == "cuda" and torch.cuda.is_bf16_supported() else "fp16"
-        precision = low if kind.type == "cuda" else "fp32"
+        precision = low if kind.type == "cuda" and guided else "fp32"
     return Engine(device, precision, batch_size)
 
 

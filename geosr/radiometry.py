@@ -56,6 +56,8 @@ def _off_nodata(
     counts: NDArray[Any], nodata: float, sensed: NDArray[np.bool_], clipped: int
 ) -> tuple[NDArray[Any], int, int]:
     hit = (counts == nodata) & sensed
+    if not hit.any():
+        return counts, clipped, 0
     if counts.dtype.kind == "f":
         moved = np.nextafter(counts.dtype.type(nodata), counts.dtype.type(np.inf))
     else:

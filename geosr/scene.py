@@ -7,7 +7,7 @@ arrays are (bands, rows, cols).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -32,7 +32,8 @@ class Band:
         path: file or `/vsizip/` path; `driver` opens it (None: by its first bytes).
         index: band in the file, from 1.
         offset: to add to a count for reflectance × quantification (−1000 from baseline 04.00).
-        nodata: the count that means "nothing sensed".
+        frame: which of several images of the place, 0 the clearest.
+        nodata: the count that means "nothing sensed"; NaN where every count may be sensed.
         factor: file pixels along a native pixel; more than 1 where somebody brought the band to
             a finer grid.
     """
@@ -64,7 +65,7 @@ class Scene:
     """Bands of one place, by GSD.
 
     Attributes:
-        sensor: "sentinel2".
+        sensor: "sentinel2", or "image" for any other raster.
         level: processing level, "L1C", "L2A" or "" where unknown.
         grids: native grid by GSD; where a file does not start or end on whole coarse pixels
             they are grown outward until it does.
@@ -100,6 +101,11 @@ class Scene:
         return self.grids[self.finest].crop(self.window)
 
     @property
+    def frames(self) -> int:
+        """How many images of the place there are."""
+        return 1 + max(band.frame for band in self.bands)
+
+    @property
     def files(self) -> tuple[str, ...]:
         """Every file the bands come from, each once."""
         return tuple(dict.fromkeys(band.path for band in self.bands))
@@ -120,6 +126,14 @@ class Scene:
                 "Add the band's file, or choose a model that does without it."
             )
         return tuple(bands[name] for name in names) if names is not None else tuple(bands.values())
+
+    def order(self, names: Collection[str]) -> tuple[str, ...]:
+        """Those of `names` that the scene has, in its own order."""
+        return tuple(band.name for band in self.bands if band.frame == 0 and band.name in names)
+
+    def gsd(self, name: str) -> int:
+        """GSD of a band."""
+        return self.select(names=[name])[0].gsd
 
     def check_nested(self, gsds: Sequence[int]) -> None:
         """Every one of `gsds` must share the corner and the ground of the finest grid.
@@ -188,7 +202,7 @@ class Reader(Protocol):
         """Native grid by GSD."""
         ...
 
-    def read(self, names: Sequence[str], gsd: int, window: Window) -> Pixels:
+    def read(self, names: Sequence[str], gsd: int, window: Window, *, frame: int = 0) -> Pixels:
         """Bands `names` in `window` of the grid of `gsd`."""
         ...
 
@@ -249,13 +263,13 @@ class SceneReader:
         """The scene's grids by GSD."""
         return self.scene.grids
 
-    def read(self, names: Sequence[str], gsd: int, window: Window) -> Pixels:
+    def read(self, names: Sequence[str], gsd: int, window: Window, *, frame: int = 0) -> Pixels:
         """Bands `names` in `window` of the grid of `gsd`.
 
         Raises:
             SceneError: a band is missing or its file cannot be decoded.
         """
-        bands = self.scene.select(names=names, gsd=gsd)
+        bands = self.scene.select(names=names, gsd=gsd, frame=frame)
         groups = _by_file(bands)
         parts = [self._read_file(group, gsd, window) for group in groups]
         order = [band.name for group in groups for band in group]
@@ -264,7 +278,7 @@ class SceneReader:
 
     def has_mask(self, names: Sequence[str], gsd: int) -> bool:
         """Whether a file of these bands has a mask of its own, internal or external."""
-        bands = self.scene.select(names=names, gsd=gsd)
+        bands = [b for b in self.scene.bands if b.gsd == gsd and b.name in names]
         return any(has_mask(self._dataset(group[0])) for group in _by_file(bands))
 
     def _read_file(self, bands: Sequence[Band], gsd: int, window: Window) -> Pixels:
@@ -298,7 +312,7 @@ class SceneReader:
         saturated = np.zeros(values.shape, bool)
         if values.dtype.kind == "f":
             valid &= np.isfinite(values)
-        elif values.dtype == np.uint16:
+        elif values.dtype == np.uint16 and self.scene.sensor == "sentinel2":
             saturated = values == SATURATED
         return Pixels(values, valid, np.broadcast_to(mask, values.shape), saturated)
 

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from geosr.blend import Blender
 from geosr.errors import SceneError
 from geosr.fill import fill
-from geosr.models import Model
-from geosr.plan import Plan
+from geosr.plan import Bound, Plan
 from geosr.predict import Engine, predict
 from geosr.radiometry import reflectance
 from geosr.scene import Pixels, Reader
@@ -23,11 +22,11 @@ Cut = Mapping[int, NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Strip:
-    """Finished rows: `window` in the finest grid, pixels by band.
+    """Finished rows: `window` in the finest input grid, pixels by band.
 
     Attributes:
-        made: super-resolved bands, reflectance × 10000, (rows, cols) each.
-        read: what was read of the same ground by GSD.
+        made: super-resolved bands, reflectance × 10000, (rows, cols) of the output grid each.
+        read: what was read of the same ground by GSD; of several frames, where any was sensed.
         filled: input pixels that had to be filled.
     """
 
@@ -52,83 +51,134 @@ def strips(
     Raises:
         SceneError: a band is missing or broken, or a net gives no numbers.
     """
-    blenders = [Blender(plan.tiles, plan.unit) for _ in plan.models]
-    across = plan.tiles.window
+    blend = max((net.model.card.blend for net in plan.nets), default=0)
+    blenders = [Blender(plan.tiles, plan.zoom, blend) for _ in plan.nets]
+    across, top = plan.tiles.window, plan.tiles.window.row
     for tiles in plan.tiles.strips():
-        core = Window(tiles[0].core.row, across.col, tiles[0].core.height, across.width)
+        last = tiles[0].core.row + tiles[0].core.height
+        ends = last == across.row + across.height
+        done = Window(top, across.col, last - (0 if ends else blend) - top, across.width)
         rows = tiles[0].window
         area = Window(rows.row, across.col, rows.height, across.width).grow(plan.pad)
-        read, inputs, filled = _read(reader, plan, area, core)
+        seen = _read(reader, plan, area)
         made: dict[str, NDArray[np.float32]] = {}
-        for model, blender in zip(plan.models, blenders, strict=True):
-            sensed = read[model.card.native_gsd]
-            wanted = [_any_sensed(sensed, tile, core, plan, model) for tile in tiles]
-            cuts = [_cut(model, tile, area, inputs, plan) for tile in tiles]
-            predictions = _predicted(model, cuts, wanted, plan, engine, progress)
+        for net, blender in zip(plan.nets, blenders, strict=True):
+            wanted = [_any_sensed(seen, tile.core.grow(blend), area, plan, net) for tile in tiles]
+            cuts = [_cut(net, tile, area, seen, plan) for tile in tiles]
+            predictions = _predicted(net, cuts, wanted, plan, engine, progress)
             finished = blender.add(zip(tiles, predictions, strict=True))
             if not np.isfinite(finished).all():
                 raise SceneError(
-                    f"{plan.scene.path}: {model.card.name} gave NaN or Inf near row {core.row} in "
+                    f"{plan.scene.path}: {net.model.card.name} gave NaN or Inf near row {top} in "
                     f"{engine.precision}. Say --precision fp32, or use other weights."
                 )
-            made |= dict(zip(model.card.bands, finished, strict=True))
-        yield Strip(core.at(plan.unit), made, read, filled)
+            made |= dict(zip(net.bands, finished, strict=True))
+        yield _strip(seen, made, done, area, plan)
+        top += done.height
 
 
-def _read(
-    reader: Reader, plan: Plan, area: Window, core: Window
-) -> tuple[dict[int, Pixels], dict[str, NDArray[np.float32]], int]:
-    """Pixels of `core` by GSD; net inputs of `area` by band; how many pixels had to be filled."""
+@dataclass(frozen=True)
+class _Seen:
+    """What was read of an area.
+
+    Attributes:
+        pixels: by GSD, as sensed; of several frames the first, valid where any was.
+        values: by band, (frames, rows, cols), gaps filled, reflectance × 10000.
+        clear: by band, the same shape: where it was not filled.
+    """
+
+    pixels: Mapping[int, Pixels]
+    values: Mapping[str, NDArray[np.float32]]
+    clear: Mapping[str, NDArray[np.bool_]]
+
+
+def _strip(
+    seen: _Seen, made: Mapping[str, NDArray[np.float32]], done: Window, area: Window, plan: Plan
+) -> Strip:
+    """The finished rows of what was read and made."""
+    read, filled = {}, 0
+    for gsd, pixels in seen.pixels.items():
+        k = plan.per_unit(gsd)
+        at = done.at(k).within(area.at(k))
+        read[gsd] = pixels.crop(at)
+        filled += sum(int((~seen.clear[name][:, *at]).sum()) for name in plan.reads[gsd])
+    return Strip(done.at(plan.unit), made, read, filled)
+
+
+def _read(reader: Reader, plan: Plan, area: Window) -> _Seen:
+    """Pixels of `area`, and what nets get of them."""
     wide = area.grow(plan.pad)  # a filled pixel depends on pixels up to `pad` further out
     pixels: dict[int, Pixels] = {}
-    inputs: dict[str, NDArray[np.float32]] = {}
-    filled = 0
+    values: dict[str, NDArray[np.float32]] = {}
+    clear: dict[str, NDArray[np.bool_]] = {}
     for gsd, names in plan.reads.items():
         k = plan.per_unit(gsd)
-        read = reader.read(names, gsd, wide.at(k))
-        pixels[gsd] = read.crop(core.at(k).within(wide.at(k)))
-        filled += int((~pixels[gsd].usable).sum())
-        values = reflectance(plan.scene, names, fill(read.values, read.usable, plan.pad * k))
-        values = values[:, *area.at(k).within(wide.at(k))]
-        inputs |= dict(zip(names, values, strict=True))
-    return pixels, inputs, filled
+        at = area.at(k).within(wide.at(k))
+        frames = [reader.read(names, gsd, wide.at(k), frame=t) for t in range(plan.frames)]
+        filled = [
+            reflectance(plan.scene, names, fill(f.values, f.usable, plan.pad * k))[:, *at]
+            for f in frames
+        ]
+        frames = [frame.crop(at) for frame in frames]
+        pixels[gsd] = _joint(frames)
+        for i, name in enumerate(names):
+            values[name] = np.stack([frame[i] for frame in filled])
+            clear[name] = np.stack([frame.usable[i] for frame in frames])
+    return _Seen(pixels, values, clear)
 
 
-def _any_sensed(pixels: Pixels, tile: Tile, core: Window, plan: Plan, model: Model) -> bool:
+def _joint(frames: Sequence[Pixels]) -> Pixels:
+    """The first frame's pixels, valid where any frame's are."""
+    first = frames[0]
+    if len(frames) == 1:
+        return first
+    any_sensed = np.logical_or.reduce([frame.sensed for frame in frames])
+    return Pixels(first.values, any_sensed, any_sensed, np.zeros_like(any_sensed))
+
+
+def _any_sensed(seen: _Seen, part: Window, area: Window, plan: Plan, net: Bound) -> bool:
     """Whether the tile's own part holds anything of the bands that the net makes."""
-    k = plan.per_unit(model.card.native_gsd)
-    names = plan.reads[model.card.native_gsd]
-    index = [names.index(name) for name in model.card.bands]
-    return bool(pixels.crop(tile.core.at(k).within(core.at(k))).sensed[index].any())
+    k = plan.per_unit(net.target)
+    names = plan.reads[net.target]
+    index = [names.index(name) for name in net.bands]
+    inside = part.intersect(area).at(k).within(area.at(k))
+    return bool(seen.pixels[net.target].crop(inside).sensed[index].any())
 
 
-def _cut(
-    model: Model, tile: Tile, area: Window, inputs: Mapping[str, NDArray[np.float32]], plan: Plan
-) -> Cut:
+def _cut(net: Bound, tile: Tile, area: Window, seen: _Seen, plan: Plan) -> Cut:
     """The net's inputs under one tile, pad included."""
     window = tile.window.grow(plan.pad)
     cut = {}
-    for item in model.card.inputs:
-        k = plan.per_unit(item.gsd)
+    for key, gsd, names in net.inputs:
+        k = plan.per_unit(gsd)
         at = window.at(k).within(area.at(k))
-        cut[item.gsd] = np.stack([inputs[name][at] for name in item.bands])
+        frames = np.stack([seen.values[name][:, *at] for name in names], 1)
+        if net.model.card.task == "misr":
+            clear = np.logical_and.reduce([seen.clear[name][:, *at] for name in names])
+            frames = np.concatenate([frames, clear[:, None]], 1, dtype=np.float32)
+            cut[key] = frames[np.arange(net.model.card.frames) % len(frames)]
+        else:
+            cut[key] = frames[0]
     return cut
 
 
 def _predicted(
-    model: Model,
+    net: Bound,
     cuts: Sequence[Cut],
     wanted: Sequence[bool],
     plan: Plan,
     engine: Engine,
     progress: Callable[[int], None],
 ) -> Iterator[NDArray[np.float32]]:
-    """Predictions of one row of tiles, the pad cut away; tiles without a pixel are not run."""
-    made = predict(model, [cut for cut, want in zip(cuts, wanted, strict=True) if want], engine)
-    pad, tile = plan.pad * plan.unit, plan.tile_shape
+    """Predictions of one row of tiles, cut to tile and ramp; empty tiles are not run."""
+    run = [cut for cut, want in zip(cuts, wanted, strict=True) if want]
+    made = predict(net.model, run, engine)
+    ramp = net.model.card.blend
+    spare = (plan.pad - ramp) * plan.zoom
+    height, width = (n + 2 * ramp * plan.zoom for n in plan.tile_shape)
     for want in wanted:
         progress(1)
         if want:
-            yield next(made)[:, pad : pad + tile[0], pad : pad + tile[1]]
+            yield next(made)[:, spare : spare + height, spare : spare + width]
         else:
-            yield np.zeros((len(model.card.bands), *tile), np.float32)
+            yield np.zeros((len(net.bands), height, width), np.float32)

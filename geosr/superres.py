@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,8 +18,7 @@ from geosr.plan import Plan, Request, make_plan
 from geosr.predict import Engine
 from geosr.radiometry import to_counts
 from geosr.raster import Layout, create
-from geosr.scene import SATURATED, Reader, Scene
-from geosr.sensors.sentinel2 import GSD
+from geosr.scene import SATURATED, Band, Reader, Scene
 from geosr.strips import Strip, strips
 
 
@@ -75,13 +75,14 @@ def superres(
                 rows = _finish(strip, plan, layout, counts)
                 output.write(rows, None if masked is None else _mask(strip, plan, masked))
     share = counts.valid / counts.pixels if counts.pixels else 1.0
-    return Result(path, len(plan.tiles) * len(plan.models), time.monotonic() - started,
+    return Result(path, len(plan.tiles) * len(plan.nets), time.monotonic() - started,
                   counts.clipped, counts.filled, counts.shifted, share)  # fmt: skip
 
 
 def _layout(plan: Plan, request: Request, *, masked: bool) -> Layout:
     scene = plan.scene
-    nodata = scene.select(names=plan.names[:1])[0].nodata
+    nodata: float | None = scene.select(names=plan.names[:1])[0].nodata
+    nodata = None if nodata is None or math.isnan(nodata) else nodata
     cards = [model.card for model in plan.models]
     offsets = sorted({band.offset for band in scene.bands})
     tags = {
@@ -110,16 +111,17 @@ class _Counts:
 
 def _finish(strip: Strip, plan: Plan, layout: Layout, counts: _Counts) -> NDArray[Any]:
     """The strip's rows in the output's type, cut to the output's window."""
-    scene, window = plan.scene, strip.window.intersect(plan.window)
-    at = window.within(strip.window)
+    scene, window = plan.scene, strip.window.intersect(plan.window).at(plan.finer)
+    at = window.within(strip.window.at(plan.finer))
     rows = np.empty((len(plan.names), window.height, window.width), layout.dtype)
     for i, name in enumerate(plan.names):
-        pixels = strip.read[GSD[name]]
-        index = plan.reads[GSD[name]].index(name)
+        gsd = scene.gsd(name)
+        pixels = strip.read[gsd]
+        index = plan.reads[gsd].index(name)
         if name not in strip.made:
             rows[i] = pixels.values[index][at]
             continue
-        k = GSD[name] // scene.finest
+        k = plan.per_pixel(name)
         sensed = _repeat(pixels.sensed[index], k)[at]
         band = scene.select(names=[name])[0]
         values, clipped, shifted = to_counts(
@@ -127,12 +129,18 @@ def _finish(strip: Strip, plan: Plan, layout: Layout, counts: _Counts) -> NDArra
         )
         if pixels.saturated[index].any():
             values[_repeat(pixels.saturated[index], k)[at] & sensed] = SATURATED
-        rows[i] = np.where(sensed, values, np.asarray(band.nodata).astype(layout.dtype))
+        rows[i] = np.where(sensed, values, _nothing(band, layout.dtype))
         counts.clipped += clipped
         counts.shifted += shifted
         counts.valid += int(sensed.sum())
         counts.pixels += sensed.size
     return rows
+
+
+def _nothing(band: Band, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """The value of pixels that nobody sensed: nodata, or 0 where the mask alone tells."""
+    value = 0.0 if dtype.kind != "f" and math.isnan(band.nodata) else band.nodata
+    return np.asarray(value).astype(dtype)
 
 
 def _repeat(array: NDArray[Any], k: int) -> NDArray[Any]:
@@ -147,5 +155,6 @@ def _mask_gsd(reader: Reader, plan: Plan) -> int | None:
 
 def _mask(strip: Strip, plan: Plan, gsd: int) -> NDArray[np.bool_]:
     """The input's mask on the output's grid."""
-    at = strip.window.intersect(plan.window).within(strip.window)
-    return _repeat(np.asarray(strip.read[gsd].mask.all(0)), gsd // plan.scene.finest)[at]
+    at = strip.window.intersect(plan.window).at(plan.finer).within(strip.window.at(plan.finer))
+    mask = np.asarray(strip.read[gsd].mask.all(0))
+    return _repeat(mask, gsd // plan.scene.finest * plan.finer)[at]

@@ -47,37 +47,55 @@ def manifest() -> Mapping[str, Any]:
         raise WeightsError(f"{path}: damaged ({error}). Install geosr again.") from error
 
 
-def load(name: str, *, allow_pickle: bool = False) -> tuple[Model, ...]:
+def load(name: str, *, scale: int | None = None, allow_pickle: bool = False) -> tuple[Model, ...]:
     """The nets that a name or a weights file stands for, in evaluation mode.
 
+    Args:
+        scale: of nets that come in several; None is their default, or the file's.
+
     Raises:
-        UsageError: neither a known name nor a file.
+        UsageError: neither a known name nor a file, or not of that scale.
         WeightsError: no weights are bundled for the name, or the file is refused.
     """
     path = Path(name)
     if path.suffix in (".safetensors", ".pt", ".pth", ".h5", ".hdf5"):
-        return (load_file(path, allow_pickle=allow_pickle),)
-    if path.exists() and name not in models.PAIRS and name not in models.MODELS:
+        model = load_file(path, allow_pickle=allow_pickle)
+        if scale not in (None, model.card.scale):
+            raise UsageError(
+                f"{path} holds {model.card.name} at scale {model.card.scale}, not {scale}. "
+                "Leave --scale out, or give other weights."
+            )
+        return (model,)
+    if path.exists() and not models.known(name):
         raise UsageError(f"{name} is not a weights file geosr reads (.safetensors). Check --model.")
-    return tuple(_bundled(card) for card in models.cards(name))
+    return tuple(_bundled(card) for card in models.cards(name, scale=scale))
+
+
+def entry(card: ModelCard) -> Mapping[str, Any] | None:
+    """What the manifest says of a card's bundled weights, by name or name and scale."""
+    found = manifest().get(f"{card.name}-x{card.scale}", manifest().get(card.name))
+    if found is None or found.get("scale", card.scale) != card.scale:
+        return None
+    return found
 
 
 def _bundled(card: ModelCard) -> Model:
     model = models.build(card)
     if not model.parameters:
         return Model(card, model.net.eval())
-    entry = manifest().get(card.name)
-    if entry is None:
+    found = entry(card)
+    if found is None:
+        scale = "" if card.task == "guided" else f" --scale {card.scale}"
         raise WeightsError(
             f"no weights are bundled for '{card.name}' (looked in {folder()}). Train them: "
-            f"geosr train --model {card.name} --data SCENES --out RUN, "
+            f"geosr train --model {card.name}{scale} --data IMAGES --out RUN, "
             "then --model RUN/best.safetensors."
         )
-    if Path(entry["file"]).name != entry["file"]:
+    if Path(found["file"]).name != found["file"]:
         raise WeightsError(
-            f"manifest entry '{card.name}' names a path, {entry['file']!r}: refused."
+            f"manifest entry '{card.name}' names a path, {found['file']!r}: refused."
         )
-    return load_file(folder() / entry["file"], sha256=entry["sha256"])
+    return load_file(folder() / found["file"], sha256=found["sha256"])
 
 
 def load_file(path: Path, *, sha256: str = "", allow_pickle: bool = False) -> Model:

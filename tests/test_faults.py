@@ -34,7 +34,7 @@ def scenes(tmp_path) -> Path:
 @pytest.fixture
 def net(tmp_path) -> Path:
     """A weights file of a thin, untrained 20 m net."""
-    card = replace(models.MODELS["dsen2-20"], options={"features": 8, "blocks": 1})
+    card = replace(models.design("dsen2-20").card(), options={"features": 8, "blocks": 1})
     path = tmp_path / "net.safetensors"
     weights.save(path, card, models.build(card).net.state_dict())
     return path
@@ -212,7 +212,7 @@ def test_weights_without_a_card_or_of_another_net_are_refused(geosr, scenes, tmp
     tensors = load_file(net)
     save_file(tensors, tmp_path / "bare.safetensors")
     fails(geosr("superres", "in", "out", "--model", "bare.safetensors"), 6, "carries no model card")
-    card = models.MODELS["dsen2-60"]
+    card = models.design("dsen2-60").card()
     weights.save(tmp_path / "wrong.safetensors", card, tensors)
     fails(
         geosr("superres", "in", "out", "--model", "wrong.safetensors"), 6, "not those of 'dsen2-60'"

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from geosr.cli.console import Bar, say, set_up_log
-from geosr.cli.options import PATH, device_options, input_options, log_options, open_options, option
+from geosr.cli.options import (
+    PATH,
+    Auto,
+    device_options,
+    input_options,
+    log_options,
+    open_options,
+    option,
+)
 
 if TYPE_CHECKING:
     from geosr.evaluate import Evaluation
@@ -28,7 +36,9 @@ if TYPE_CHECKING:
 )
 @option("--data", type=PATH, required=True, help="Scene or folder of scenes.")
 @option("--pattern", metavar="GLOB", help="Only scenes whose name matches.")
-@option("--tile-size", type=click.IntRange(1), default=480, help="Core of a tile, pixels.")
+@option(
+    "--tile-size", type=Auto(int, 1), default="auto", help="Core of a tile, pixels; auto is 480."
+)
 @device_options
 @input_options
 @option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")

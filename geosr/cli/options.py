@@ -45,17 +45,27 @@ class NameList(click.ParamType[Any]):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[str, ...]:
-        """Split, and write band names as ESA does."""
+        """Split."""
         if isinstance(value, tuple):
             return value
-        from geosr.sensors.sentinel2 import band_name
+        return tuple(str(value).replace(",", " ").split())
 
-        names = str(value).replace(",", " ").split()
-        bands = [band_name(name) for name in names]
-        for name, band in zip(names, bands, strict=True):
-            if band is None:
-                self.fail(f"'{name}' is no Sentinel-2 band; B1 … B12 and B8A are.", param, ctx)
-        return tuple(band for band in bands if band)
+
+def sentinel2_bands(names: tuple[str, ...] | None, said: str) -> tuple[str, ...] | None:
+    """Names as ESA writes them: B05 and red are B5 and B4.
+
+    Raises:
+        UsageError: no such band; `said` is the option.
+    """
+    from geosr.sensors.sentinel2 import band_name
+
+    if names is None:
+        return None
+    bands = [band_name(name) for name in names]
+    for name, band in zip(names, bands, strict=True):
+        if band is None:
+            raise click.UsageError(f"{said}: '{name}' is no Sentinel-2 band; B1 … B12 and B8A are.")
+    return tuple(band for band in bands if band)
 
 
 class Auto(click.ParamType[Any]):
@@ -124,7 +134,7 @@ def open_options(params: dict[str, Any]) -> OpenOptions:
 
     return OpenOptions(
         dn_offset=params.pop("dn_offset"),
-        bands_in=params.pop("bands_in"),
+        bands_in=sentinel2_bands(params.pop("bands_in"), "--bands-in"),
         quantification=params.pop("quantification"),
         vrt=params.pop("allow_vrt"),
         remote=params.pop("allow_remote"),

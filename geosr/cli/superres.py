@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +20,16 @@ from geosr.cli.options import (
     log_options,
     open_options,
     option,
+    sentinel2_bands,
 )
 
 if TYPE_CHECKING:
     from geosr.batch import Outcome
     from geosr.models import Model
+    from geosr.sensors import OpenOptions
+
+GUIDED = "sentinel2"
+_KINDS = {"guided": GUIDED, "sisr": "image", "misr": "series"}  # of scenes, by task of nets
 
 
 @click.command("superres", no_args_is_help=False)
@@ -35,9 +41,10 @@ if TYPE_CHECKING:
     "model_names",
     multiple=True,
     metavar="NAME|FILE",
-    help="dsen2 (default), vdsen2, bicubic, one net (dsen2-20), or a weights file; "
-    "may be given twice.",
+    help="dsen2 (default), vdsen2, bicubic, one net (dsen2-20), or a weights file; may be "
+    "given twice. geosr models lists them.",
 )
+@option("--scale", type=click.IntRange(2), help="Of nets that come in several; else their default.")
 @option(
     "--weights-20",
     type=PATH,
@@ -50,7 +57,7 @@ if TYPE_CHECKING:
     aliases=["SR_60M_PATH"],
     help="Weights of the 60 m net, where --model is not given.",
 )
-@option("--bands", type=NameList(), help="Output bands, B5,B11; default all.")
+@option("--bands", type=NameList(), help="Output bands by name, B5,B11; default all.")
 @option("--only-sr", is_flag=True, help="Leave out the native 10 m bands.")
 @option(
     "--bounds",
@@ -76,10 +83,11 @@ if TYPE_CHECKING:
 )
 @option(
     "--tile-size",
-    type=click.IntRange(1),
-    default=480,
+    type=Auto(int, 1),
+    default="auto",
     help="Finished core of a tile, in pixels of the finest input grid; rounded up to "
-    "whole coarse pixels. The margin is read on top.",
+    "whole coarse pixels. The margin is read on top. auto is 480, or 768 / scale for nets whose "
+    "output grid is finer.",
 )
 @option(
     "--overlap",
@@ -90,7 +98,7 @@ if TYPE_CHECKING:
 @option("--batch-size", type=click.IntRange(1), default=1, help="Tiles that share a pass.")
 @device_options
 @input_options
-@option("--pattern", metavar="GLOB", help="Only scenes of SRC whose name matches.")
+@option("--pattern", metavar="GLOB", help="Only scenes (files of a series) whose name matches.")
 @option(
     "--overwrite",
     is_flag=True,
@@ -111,6 +119,9 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
     One GeoTIFF per scene at the finest grid of its inputs: Sentinel-2's native 10 m bands
     bit for bit, the others sharpened to 10 m. DST ending in .tif is a file, else a folder.
     Finished outputs are skipped, so the same command again finishes an interrupted run.
+    Nets for any raster (lapsr, edsr, …) take every GeoTIFF, PNG or JPEG of SRC, band by band, to
+    a grid --scale times finer with the same bounds; multi-image nets take a folder of rasters of
+    one place, or a folder of such folders.
     SRC and DST default to IMAGES_PATH and SR_IMAGES_PATH (environment or .env).
     """
     from geosr.cli.main import prepare_gdal
@@ -129,16 +140,17 @@ def _run(params: dict[str, Any]) -> int:
     from geosr.predict import engine, place
 
     quiet, precision = params["quiet"], params["precision"]
-    options = open_options(params)
-    outputs = batch.targets(src, dst, pattern=params["pattern"])
+    loaded = _models(params)
+    if not loaded:
+        raise WeightsError("no net was chosen. Give --model.")
+    options = _for_nets(open_options(params), loaded, params)
+    outputs = batch.targets(src, dst, pattern=params["pattern"], kind=options.kind)
     if not outputs:
         say(f"warning: no scenes in {src}", quiet=quiet)
         return 0
-    where = engine(params["device"], precision, params["batch_size"])
+    where = engine(params["device"], precision, params["batch_size"], guided=options.kind == GUIDED)
     _set_threads(params["threads"])
-    nets = tuple(place(model, where) for model in _models(params))
-    if not nets:
-        raise WeightsError("no net was chosen. Give --model.")
+    nets = tuple(place(model, where) for model in loaded)
     request = Request(
         params["bands"], params["only_sr"], params["bounds"], params["bounds_crs"],
         params["tile_size"], params["overlap"], params["format"], params["creation"],
@@ -178,7 +190,25 @@ def _models(params: dict[str, Any]) -> list[Model]:
 
     files = [params[key] for key in ("weights_20", "weights_60") if params[key]]
     names = params["model_names"] or tuple(str(path) for path in files) or ("dsen2",)
-    return [model for name in names for model in weights.load(name)]
+    return [model for name in names for model in weights.load(name, scale=params["scale"])]
+
+
+def _for_nets(options: OpenOptions, nets: list[Model], params: dict[str, Any]) -> OpenOptions:
+    """What counts as a scene depends on the nets; and band names on what is a scene.
+
+    Raises:
+        UsageError: nets of several kinds, or a band that no scene of theirs has.
+    """
+    from geosr.errors import UsageError
+
+    kinds = {_KINDS[model.card.task] for model in nets}
+    if len(kinds) > 1:
+        raise UsageError("guided nets and nets for any raster do not go together. Run them apart.")
+    (kind,) = kinds
+    if kind == GUIDED:
+        params["bands"] = sentinel2_bands(params["bands"], "--bands")
+    told = options.quantification or nets[0].card.quantification or None
+    return replace(options, kind=kind, pattern=params["pattern"], quantification=told)
 
 
 def _set_threads(threads: int | None) -> None:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from geosr.errors import SceneError, UsageError
 from geosr.scene import Scene
-from geosr.sensors import geotiff, sentinel2
+from geosr.sensors import geotiff, image, sentinel2
 from geosr.sensors.options import OpenOptions
 
 __all__ = ["OpenOptions", "find_scenes", "is_remote", "open_scene", "remote_path"]
@@ -39,6 +39,10 @@ def open_scene(path: str | Path, options: OpenOptions | None = None) -> Scene:
         raise SceneError(f"{path}: local files only. Pass --allow-remote to read it.")
     if not path.exists() and not options.remote:
         raise SceneError(f"{path}: no such file or folder. Check the path.")
+    if options.kind == "series":
+        return image.open_series(path, options)
+    if options.kind == "image":
+        return image.open_image(path, options)
     for is_kind, opener in _KINDS:
         if is_kind(path):
             return opener(path, options)
@@ -66,10 +70,16 @@ def remote_path(path: str) -> Path:
     return Path(f"/vsi{scheme}") / rest
 
 
-def find_scenes(path: str | Path, *, pattern: str | None = None) -> list[Path]:
+def find_scenes(
+    path: str | Path, *, pattern: str | None = None, kind: str = "sentinel2"
+) -> list[Path]:
     """The scene at `path`, or the scenes directly in it, sorted by name.
 
     A child that looks like a scene is listed even if it turns out broken: it fails by itself.
+
+    Args:
+        pattern: names of scenes; of the rasters in a series.
+        kind: as in OpenOptions.
 
     Raises:
         UsageError: `path` does not exist.
@@ -79,10 +89,21 @@ def find_scenes(path: str | Path, *, pattern: str | None = None) -> list[Path]:
         return [path]
     if not path.exists():
         raise UsageError(f"{path}: no such file or folder. Check the path.")
+    if kind == "image":
+        return image.images(path, pattern)
+    if kind == "series":
+        return _find_series(path, pattern)
     if path.is_file() or any(is_kind(path) for is_kind, _ in _KINDS):
         return [path]
     children = sorted(p for p in path.iterdir() if not p.name.startswith("."))
     return [p for p in children if _may_be_scene(p) and fnmatch(p.name, pattern or "*")]
+
+
+def _find_series(path: Path, pattern: str | None) -> list[Path]:
+    """A folder of rasters is one series, a folder of such folders many."""
+    if path.is_file() or image.is_series(path, pattern):
+        return [path]
+    return [p for p in sorted(path.iterdir()) if image.is_series(p, pattern)]
 
 
 def _may_be_scene(path: Path) -> bool:

@@ -15,6 +15,8 @@ class OpenOptions:
         quantification: count of reflectance 1.0; None decides by the data.
         vrt: open VRT files, which may read any other file.
         remote: open paths on the network.
+        kind: "sentinel2"; "image" takes any raster as a scene, "series" a folder of them.
+        pattern: names of the rasters that count in a folder of them.
     """
 
     dn_offset: float | None = None
@@ -22,3 +24,5 @@ class OpenOptions:
     quantification: float | None = None
     vrt: bool = False
     remote: bool = False
+    kind: str = "sentinel2"
+    pattern: str | None = None
