@@ -1,4 +1,8 @@
-"""What a coarser sensor would have seen: blur, then block means that keep the phase."""
+"""What a coarser sensor would have seen, with the phase of block means.
+
+Every operator is separable and centred on the coarse pixel: coarse pixel i covers the fine pixels
+s·i … s·i + s − 1, and its centre is theirs.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+OPERATORS = ("gaussian", "mtf", "bicubic", "box", "blur-noise")
+IMAGE_MTF = 0.3  # at Nyquist, for sensors whose own is not known
+MTF = {
+    "B1": 0.32, "B2": 0.26, "B3": 0.28, "B4": 0.24, "B5": 0.38, "B6": 0.34, "B7": 0.34,
+    "B8": 0.26, "B8A": 0.33, "B9": 0.26, "B11": 0.22, "B12": 0.23,
+}  # fmt: skip  # Sentinel-2's at Nyquist, as SupReME and S2Sharp use them
 
 
 def kernel(factor: int) -> NDArray[np.float64]:
@@ -22,23 +33,104 @@ def kernel(factor: int) -> NDArray[np.float64]:
     return np.asarray(weights / weights.sum())
 
 
+def box(factor: int) -> NDArray[np.float64]:
+    """Taps of a block mean."""
+    return np.full(factor, 1 / factor)
+
+
+def gaussian(factor: int) -> NDArray[np.float64]:
+    """Taps of the published degradation: that Gaussian, then a block mean."""
+    return np.convolve(kernel(factor), box(factor))
+
+
+def point_spread(factor: int, sigma: float, *, shift: float = 0.0) -> NDArray[np.float64]:
+    """Taps of one Gaussian of `sigma` fine pixels at the coarse centre, moved by `shift`."""
+    radius = math.ceil(4 * sigma + abs(shift)) + 1
+    at = np.arange(-radius, factor + radius) - (factor - 1) / 2
+    weights = np.exp(-0.5 * ((at - shift) / sigma) ** 2)
+    return np.asarray(weights / weights.sum())
+
+
+def mtf(factor: int, at_nyquist: float = IMAGE_MTF) -> NDArray[np.float64]:
+    """Taps of the Gaussian whose transfer at the coarse Nyquist frequency is `at_nyquist`.
+
+    σ = s·sqrt(−2 ln MTF / π²) fine pixels; it is the whole point spread, no block mean follows.
+    """
+    return point_spread(factor, factor * math.sqrt(-2 * math.log(at_nyquist)) / math.pi)
+
+
+def bicubic(factor: int) -> NDArray[np.float64]:
+    """Taps of anti-aliased cubic convolution, a = −0.5, as image libraries shrink pictures."""
+    at = np.arange(-2 * factor, 3 * factor) - (factor - 1) / 2
+    x = np.abs(at) / factor
+    near = 1.5 * x**3 - 2.5 * x**2 + 1
+    far = -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
+    weights = np.where(x < 1, near, np.where(x < 2, far, 0.0))
+    return np.asarray(weights / weights.sum())
+
+
+def taps(operator: str, factor: int, rng: np.random.Generator | None = None) -> NDArray[np.float64]:
+    """Taps of an operator by name; "blur-noise" draws its Gaussian from `rng`.
+
+    Without `rng` its blur is the middle one.
+    """
+    if operator == "blur-noise":
+        width = 0.4 if rng is None else rng.uniform(0.2, 0.6)
+        return point_spread(factor, width * factor)
+    return {"gaussian": gaussian, "mtf": mtf, "bicubic": bicubic, "box": box}[operator](factor)
+
+
+def noise(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Noise of "blur-noise" in unit values: white, its deviation drawn up to 0.01."""
+    return rng.normal(0, rng.uniform(0, 0.01), shape).astype(np.float32)
+
+
 def reach(factor: int) -> int:
     """Fine pixels that `degrade` needs beyond the block on every side."""
     return len(kernel(factor)) // 2
 
 
 def degrade(values: NDArray[Any], factor: int) -> NDArray[np.float32]:
-    """Blur and average `values` (bands, rows, cols) down by `factor`.
+    """Blur and average `values` (bands, rows, cols) down by `factor`, the published way.
 
     The array carries `reach(factor)` extra pixels on every side; the rest must be whole blocks.
     """
-    taps = kernel(factor)
+    weights = kernel(factor)
     blurred: NDArray[Any] = values
-    for axis in (1, 2) if len(taps) > 1 else ():
-        blurred = _convolve(blurred, taps, axis)
+    for axis in (1, 2) if len(weights) > 1 else ():
+        blurred = _convolve(blurred, weights, axis)
     bands, rows, cols = blurred.shape
     blocks = blurred.reshape(bands, rows // factor, factor, cols // factor, factor)
     return blocks.mean((2, 4), dtype=np.float64).astype(np.float32)
+
+
+def beyond(weights: NDArray[np.float64], factor: int) -> int:
+    """Fine pixels that `shrink` needs beyond the block on every side."""
+    return (len(weights) - factor) // 2
+
+
+def shrink(
+    values: NDArray[Any],
+    factor: int,
+    down: NDArray[np.float64],
+    across: NDArray[np.float64],
+    *,
+    pad: int,
+) -> NDArray[np.float32]:
+    """Filter (…, rows, cols) by taps along rows and columns, and keep one pixel of `factor`.
+
+    Args:
+        pad: extra pixels that the array carries on every side, at least `beyond` of the taps;
+            the rest is whole blocks.
+    """
+    result: NDArray[Any] = values
+    for axis, weights in ((-2, down), (-1, across)):
+        spare = pad - beyond(weights, factor)
+        moved = np.moveaxis(result, axis, -1)
+        moved = moved[..., spare : moved.shape[-1] - spare]
+        views = np.lib.stride_tricks.sliding_window_view(moved, len(weights), -1)
+        result = np.moveaxis(views[..., ::factor, :] @ weights.astype(np.float32), -1, axis)
+    return np.ascontiguousarray(result, np.float32)
 
 
 def _convolve(values: NDArray[Any], taps: NDArray[np.float64], axis: int) -> Any:

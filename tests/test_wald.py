@@ -8,10 +8,11 @@ import pytest
 from test_degrade import degraded
 
 from geosr import weights
-from geosr.datasets.wald import WaldReader, WaldWindows, split_by_place
+from geosr.datasets.wald import WaldReader, WaldWindows, areas
+from geosr.datasets.windows import Area, place_of_scene, split
 from geosr.errors import UsageError
 from geosr.evaluate import evaluate
-from geosr.models import MODELS
+from geosr.models import design
 from geosr.sensors import open_scene
 from geosr.tiles import Window
 
@@ -19,6 +20,10 @@ from geosr.tiles import Window
 @pytest.fixture
 def scene(scene_dir: Path):
     return open_scene(scene_dir)
+
+
+def whole(scene, card):
+    return [Area(scene, Window(0, 0, *scene.grids[card.native_gsd].shape))]
 
 
 @pytest.mark.parametrize("factor, gsds", [(2, (10, 20)), (2, (10, 20, 60)), (6, (10, 20, 60))])
@@ -39,7 +44,8 @@ def test_windows_of_the_degraded_scene_are_windows_of_the_degraded_arrays(scene,
 
 def test_samples_depend_on_seed_step_and_place_alone(scene):
     def sample(seed, step, i):
-        windows = WaldWindows([scene], MODELS["dsen2-20"], 16, seed, jitter=0.1)
+        card = design("dsen2-20").card()
+        windows = WaldWindows(whole(scene, card), card, 16, seed=seed, jitter=0.1)
         try:
             return windows.sample(step, i)
         finally:
@@ -53,8 +59,8 @@ def test_samples_depend_on_seed_step_and_place_alone(scene):
 
 @pytest.mark.parametrize("name, patch", [("dsen2-20", 24), ("dsen2-60", 12)])
 def test_a_sample_holds_the_truth_over_its_own_degraded_ground(scene, name, patch):
-    card = MODELS[name]
-    windows = WaldWindows([scene], card, patch)
+    card = design(name).card()
+    windows = WaldWindows(whole(scene, card), card, patch)
     sample = windows.sample(0, 0)
     assert sample.target.shape == (len(card.bands), patch, patch)
     assert {gsd: values.shape for gsd, values in sample.inputs.items()} == {
@@ -71,8 +77,30 @@ def test_a_sample_holds_the_truth_over_its_own_degraded_ground(scene, name, patc
 
 
 def test_scenes_too_small_for_a_window_are_an_error_that_says_so(scene):
-    with pytest.raises(UsageError, match="no scene has the bands"):
-        WaldWindows([scene], MODELS["dsen2-60"], 48)
+    card = design("dsen2-60").card()
+    with pytest.raises(UsageError, match="has 48 × 48 pixels of truth"):
+        WaldWindows(whole(scene, card), card, 48)
+
+
+def test_scenes_without_the_nets_bands_are_left_out(tmp_path):
+    make_scene.write_folder(tmp_path / "s", size=60)
+    (tmp_path / "s/60m.tif").unlink()
+    with pytest.raises(UsageError, match="lacks B1 B9"):
+        areas(tmp_path, design("dsen2-60").card())
+
+
+def test_the_sensors_own_point_spread_is_wider_than_the_published_one(scene):
+    card = design("dsen2-20").card()
+    with scene.open() as source:
+        window = Window(2, 2, 12, 12)
+        published, sensor = (
+            WaldReader(source, 2, (10, 20), operator).read(("B8",), 10, window).values
+            for operator in ("gaussian", "mtf")
+        )
+    assert sensor.std() < published.std()
+    assert abs(sensor.mean() / published.mean() - 1) < 0.01
+    sample = WaldWindows(whole(scene, card), card, 24, operator="mtf").sample(0, 0)
+    assert sample.inputs[20].shape == (6, 12, 12)
 
 
 def test_whole_places_are_held_out(tmp_path):
@@ -80,11 +108,17 @@ def test_whole_places_are_held_out(tmp_path):
     for name in ("rome_2018", "rome_2020", "oslo_2018", "lima_2017"):
         make_scene.write_folder(tmp_path / name, size=12)
         scenes.append(open_scene(tmp_path / name))
-    training, held = split_by_place(scenes, 0.25)
-    assert {s.name for s in training} | {s.name for s in held} == {s.name for s in scenes}
-    assert held and training
-    places = [{s.name.split("_")[0] for s in part} for part in (training, held)]
-    assert not places[0] & places[1]
+    found = split([Area(s, Window(0, 0, 12, 12)) for s in scenes], 0.25, place_of_scene)
+    names = [{area.item.name for area in part} for part in (found.training, found.held)]
+    assert names[0] | names[1] == {s.name for s in scenes}
+    places = [{name.split("_")[0] for name in part} for part in names]
+    assert all(places) and not places[0] & places[1]
+
+
+def test_of_one_place_alone_the_lower_part_is_held_out(scene):
+    found = split([Area(scene, Window(0, 0, 60, 60))], 0.1, place_of_scene, scale=4)
+    assert found.training[0].window == (0, 0, 52, 60)
+    assert found.held[0].window == (52, 0, 8, 60)
 
 
 def test_bicubic_reproduces_the_published_baseline(shared):

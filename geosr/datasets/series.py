@@ -1,0 +1,108 @@
+"""Simulated series: several coarse images of one place, from one fine image as truth.
+
+Each frame looks at the place through a Gaussian point spread, moved by parts of a coarse pixel,
+with its own gain, offset, noise and clouds; a quality mask says where the clouds are. Frame 0 is
+never moved nor brightened where a net takes two frames or one, so the truth lies on its grid; of
+more frames the shifts sum to zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geosr import degrade
+from geosr.datasets.folder import FolderWindows
+from geosr.datasets.windows import Area, Sample, Spot
+from geosr.models import ModelCard
+from geosr.scene import Scene
+
+_UNIT = 10000.0
+
+
+@dataclass(frozen=True)
+class Sensor:
+    """What is between the truth and a frame; lengths in coarse pixels, values in units of 1.0.
+
+    Attributes:
+        shift: largest shift along an axis.
+        blur: σ of the point spread, from MTF at Nyquist where None.
+        gain, offset: deviation of a frame's gain from 1 and of its offset from 0.
+        noise: deviation of white noise.
+        clouds: share of frames (not the first) that have clouds.
+    """
+
+    shift: float = 1.0
+    blur: float = 0.45
+    gain: float = 0.02
+    offset: float = 0.005
+    noise: float = 0.004
+    clouds: float = 0.25
+
+
+class SeriesWindows(FolderWindows):
+    """Windows of simulated series; a net for one image gets frame 0 alone."""
+
+    kind = "series"
+
+    def __init__(
+        self, areas: Sequence[Area[Scene]], card: ModelCard, patch: int, *, seed: int = 0,
+        jitter: float = 0.0, sensor: Sensor = Sensor(),
+    ) -> None:  # fmt: skip
+        super().__init__(areas, card, patch, seed=seed, jitter=jitter)
+        self.sensor = sensor
+
+    def cut(self, spot: Spot, rng: np.random.Generator) -> Sample:
+        """A window of truth, and the frames that see it."""
+        factor, sensor = self.card.scale, self.sensor
+        shifts = self._shifts(rng)
+        sigma = sensor.blur * factor
+        reach = np.ceil(4 * sigma + 2 * sensor.shift * factor) + factor
+        pad = int(reach)
+        values, usable = self._truth(spot, pad)
+        frames = []
+        for number, (down, across) in enumerate(shifts * factor):
+            small = degrade.shrink(
+                values, factor, degrade.point_spread(factor, sigma, shift=down),
+                degrade.point_spread(factor, sigma, shift=across), pad=pad,
+            )  # fmt: skip
+            frames.append(self._sensed(small, number, rng))
+        inner = (slice(None), *[slice(pad, pad + self.patch)] * 2)
+        stack = np.stack(frames)
+        gsd = self.card.inputs[0].gsd
+        inputs = stack if self.card.task == "misr" else stack[0, :-1]
+        return Sample({gsd: inputs}, values[inner], usable[inner])
+
+    def _shifts(self, rng: np.random.Generator) -> NDArray[np.float64]:
+        """(frames, 2) in coarse pixels."""
+        frames = self.card.frames
+        shifts = rng.uniform(-1, 1, (max(frames, 2), 2))[:frames] * self.sensor.shift
+        return shifts - (shifts[0] if frames <= 2 else shifts.mean(0))
+
+    def _sensed(
+        self, values: NDArray[np.float32], number: int, rng: np.random.Generator
+    ) -> NDArray[np.float32]:
+        """(bands + 1, rows, cols): the frame, its quality mask last."""
+        sensor, frame = self.sensor, values.astype(np.float64)
+        gain, offset = rng.normal(1, sensor.gain), rng.normal(0, sensor.offset)
+        if number or self.card.frames > 2:
+            frame = frame * gain + offset * _UNIT
+        frame += rng.normal(0, sensor.noise, frame.shape) * _UNIT
+        clear = np.ones(frame.shape[1:])
+        if number and rng.random() < sensor.clouds:
+            clear = 1.0 - _cloud(rng, frame.shape[1:])
+            frame = np.where(clear > 0, frame, frame * 0.3 + 0.6 * _UNIT)
+        return np.concatenate([frame, clear[None]]).astype(np.float32)
+
+
+def _cloud(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """1 inside an ellipse somewhere in the window."""
+    height, width = shape
+    row, col = rng.uniform(0, height), rng.uniform(0, width)
+    tall, wide = rng.uniform(0.1, 0.5, 2) * (height, width)
+    rows, cols = np.ogrid[:height, :width]
+    inside = ((rows - row) / tall) ** 2 + ((cols - col) / wide) ** 2 <= 1
+    return inside.astype(np.float64)
