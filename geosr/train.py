@@ -1,34 +1,35 @@
-"""Train a net on scenes degraded by Wald's protocol: one loop that reads top to bottom."""
+"""Train a net on pairs of any kind: one loop that reads top to bottom."""
 
 from __future__ import annotations
 
-import csv
-import json
+import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from geosr import losses, models, weights
-from geosr.datasets.wald import Sample, WaldWindows, split_by_place
-from geosr.errors import GeosrError, UsageError, WeightsError
-from geosr.models import Model, ModelCard
-from geosr.models.bicubic import Bicubic
-from geosr.publish import write_bytes
-from geosr.scene import Scene
-from geosr.sensors import find_scenes, open_scene
+from geosr import models, picture
+from geosr.checkpoint import RunFolder, State, optimizer_tensors, restore_optimizer
+from geosr.datasets import Choice, Sets, open_sets
+from geosr.errors import StoppedError, UsageError
+from geosr.feed import Batch, Feed, Steps
+from geosr.losses import Criterion
+from geosr.models import Model, ModelCard, Recipe, Uncertain
+from geosr.ranks import Ranks, joined
+from geosr.schedule import Schedule, optimizer
+from geosr.sensors import OpenOptions
+from geosr.validation import Check, validate
 
-_UNIT = 2000.0  # counts per unit of the loss, as inside DSen2
+log = logging.getLogger("geosr")
+_NAN_LIMIT = 10  # steps in a row
+_ENDLESS = 10**9
 
 
 @dataclass(frozen=True)
@@ -36,40 +37,96 @@ class TrainConfig:
     """Everything that decides the result of a training, apart from its data.
 
     Attributes:
-        patch: side of the truth in its own pixels.
-        lr: peak of the learning rate, after `warmup` steps, before a cosine to zero.
-        ema: decay of the averaged weights, which are the ones kept.
-        clip: largest norm of the gradient.
-        jitter: radiometric augmentation, standard deviation of the log-gain.
-        val_share: share of the scenes to hold out, whole places at a time.
-        precision: "fp32", "bf16" or "fp16" for the residual.
+        net_options: of the architecture, such as {"fusion": "mean"}.
+        steps: 0 where `epochs` or `seconds` end the training.
+        epochs: as many windows as lie side by side in the data, that many times.
+        patch: side of the truth in its own pixels; 0 is the recipe's.
+        recipe: loss, optimiser and their numbers.
+        val_share: share of the images to hold out, whole places at a time.
+        patience: validations without a gain until the training ends; 0 is never.
+        precision: "fp32", "bf16" or "fp16" of the net; losses and skips stay in fp32.
     """
 
     model: str
-    steps: int = 10000
-    batch_size: int = 8
-    patch: int = 48
-    lr: float = 5e-4
-    weight_decay: float = 1e-4
-    warmup: int = 300
-    ema: float = 0.999
-    clip: float = 1.0
-    jitter: float = 0.1
+    scale: int | None = None
+    bands: int = 1
+    net_options: Mapping[str, Any] = field(default_factory=dict)
+    recipe: Recipe = field(default_factory=Recipe)
+    steps: int = 0
+    epochs: float = 0.0
+    seconds: float = 0.0
+    patch: int = 0
     seed: int = 0
     val_share: float = 0.1
     val_every: int = 500
+    val_windows: int = 32
+    patience: int = 0
     precision: str = "fp32"
+    workers: int = 0
+    compile: bool = False
+    data_kind: str | None = None
+    pattern: str | None = None
+    degradation: str | None = None
+    quantification: float | None = None
+
+    @cached_property
+    def card(self) -> ModelCard:
+        """The card of the net to train.
+
+        Raises:
+            UsageError: no such net, scale, option, or nothing to train in it.
+        """
+        design = models.design(self.model)
+        card = design.card(scale=self.scale, bands=self.bands)
+        unknown = [name for name in self.net_options if name not in card.options]
+        if unknown:
+            raise UsageError(
+                f"'{self.model}' has no option {', '.join(unknown)} "
+                f"(known: {', '.join(card.options) or 'none'}). Check --net-option."
+            )
+        if self.net_options:
+            changed = replace(card, options={**card.options, **self.net_options})
+            card = models.measured(changed)  # another depth sees another way
+        return replace(card, quantification=self.quantification or 0.0)
+
+    def choice(self, card: ModelCard) -> Choice:
+        """What of the data is wanted."""
+        patch = self.patch or self.recipe.patch * card.scale
+        options = OpenOptions(quantification=self.quantification)
+        return Choice(
+            self.data_kind, self.pattern, self.degradation, self.val_share, patch, self.seed,
+            self.recipe.jitter, options,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What the trainer tells while it works; RMSEs in DN, on held-out scenes."""
+    """What the trainer tells after every step; `check` where it validated."""
 
     step: int
     steps: int
     loss: float
-    rmse: float | None = None
-    bicubic: float | None = None
+    images_per_second: float
+    waiting: float
+    check: Check | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a training ended.
+
+    Attributes:
+        best: path of the best weights; it may not exist where `stopped` came early.
+        stopped: whether it was asked to stop before its end.
+        skipped: steps whose loss was no number.
+        broken: images that could not be read, with the reason.
+    """
+
+    best: Path
+    step: int
+    stopped: bool
+    skipped: int
+    broken: Mapping[str, str]
 
 
 def train(
@@ -79,237 +136,296 @@ def train(
     config: TrainConfig,
     device: str = "cpu",
     resume: bool = False,
+    ranks: Ranks = Ranks(),  # noqa: B008 - frozen
     progress: Callable[[Progress], None] = lambda _: None,
-) -> Path:
-    """Train `config.model` on the scenes of `data`; returns the best weights' path.
+    stop: Callable[[], bool] = lambda: False,
+) -> Result:
+    """Train `config.model` on the images of `data`.
 
     `out` gets best.safetensors and last.safetensors (averaged weights with their card),
-    state.safetensors (all that `resume` needs), log.csv and config.json.
+    state.safetensors (all that `resume` needs), log.csv, config.json, and a picture of held-out
+    windows at every validation.
+
+    Args:
+        stop: asked after every step; True saves and ends the training.
 
     Raises:
-        UsageError: no scenes, or `out` holds another training.
+        UsageError: the data does not fit the net, or `out` holds another training.
         WeightsError: the state to resume from is damaged.
+        StoppedError: ten losses in a row were no numbers; the last good weights are kept.
     """
-    card = _card(config.model)
-    training, held = split_by_place(_scenes(data), config.val_share)
-    windows = WaldWindows(training, card, config.patch, config.seed, config.jitter)
-    checking = WaldWindows(held or training, card, config.patch, config.seed)
-    torch.manual_seed(config.seed)
-    run = _Run(out, config, models.build(card), device)
-    run.prepare(resume=resume)
-    for step, batch in _batches(windows, config, run.step):
-        loss = run.advance(batch)
-        if (step + 1) % config.val_every == 0 or step + 1 == config.steps:
-            rmse, bicubic = _validate(run.averaged(), checking, device)
-            run.keep(loss, rmse, bicubic)
-            progress(Progress(step + 1, config.steps, loss, rmse, bicubic))
-        else:
-            progress(Progress(step + 1, config.steps, loss))
-    windows.close()
-    checking.close()
-    return out / "best.safetensors"
-
-
-def _card(name: str) -> ModelCard:
-    found = models.cards(name)
-    if len(found) > 1:
-        parts = " and ".join(card.name for card in found)
-        raise UsageError(f"'{name}' is a pair of nets. Train {parts} one after the other.")
-    if not models.build(found[0]).parameters:
-        raise UsageError(f"'{name}' has nothing to train. Choose a net.")
-    return found[0]
-
-
-def _scenes(data: Path) -> list[Scene]:
-    """Every readable scene of a folder; none at all is an error."""
-    scenes, reasons = [], []
-    for path in find_scenes(data):
-        try:
-            scene = open_scene(path)
-            scene.check_nested(list(scene.grids))
-            scenes.append(scene)
-        except GeosrError as error:
-            reasons.append(str(error))
-    if not scenes:
-        why = f" First reason: {reasons[0]}" if reasons else ""
-        raise UsageError(f"{data} holds no scene to train on.{why} Give a folder of scenes.")
-    return scenes
+    card = config.card
+    ranks.check(config.recipe.batch_size)
+    sets = open_sets(data, card, config.choice(card))
+    with joined(ranks, device):
+        run = _Run(out, config, card, sets, device, ranks)
+        run.prepare(resume=resume)
+        feed = Feed(
+            Steps(sets.training, config.recipe.batch_size, ranks),
+            workers=config.workers, pinned=device.startswith("cuda"),
+        )  # fmt: skip
+        stopped = False
+        for _, batch in feed(range(run.step, run.steps)):
+            loss = run.advance(batch.to(device))
+            stopped = ranks.any(stop(), device)
+            ending = run.step == run.steps or run.over
+            check = None
+            if not stopped and (run.step % config.val_every == 0 or ending):
+                check = run.check(loss, feed.waiting)
+            progress(Progress(run.step, run.steps, loss, run.speed, feed.waiting, check))
+            if stopped or ending or run.tired:
+                break
+        if stopped:
+            run.save()
+    sets.close()
+    return Result(out / "best.safetensors", run.step, stopped, run.skipped, run.broken)
 
 
 class _Run:
-    """The state of a training, and its files."""
+    """The state of a training, and what one step does to it."""
 
-    def __init__(self, out: Path, config: TrainConfig, model: Model, device: str) -> None:
-        self.out, self.config, self.model, self.device = out, config, model, device
-        self.step, self.best, self.seconds = 0, math.inf, 0.0
-        net = model.net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.net: nn.Module = net
-        self.optimiser = torch.optim.AdamW(
-            net.parameters(), config.lr, weight_decay=config.weight_decay
+    def __init__(
+        self, out: Path, config: TrainConfig, card: ModelCard, sets: Sets, device: str, ranks: Ranks
+    ) -> None:
+        self.folder, self.config, self.sets = RunFolder(out), config, sets
+        self.device, self.ranks, self.recipe = device, ranks, config.recipe
+        torch.manual_seed(config.seed)
+        self.model = models.build(card)
+        if not self.model.parameters:
+            raise UsageError(f"'{card.name}' has nothing to train. Choose a net.")
+        net = self.model.net
+        net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        shared = ranks.share(net, device)
+        compiled: nn.Module = torch.compile(shared) if config.compile else shared  # type: ignore[assignment]
+        self.learning = Model(card, compiled)
+        self.criterion = Criterion.parse(self.recipe.loss)
+        self.optimizer = optimizer(
+            self.recipe.optimizer, net, lr=self.recipe.lr, weight_decay=self.recipe.weight_decay
         )
+        self.schedule = Schedule(
+            self.recipe.schedule, self.recipe.lr, self.recipe.warmup, self.recipe.period,
+            self.recipe.gamma,
+        )  # fmt: skip
+        self.scaler = torch.amp.GradScaler(enabled=config.precision == "fp16")
         self.ema = {name: p.detach().clone() for name, p in net.named_parameters()}
-        self._since = time.monotonic()
+        self.names = list(self.ema)
+        self.spots = sets.held.spots(config.val_windows)
+        self.steps = _steps(config, sets)
+        self.step, self.best, self.skipped, self.in_a_row = 0, math.inf, 0, 0
+        self.broken: dict[str, str] = {}
+        self.seconds, self._since, self._first = 0.0, time.monotonic(), 0
+
+    # one step
+
+    def advance(self, batch: Batch) -> float:
+        """Learn from one batch; returns the loss, NaN where it was skipped.
+
+        Raises:
+            StoppedError: the tenth in a row.
+        """
+        self.broken.update(batch.broken)
+        torch.manual_seed(self.config.seed * 1_000_003 + self.step)  # of dropout, alike on resume
+        rate = self.schedule.rate(self.step, self._done())
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.model.net.train()
+        loss = self._loss(batch)
+        self.step += 1
+        if self.ranks.any(not math.isfinite(float(loss.detach())), self.device):
+            return self._skip()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss * self.ranks.world).backward()  # type: ignore[no-untyped-call]
+        self.scaler.unscale_(self.optimizer)
+        limit = self.recipe.clip or math.inf
+        norm = nn.utils.clip_grad_norm_(self.model.net.parameters(), limit)
+        if not self.scaler.is_enabled() and not bool(norm.isfinite()):
+            return self._skip()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.in_a_row = 0
+        self._average()
+        return float(self.ranks.total(loss.detach()))
+
+    def _loss(self, batch: Batch) -> Tensor:
+        """This process's part of the loss of the whole batch: sums over all-reduced counts."""
+        with _autocast(self.device, self.config.precision):
+            output = self.learning.outputs(batch.inputs)
+        unit = self.model.card.unit
+        terms = self.criterion.terms(_in_units(output, unit), batch.target / unit, batch.mask)
+        totals = [self.ranks.total(count) for _, _, count in terms]
+        return self.criterion.weighted(terms, totals)
+
+    def _skip(self) -> float:
+        self.skipped += 1
+        self.in_a_row += 1
+        log.warning("step %d: the loss is no number, skipped", self.step)
+        if self.in_a_row >= _NAN_LIMIT:
+            raise StoppedError(
+                f"{self.folder.path}: {_NAN_LIMIT} losses in a row were no numbers (step "
+                f"{self.step}); the last good weights are kept. Lower --lr, raise --warmup, or "
+                "say --precision fp32."
+            )
+        return math.nan
+
+    def _average(self) -> None:
+        decay = min(self.recipe.ema, self.step / (self.step + 10)) if self.recipe.ema else 0.0
+        with torch.no_grad():
+            for name, p in self.model.net.named_parameters():
+                self.ema[name].lerp_(p, 1 - decay)
+
+    # how far
+
+    def _done(self) -> float:
+        """Share of the training that lies behind: by steps, or by the clock."""
+        if self.steps < _ENDLESS:
+            warmup = min(self.recipe.warmup, self.steps - 1)
+            return (self.step - warmup) / (self.steps - warmup)
+        return self._clock() / self.config.seconds
+
+    def _clock(self) -> float:
+        return self.seconds + time.monotonic() - self._since
+
+    @property
+    def over(self) -> bool:
+        """Whether the time is up."""
+        up = bool(self.config.seconds) and self._clock() >= self.config.seconds
+        return self.ranks.any(up, self.device) if self.config.seconds else up
+
+    @property
+    def tired(self) -> bool:
+        """Whether validations have gained nothing for long."""
+        return bool(self.config.patience) and self.schedule.waited >= self.config.patience
+
+    @property
+    def speed(self) -> float:
+        """Images a second since this process started."""
+        learnt = (self.step - self._first) * self.recipe.batch_size
+        return learnt / max(time.monotonic() - self._since, 1e-9)
+
+    # files
 
     def prepare(self, *, resume: bool) -> None:
-        """Start a fresh folder, or take up the state in it."""
-        state = self.out / "state.safetensors"
-        if resume and state.exists():
+        """A fresh folder, or the state in it."""
+        config = asdict(self.config)
+        if self.ranks.first:
+            state = self.folder.prepare(config, resume=resume)
+        if self.ranks.world > 1:
+            torch.distributed.barrier()
+            state = state if self.ranks.first else self.folder.prepare(config, resume=True)
+        if state is not None:
             self._restore(state)
-        elif state.exists():
-            raise UsageError(
-                f"{self.out} holds a training already. Pass --resume, or another --out."
-            )
-        self.out.mkdir(parents=True, exist_ok=True)
-        settings = json.dumps(asdict(self.config), indent=1) + "\n"
-        write_bytes(self.out / "config.json", settings.encode())
+        self._first = self.step
 
-    def advance(self, batch: Mapping[str, Tensor | Mapping[int, Tensor]]) -> float:
-        """One step of the optimiser; returns the loss."""
-        inputs, target, mask = batch["inputs"], batch["target"], batch["mask"]
-        assert isinstance(inputs, Mapping) and isinstance(target, Tensor)
-        assert isinstance(mask, Tensor)
-        for group in self.optimiser.param_groups:
-            group["lr"] = _rate(self.step, self.config)
-        inputs = {gsd: values.to(self.device) for gsd, values in inputs.items()}
-        with _autocast(self.device, self.config.precision):
-            prediction = self.model(inputs)
-        target = target.to(self.device)
-        loss = losses.l1(prediction / _UNIT, target / _UNIT, mask.to(self.device))
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.net.parameters(), self.config.clip)
-        self.optimiser.step()
-        self.step += 1
-        decay = min(self.config.ema, self.step / (self.step + 10))
-        with torch.no_grad():
-            for name, p in self.net.named_parameters():
-                self.ema[name].lerp_(p, 1 - decay)
-        return float(loss.detach())
+    def check(self, loss: float, waiting: float) -> Check:
+        """Validate, write the checkpoints, the log and the picture."""
+        found = validate(self.averaged(), self.sets.held, self.spots, self.device, self.ranks)
+        figure = found.figure(self.model.card)
+        self.schedule.checked(figure)
+        better, self.best = figure < self.best, min(figure, self.best)
+        if self.ranks.first:
+            if better or not (self.folder.path / "best.safetensors").exists():
+                self.folder.keep("best", self._card(), self._kept())
+            self.folder.log(self._row(loss, waiting, found))
+            self._show(found)
+        self.save()
+        return found
+
+    def save(self) -> None:
+        """Write the last weights and the state to resume from."""
+        if not self.ranks.first:
+            return
+        self.folder.keep("last", self._card(), self._kept())
+        numbers = {
+            "config": asdict(self.config), "step": self.step, "best": self.best,
+            "skipped": self.skipped, "in_a_row": self.in_a_row, "seconds": self._clock(),
+            "schedule": self.schedule.state(), "scaler": self.scaler.state_dict(),
+            "broken": self.broken,
+        }  # fmt: skip
+        tensors = {f"net/{k}": v for k, v in self.model.net.state_dict().items()}
+        tensors |= {f"ema/{k}": v for k, v in self.ema.items()}
+        moments = optimizer_tensors(self.optimizer, self.names)
+        tensors |= {f"optimizer/{k}": v for k, v in moments.items()}
+        self.folder.save(State(numbers, tensors))
 
     def averaged(self) -> Model:
-        """The model with its averaged weights."""
+        """The model with its averaged weights, for scoring."""
         copy = models.build(self.model.card)
-        copy.net.load_state_dict(self.ema)
+        copy.net.load_state_dict(self._kept())
         copy.net.to(self.device).eval()
         return copy
 
-    def keep(self, loss: float, rmse: float, bicubic: float) -> None:
-        """Write the checkpoints and a line of the log."""
-        self.seconds += time.monotonic() - self._since
-        self._since = time.monotonic()
-        card = replace(self.model.card, source=f"{self.model.card.source}; trained by geosr")
-        weights.save(self.out / "last.safetensors", card, self.ema)
-        if rmse < self.best:
-            self.best = rmse
-            weights.save(self.out / "best.safetensors", card, self.ema)
-        self._save_state()
-        log = self.out / "log.csv"
-        new = not log.exists()
-        with log.open("a", newline="") as file:
-            writer = csv.writer(file)
-            if new:
-                writer.writerow(["step", "loss", "rate", "rmse", "bicubic", "seconds"])
-            rate = _rate(self.step - 1, self.config)
-            writer.writerow([self.step, f"{loss:.6f}", f"{rate:.3e}", f"{rmse:.3f}",
-                             f"{bicubic:.3f}", f"{self.seconds:.0f}"])  # fmt: skip
+    def _kept(self) -> dict[str, Tensor]:
+        """Averaged parameters, and the buffers as they are."""
+        return {**self.model.net.state_dict(), **self.ema}
 
-    def _save_state(self) -> None:
-        tensors = {f"net.{name}": p.detach() for name, p in self.net.named_parameters()}
-        tensors |= {f"ema.{name}": p for name, p in self.ema.items()}
-        names = [name for name, _ in self.net.named_parameters()]
-        for i, moments in self.optimiser.state_dict()["state"].items():
-            tensors |= {f"{key}.{names[i]}": value for key, value in moments.items()}
-        tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
-        numbers = {"step": self.step, "best": self.best, "seconds": self.seconds,
-                   "config": asdict(self.config)}  # fmt: skip
-        data = save_tensors(tensors, metadata={"state": json.dumps(numbers)})
-        write_bytes(self.out / "state.safetensors", data)
+    def _card(self) -> ModelCard:
+        card = self.model.card
+        return replace(card, source=f"{card.source}; trained by geosr")
 
-    def _restore(self, path: Path) -> None:
-        try:
-            with safe_open(path, framework="pt") as file:
-                numbers = json.loads((file.metadata() or {})["state"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError, KeyError, ValueError) as error:
-            raise WeightsError(
-                f"{path}: cannot resume ({error}). Start again in another --out."
-            ) from error
-        if numbers["config"]["model"] != self.config.model:
-            raise UsageError(
-                f"{self.out} trains '{numbers['config']['model']}', not '{self.config.model}'. "
-                "Choose another --out."
-            )
-        self.step, self.best = numbers["step"], numbers["best"]
-        self.seconds = numbers["seconds"]
-        names = [name for name, _ in self.net.named_parameters()]
-        self.net.load_state_dict({name: tensors[f"net.{name}"] for name in names})
-        for name in names:
-            self.ema[name].copy_(tensors[f"ema.{name}"])
-        state = self.optimiser.state_dict()
-        keys = ("step", "exp_avg", "exp_avg_sq")
-        state["state"] = {
-            i: {key: tensors[f"{key}.{name}"] for key in keys} for i, name in enumerate(names)
-        }
-        self.optimiser.load_state_dict(state)
+    def _restore(self, state: State) -> None:
+        numbers = state.numbers
+        self.step, self.best, self.seconds = numbers["step"], numbers["best"], numbers["seconds"]
+        self.skipped, self.in_a_row = numbers["skipped"], numbers["in_a_row"]
+        self.broken.update(numbers["broken"])
+        self.schedule.restore(numbers["schedule"])
+        self.scaler.load_state_dict(numbers["scaler"])
+        self.model.net.load_state_dict(state.part("net"))
+        for name, tensor in state.part("ema").items():
+            self.ema[name].copy_(tensor)
+        restore_optimizer(self.optimizer, self.names, state.part("optimizer"))
+
+    def _row(self, loss: float, waiting: float, found: Check) -> dict[str, str]:
+        rate = self.schedule.rate(self.step - 1, self._done())
+        bicubic = found.interpolation
+        return {
+            "step": str(self.step), "loss": f"{loss:.6f}", "rate": f"{rate:.3e}",
+            "psnr": f"{found.psnr['model']:.4f}", "psnr_bicubic": f"{found.psnr[bicubic]:.4f}",
+            "rmse": f"{found.rmse['model']:.3f}", "rmse_bicubic": f"{found.rmse[bicubic]:.3f}",
+            "images_per_second": f"{self.speed:.2f}", "waiting": f"{waiting:.3f}",
+            "skipped": str(self.skipped), "seconds": f"{self._clock():.0f}",
+        }  # fmt: skip
+
+    def _show(self, found: Check) -> None:
+        if found.picture is not None:
+            picture.write_png(self.folder.path / f"step{self.step:07d}.png", found.picture)
+        board = _tensorboard(self.folder.path)
+        if board is not None:
+            for name, value in found.psnr.items():
+                board.add_scalar(f"psnr/{name}", value, self.step)
+            for name, value in found.rmse.items():
+                board.add_scalar(f"rmse/{name}", value, self.step)
+            board.close()
 
 
-def _rate(step: int, config: TrainConfig) -> float:
-    """Linear warm-up, then a cosine from `lr` to zero at the last step."""
-    if step < config.warmup:
-        return config.lr * (step + 1) / config.warmup
-    done = (step - config.warmup) / max(config.steps - config.warmup, 1)
-    return config.lr * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+def _steps(config: TrainConfig, sets: Sets) -> int:
+    """When the training ends, by the first of what was asked."""
+    asked = [config.steps] if config.steps else []
+    if config.epochs:
+        asked.append(math.ceil(config.epochs * len(sets.training) / config.recipe.batch_size))
+    if not asked and not config.seconds:
+        asked.append(config.recipe.steps)
+    return max(min(asked), 1) if asked else _ENDLESS
 
 
-def _autocast(device: str, precision: str) -> torch.autocast:
+def _in_units(
+    output: Tensor | list[Tensor] | Uncertain, unit: float
+) -> Tensor | list[Tensor] | Uncertain:
+    if isinstance(output, Uncertain):
+        return Uncertain(output.mean.float() / unit, output.log_scale.float())
+    if isinstance(output, list):
+        return [level.float() / unit for level in output]
+    return output.float() / unit
+
+
+def _autocast(device: str, precision: str) -> AbstractContextManager[Any]:
     kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
     return torch.autocast(torch.device(device).type, dtype=kind, enabled=kind is not None)
 
 
-Batch = dict[str, Tensor | Mapping[int, Tensor]]
-
-
-def _batches(windows: WaldWindows, config: TrainConfig, start: int) -> Iterator[tuple[int, Batch]]:
-    """Batches from step `start` on; the next is read while the last is learnt."""
-
-    def make(step: int) -> Batch:
-        return _stack([windows.sample(step, i) for i in range(config.batch_size)])
-
-    with ThreadPoolExecutor(1) as pool:
-        ahead = pool.submit(make, start)
-        for step in range(start, config.steps):
-            batch = ahead.result()
-            if step + 1 < config.steps:
-                ahead = pool.submit(make, step + 1)
-            yield step, batch
-
-
-def _stack(samples: Sequence[Sample]) -> Batch:
-    def stack(arrays: list[NDArray[Any]]) -> Tensor:
-        return torch.from_numpy(np.stack(arrays))
-
-    return {
-        "inputs": {gsd: stack([s.inputs[gsd] for s in samples]) for gsd in samples[0].inputs},
-        "target": stack([s.target for s in samples]),
-        "mask": stack([s.mask for s in samples]),
-    }
-
-
-@torch.inference_mode()
-def _validate(model: Model, windows: WaldWindows, device: str) -> tuple[float, float]:
-    """Mean over bands of the RMSE on held-out windows, in DN: the model's and bicubic's."""
-    card = model.card
-    bicubic = Bicubic(card.native_gsd, card.scale)
-    squared = torch.zeros(2, len(card.bands), dtype=torch.float64)
-    count = torch.zeros(len(card.bands), dtype=torch.float64)
-    for which, window in windows.grid_windows(128):
-        batch = _stack([windows.at(which, window)])
-        inputs, target, mask = batch["inputs"], batch["target"], batch["mask"]
-        assert isinstance(inputs, Mapping) and isinstance(target, Tensor)
-        assert isinstance(mask, Tensor)
-        moved = {gsd: values.to(device) for gsd, values in inputs.items()}
-        for i, prediction in enumerate((model(moved).cpu(), bicubic(inputs))):
-            squared[i] += (((prediction - target) * mask).double() ** 2).sum((0, 2, 3))
-        count += mask.sum((0, 2, 3))
-    rmse = (squared / count.clamp(min=1)).sqrt().mean(1)
-    return float(rmse[0]), float(rmse[1])
+def _tensorboard(folder: Path) -> Any:
+    """A writer where TensorBoard is installed, else None."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder / "tensorboard"))

@@ -46,8 +46,8 @@ class Bar:
     ) -> None:
         self.close()
 
-    def advance(self, name: str, done: int, total: int) -> None:
-        """`done` more of `total` units of the work called `name`."""
+    def advance(self, name: str, done: int, total: int, *, note: str = "") -> None:
+        """`done` more of `total` units of the work called `name`; `note` follows the bar."""
         if not self.enabled:
             return
         from tqdm import tqdm
@@ -56,6 +56,8 @@ class Bar:
             self.close()
             self.name = name
             self._bar = tqdm(total=total, desc=name, unit=self.unit, leave=False)
+        if note:
+            self._bar.set_postfix_str(note, refresh=False)
         self._bar.update(done)
 
     def close(self) -> None:

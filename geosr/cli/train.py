@@ -2,69 +2,293 @@
 
 from __future__ import annotations
 
-from typing import Any
+import os
+import re
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from geosr.cli.console import Bar, say, set_up_log
-from geosr.cli.options import PATH, device_options, log_options, option
+from geosr.cli.options import PATH, Auto, device_options, log_options, option
+
+if TYPE_CHECKING:
+    from geosr.models import Recipe
+    from geosr.ranks import Ranks
+    from geosr.train import Progress, TrainConfig
+
+_RECIPE = ("loss", "batch_size", "optimizer", "lr", "weight_decay", "schedule", "period", "gamma",
+           "warmup", "clip", "ema", "jitter")  # fmt: skip
+_PLAIN = ("model", "scale", "bands", "seed", "val_share", "val_every", "val_windows", "patience",
+          "compile", "pattern", "quantification")  # fmt: skip
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+class Duration(click.ParamType[Any]):
+    """Seconds, or a number with s, m, h or d."""
+
+    name = "8h|30m|SECONDS"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """In seconds."""
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", str(value).strip())
+        if not match or float(match[1]) <= 0:
+            self.fail(f"'{value}' is no duration; 8h, 30m or a number of seconds is.", param, ctx)
+        return float(match[1]) * _UNITS[match[2]]
 
 
 @click.command("train")
-@option("--model", "-m", required=True, metavar="NAME", help="The net: dsen2-20, dsen2-60, …")
-@option("--data", type=PATH, required=True, help="Folder of scenes.")
-@option("--out", type=PATH, required=True, help="Folder for checkpoints and the log.")
-@option("--steps", type=click.IntRange(1), default=10000, help="Steps of the optimiser.")
-@option("--batch-size", type=click.IntRange(1), default=8, help="Windows in a step.")
-@option("--patch", type=click.IntRange(6), default=48, help="Side of a window of truth, pixels.")
-@option("--lr", type=float, default=5e-4, help="Peak learning rate; a cosine brings it to zero.")
-@option("--warmup", type=click.IntRange(0), default=300, help="Steps to reach it.")
-@option("--jitter", type=float, default=0.1, help="Radiometric augmentation, σ of the log-gain.")
+@option("--model", "-m", required=True, metavar="NAME", help="The net; geosr models lists them.")
+@option("--data", type=PATH, required=True, help="Folder of scenes, images or pairs.")
+@option("--out", type=PATH, required=True, help="Folder for checkpoints, log and pictures.")
+@option("--scale", type=click.IntRange(2), help="Of nets that come in several.")
+@option(
+    "--bands",
+    type=click.IntRange(1),
+    default=1,
+    help="Bands that the net takes at once; 1 treats every band as a sample.",
+)
+@option(
+    "--net-option",
+    "net_options",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Option of the architecture (fusion=mean, blocks=8); may be given again.",
+)
+@option(
+    "--data-kind",
+    type=click.Choice(["auto", "wald", "folder", "pairs", "npz", "dual", "series"]),
+    default="auto",
+    help="How pairs are made; auto tells by net and folder.",
+)
+@option("--pattern", metavar="GLOB", help="Only files of DATA whose name matches.")
+@option(
+    "--degradation",
+    type=click.Choice(["auto", "gaussian", "mtf", "bicubic", "box", "blur-noise"]),
+    default="auto",
+    help="How inputs are made of the truth: gaussian for scenes, bicubic for images.",
+)
+@option(
+    "--quantification",
+    type=Auto(float, 1e-6),
+    default="auto",
+    help="Value of 1.0 in images; auto is 255 for 8 bits, 65535 for PNG of 16 bits, 10000 "
+    "for other integers, 1 for floats.",
+)
+@option(
+    "--preset",
+    type=click.Choice(["default", "paper"]),
+    default="default",
+    help="What the next options default to: sized for a workstation, or as published.",
+)
+@option(
+    "--loss",
+    metavar="NAME[+W*NAME…]",
+    help="l1, mse, charbonnier, dssim, ms-ssim, gradient, "
+    "tv, sam, frequency, psnr, perceptual[:FILE], registered, laplace-nll, seed000, seed001.",
+)
+@option("--batch-size", type=click.IntRange(1), help="Windows in a step, of all processes.")
+@option("--patch", type=click.IntRange(1), help="Side of a window of truth, pixels.")
+@option("--optimizer", type=click.Choice(["adam", "adamw", "nadam"]), help="Optimiser.")
+@option("--lr", type=float, help="Peak learning rate.")
+@option("--weight-decay", type=float, help="Of the optimiser.")
+@option(
+    "--schedule",
+    type=click.Choice(["cosine", "step", "plateau", "constant"]),
+    help="What the rate does after the warm-up.",
+)
+@option(
+    "--period",
+    type=click.IntRange(1),
+    help="Steps (step) or validations without a gain (plateau) until × gamma.",
+)
+@option("--gamma", type=float, help="Factor of step and plateau.")
+@option("--warmup", type=click.IntRange(0), help="Steps to reach the peak rate.")
+@option("--clip", type=float, help="Largest norm of the gradient; 0 is no limit.")
+@option("--ema", type=float, help="Decay of the averaged weights; 0 keeps the last ones.")
+@option("--jitter", type=float, help="Radiometric augmentation, σ of the log-gain.")
+@option("--steps", type=click.IntRange(1), help="Steps of the optimiser.")
+@option("--epochs", type=float, help="Times that as many windows as fill the images are seen.")
+@option("--time", "seconds", type=Duration(), help="End after this long, with a validation.")
 @option("--seed", type=int, default=0, help="Of everything random.")
-@option("--val-share", type=float, default=0.1, help="Share of scenes held out, by place.")
+@option(
+    "--val-share",
+    type=click.FloatRange(0.01, 0.9),
+    default=0.1,
+    help="Share of images held out, whole places at a time.",
+)
 @option("--val-every", type=click.IntRange(1), default=500, help="Steps between validations.")
+@option("--val-windows", type=click.IntRange(1), default=32, help="Windows in a validation.")
+@option(
+    "--patience",
+    type=click.IntRange(0),
+    default=0,
+    help="Validations without a gain until the training ends; 0 is never.",
+)
 @option("--resume", is_flag=True, help="Go on where --out stopped.")
+@option(
+    "--workers",
+    type=Auto(int, 0),
+    default="auto",
+    help="Processes that make batches; auto is 0 (a thread) on a CPU, up to 8 for a GPU.",
+)
+@option("--compile", is_flag=True, help="torch.compile the net.")
 @device_options
 @log_options
 @click.pass_context
-def command(ctx: click.Context, /, **params: Any) -> None:
-    """Train a net on scenes degraded by Wald's protocol.
+def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
+    """Train a net on pairs made of scenes or images.
 
     \b
     geosr train --model dsen2-20 --data scenes/ --out runs/dsen2-20
-    geosr superres scenes/ out/ --model runs/dsen2-20/best.safetensors
+    geosr train --model lapsr --data images/ --out runs/lapsr --time 8h
+    torchrun --nproc-per-node 4 -m geosr train --model edsr --data images/ --out runs/edsr
+    geosr superres images/ out/ --model runs/lapsr/best.safetensors
 
-    Windows are read from the scenes and degraded on the way; masked pixels do not count in the
-    loss. --out gets best.safetensors and last.safetensors (they carry their card), the state to
-    --resume from, and log.csv with bicubic's error beside the net's, on held-out places.
+    Windows are read and degraded on the way; masked pixels do not count in the loss. OUT gets
+    best.safetensors and last.safetensors (they carry their card), the state to --resume from,
+    log.csv with interpolation beside the net on held-out images, and pictures LR | SR | HR.
+    SIGTERM and Ctrl-C save and stop; the same command with --resume goes on exactly there.
     """
     from geosr.cli.main import prepare_gdal
 
-    quiet = params["quiet"]
+    ranks = _ranks()
+    quiet = params["quiet"] or not ranks.first
     set_up_log(quiet=quiet, verbose=params["verbose"])
     prepare_gdal(1)
     import torch
 
     from geosr.predict import engine
-    from geosr.train import Progress, TrainConfig, train
+    from geosr.train import train
 
     if params["threads"]:
         torch.set_num_threads(params["threads"])
-    where = engine(params["device"], params["precision"])
-    keys = ("model", "steps", "batch_size", "patch", "lr", "warmup", "jitter", "seed",
-            "val_share", "val_every")  # fmt: skip
-    config = TrainConfig(**{key: params[key] for key in keys}, precision=where.precision)
+    where = engine(_device(params["device"], ranks), params["precision"])
+    config = _config(params, where.device, where.precision)
+    stop = _Stop()
     with Bar(quiet=quiet, unit="step") as bar:
-
-        def progress(now: Progress) -> None:
-            bar.advance(config.model, 1, now.steps)
-            if now.rmse is not None:
-                say(f"step {now.step}/{now.steps}: loss {now.loss:.4f}, held-out RMSE "
-                    f"{now.rmse:.1f} DN, bicubic {now.bicubic:.1f}", quiet=quiet)  # fmt: skip
-
-        best = train(
+        result = train(
             params["data"], params["out"], config=config, device=where.device,
-            resume=params["resume"], progress=progress,
+            resume=params["resume"], ranks=ranks, stop=stop,
+            progress=_teller(bar, config, quiet=quiet),
         )  # fmt: skip
-    say(f"best weights: {best}", quiet=quiet)
+    for name, reason in result.broken.items():
+        say(f"geosr: left out {name}: {reason}")
+    if result.skipped:
+        say(f"geosr: {result.skipped} steps skipped, their loss was no number")
+    if result.stopped:
+        say(f"stopped at step {result.step}; go on with --resume", quiet=quiet)
+        ctx.exit(128 + stop.signal)
+    say(f"best weights: {result.best}", quiet=quiet)
     ctx.exit(0)
+
+
+class _Stop:
+    """Asked after every step: has a signal come? The second one leaves at once."""
+
+    def __init__(self) -> None:
+        self.signal = 0
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._note)
+
+    def __call__(self) -> bool:
+        return bool(self.signal)
+
+    def _note(self, number: int, _frame: object) -> None:
+        if self.signal:
+            raise SystemExit(128 + number)
+        self.signal = number
+
+
+def _config(params: dict[str, Any], device: str, precision: str) -> TrainConfig:
+    """The design's recipe or paper, with what the user said instead."""
+    from geosr import models
+    from geosr.train import TrainConfig
+
+    design = models.design(params["model"])
+    recipe: Recipe = design.paper if params["preset"] == "paper" else design.recipe
+    said = {key: params[key] for key in _RECIPE if params[key] is not None}
+    auto = {"data_kind": None, "degradation": None}
+    plain: dict[str, Any] = {key: params[key] for key in _PLAIN}
+    chosen: dict[str, Any] = {key: None if params[key] == "auto" else params[key] for key in auto}
+    steps = params["steps"] or 0
+    if params["preset"] == "paper" and not (steps or params["epochs"] or params["seconds"]):
+        steps = recipe.steps
+    workers = params["workers"]
+    if workers is None:
+        workers = min(8, (os.cpu_count() or 2) - 1) if device.startswith("cuda") else 0
+    return TrainConfig(
+        **plain, **chosen, net_options=_net_options(params["net_options"]),
+        recipe=replace(recipe, **said), steps=steps, epochs=params["epochs"] or 0.0,
+        seconds=params["seconds"] or 0.0, patch=params["patch"] or 0, precision=precision,
+        workers=workers,
+    )  # fmt: skip
+
+
+def _net_options(texts: tuple[str, ...]) -> dict[str, Any]:
+    """NAME=VALUE as numbers, truth values or words."""
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not name or not equals:
+            raise click.BadParameter(f"--net-option '{text}' is not NAME=VALUE.")
+        found[name] = _value(value)
+    return found
+
+
+def _value(text: str) -> int | float | bool | str:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _ranks() -> Ranks:
+    """This process among those that torchrun started."""
+    from geosr.ranks import Ranks
+
+    numbers = (os.environ.get(key) for key in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
+    rank, world, local = (int(n) if n else d for n, d in zip(numbers, (0, 1, 0), strict=True))
+    return Ranks(rank, world, local)
+
+
+def _device(asked: str, ranks: Ranks) -> str:
+    """With several processes on a machine, each has the GPU of its number."""
+    if ranks.world == 1 or asked == "cpu" or ":" in asked:
+        return asked
+    import torch
+
+    return f"cuda:{ranks.local}" if torch.cuda.is_available() else "cpu"
+
+
+def _teller(bar: Bar, config: TrainConfig, *, quiet: bool) -> Callable[[Progress], None]:
+    def tell(now: Progress) -> None:
+        bar.advance(config.model, 1, now.steps, note=_note(now))
+        if now.check is None:
+            return
+        check, other = now.check, now.check.interpolation
+        figures = f"PSNR {check.psnr['model']:.2f} dB, {other} {check.psnr[other]:.2f}"
+        if config.card.task == "guided":
+            figures = f"RMSE {check.rmse['model']:.1f} DN, {other} {check.rmse[other]:.1f}"
+        end = f"/{now.steps}" if now.steps < 10**9 else ""
+        say(
+            f"step {now.step}{end}: loss {now.loss:.4f}, held-out {figures}; "
+            f"{now.images_per_second:.1f} images/s, {now.waiting:.0%} waiting for data",
+            quiet=quiet,
+        )
+
+    return tell
+
+
+def _note(now: Progress) -> str:
+    """Loss, PSNR of the last validation and speed, for the bar."""
+    psnr = f", PSNR {now.check.psnr['model']:.2f}" if now.check else ""
+    return f"loss {now.loss:.4f}{psnr}, {now.images_per_second:.1f} img/s"
