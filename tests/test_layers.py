@@ -9,15 +9,17 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = [
-    {"errors", "tiles", "losses", "metrics", "fill", "degrade"},
-    {"publish"},
+    {"errors", "tiles", "metrics", "fill", "degrade"},
+    {"publish", "losses", "ranks", "schedule"},
     {"raster"},
     {"scene"},
     {"sensors", "models"},
-    {"radiometry", "weights"},
+    {"radiometry", "weights", "picture"},
     {"plan", "predict", "blend"},
-    {"strips", "datasets"},
-    {"superres", "train", "evaluate", "inspect"},
+    {"strips", "datasets", "checkpoint"},
+    {"feed"},
+    {"validation"},
+    {"superres", "survey", "train", "evaluate", "inspect"},
     {"batch"},
     {"cli"},
 ]
