@@ -12,7 +12,6 @@ import rasterio
 import torch
 from affine import Affine
 from rasterio.crs import CRS
-from reach import reach
 from test_models import THIN
 
 from geosr import models, weights
@@ -223,17 +222,6 @@ def test_blended_tiles_have_no_seams(tmp_path, name):
     spread = whole.std()
     assert seam <= inside and seam < 0.05 * spread, (seam, inside, spread)
     assert np.abs(difference).mean() < 0.2 * spread
-
-
-@pytest.mark.parametrize("name", EXACT)
-def test_the_reach_on_the_card_is_the_gradient_support(name):
-    for scale, expected in DESIGNS[name].reach.items():
-        card = design(name).card(scale=scale)
-        thin = {**THIN.get(name, {}), "features": 2}
-        kept = {k: v for k, v in thin.items() if k in card.options and k == "features"}
-        card = replace(card, options={**card.options, **kept})
-        side = 2 * expected + 9
-        assert reach(card, side) == expected, (name, scale)
 
 
 def test_guided_nets_and_nets_for_any_raster_do_not_mix(geosr, tmp_path):

@@ -1,4 +1,4 @@
-"""Pairs for training: folders, matched files, arrays, simulated series; what a folder is read as."""
+"""Pairs for training: folders, matched files, arrays, simulated series; what is read as what."""
 
 from __future__ import annotations
 

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from reach import reach
 
 from geosr.models import Input, Uncertain, build, design
 from geosr.models.highresnet import anchor
@@ -147,17 +146,3 @@ def test_pixels_in_parts_are_the_pixels_at_once(monkeypatch):
     monkeypatch.setattr("geosr.models.trmisr._PART", 3)
     x, factor = torch.rand(7, 2), torch.rand(7, 1)
     torch.testing.assert_close(in_parts(torch.mul, x, factor), x * factor)
-
-
-@pytest.mark.parametrize("name", ["highres-net", "tr-misr"])
-def test_the_reach_is_the_gradient_support(name):
-    for scale, pixels in design(name).reach.items():
-        card = design(name).card(scale=scale, **THIN[name])
-        assert reach(card, 2 * pixels + 7) == pixels
-
-
-@pytest.mark.parametrize("name", ["piunet", "rams"])
-def test_nets_that_take_means_over_the_window_blend(name):
-    card = design(name).card(**THIN[name])
-    assert card.blend > 0
-    assert reach(card, 61) > 28

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from geosr.errors import UsageError
-from geosr.models import DESIGNS, PAIRS, build, cards, design
+from geosr.models import DESIGNS, PAIRS, build, cards, count, design, measured
+from geosr.models.reach import margin
 
 THIN = {  # options that make a net quick; only widths where its reach is to stay
     "edsr": {"features": 8},
@@ -15,51 +16,73 @@ THIN = {  # options that make a net quick; only widths where its reach is to sta
     "swinir-light": {"features": 12, "blocks": 1, "layers": 2},
     "enhanced": {"features": 8}, "srresnet": {"features": 8}, "edsr-baseline": {"features": 8},
     "carn": {"features": 8}, "vdsr": {"features": 8},
+    "piunet": {"features": 4, "blocks": 1}, "rams": {"features": 4, "blocks": 1},
 }  # fmt: skip
-COUNTS = {
-    "dsen2-20": 1_789_574,
-    "dsen2-60": 1_787_266,
-    "vdsen2-20": 37_802_246,
-    "vdsen2-60": 37_797_634,
-}
+COUNTS = [  # name, scale, bands, parameters
+    ("dsen2-20", 2, 1, 1_789_574), ("dsen2-60", 6, 1, 1_787_266),
+    ("vdsen2-20", 2, 1, 37_802_246), ("vdsen2-60", 6, 1, 37_797_634),
+    ("aesr-20", 2, 1, 126_214), ("aesr-60", 6, 1, 120_962),
+    ("baseline", 4, 3, 668_227), ("enhanced", 4, 3, 1_517_571),
+    ("lpan-seed", 2, 3, 7_956_379),
+    ("lapsr", 2, 1, 407_441), ("lapsr", 4, 1, 814_242), ("lapsr", 8, 1, 1_221_043),
+    ("ms-lapsr", 4, 1, 222_801),
+    ("srcnn", 2, 1, 8_129), ("vdsr", 2, 1, 665_921), ("espcn", 3, 1, 22_729),
+    ("fsrcnn", 2, 1, 12_637 + 172), ("srresnet", 4, 3, 1_517_571),
+    ("edsr-baseline", 2, 3, 1_369_859), ("edsr-baseline", 3, 3, 1_554_499),
+    ("edsr-baseline", 4, 3, 1_517_571), ("edsr-baseline", 4, 4, 1_518_724),
+    ("edsr-baseline", 3, 1, 1_552_193),
+    ("edsr", 2, 3, 40_729_603), ("edsr", 3, 3, 43_680_003), ("edsr", 4, 3, 43_089_923),
+    ("carn", 2, 3, 964_187), ("carn", 4, 3, 1_111_899),
+    ("rcan", 2, 3, 15_444_643), ("rcan", 3, 3, 15_629_283), ("rcan", 4, 3, 15_592_355),
+    ("swinir-light", 2, 3, 910_152), ("swinir-light", 3, 3, 918_267),
+    ("swinir-light", 4, 3, 929_628), ("swinir-light", 4, 1, 911_236),
+    ("rrdb", 4, 3, 16_697_987), ("rrdb", 4, 4, 16_699_140),
+    ("dual-edsr", 2, 1, 748_673), ("dual-edsr", 3, 1, 933_313), ("dual-edsr", 4, 1, 1_191_809),
+    ("highres-net", 3, 1, 591_818), ("tr-misr", 3, 1, 386_191), ("piunet", 3, 1, 828_355),
+    ("rams", 3, 1, 958_129),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", COUNTS)
-def test_parameter_counts_are_the_published_ones(name):
-    assert build(design(name).card()).parameters == COUNTS[name]
+@pytest.mark.parametrize("name, scale, bands, parameters", COUNTS)
+def test_parameter_counts_are_the_published_ones(name, scale, bands, parameters):
+    assert count(design(name).card(scale=scale, bands=bands)) == parameters
 
 
-def support(card, side):
-    """How far the outputs of one coarse pixel see beyond it, in pixels of the output grid."""
-    model = build(card)
-    torch.manual_seed(0)
-    for parameter in model.net.parameters():  # all weights positive: nothing cancels
-        parameter.data = torch.rand_like(parameter, dtype=torch.float64) / 10
-    coarsest = card.inputs[-1].gsd // 10
-    reach = 0
-    for shift in {0, coarsest // 2, coarsest - 1}:
-        inputs = {
-            item.gsd: torch.rand(1, len(item.bands), *[side * 10 // item.gsd] * 2).double()
-            for item in card.inputs
-        }
-        for values in inputs.values():
-            values.requires_grad_()
-        corner = side // 2 // coarsest * coarsest
-        model(inputs)[0, :, corner + shift, corner + shift].sum().backward()
-        for gsd, values in inputs.items():
-            rows = values.grad.abs().sum((0, 1, 3)).nonzero().flatten()
-            k = gsd // 10
-            below = (int(rows.max()) + 1) * k - corner - coarsest
-            reach = max(reach, corner - int(rows.min()) * k, below)
-    return reach
+EXACT = [name for name, d in DESIGNS.items() if not d.blend]
+DEEP = ("ms-lapsr", "edsr")  # at scale 8 minutes long
 
 
-@pytest.mark.parametrize("name", [*COUNTS, "bicubic-20", "bicubic-60"])
+@pytest.mark.parametrize("name", EXACT)
 def test_the_margin_is_the_gradient_support(name):
+    for scale in DESIGNS[name].reach:
+        if scale == 8 and name in DEEP:
+            continue
+        card = design(name).card(scale=scale)
+        block = card.inputs[-1].gsd // card.output.gsd
+        assert margin(card, build, 2 * card.margin // block + 5) == card.margin, scale
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DEEP)
+def test_the_margin_is_the_gradient_support_at_scale_8_too(name):
+    card = design(name).card(scale=8)
+    assert margin(card, build, 2 * card.margin // 8 + 5) == card.margin
+
+
+@pytest.mark.parametrize("name", ["lpan", "lpan-seed", "rcan", "piunet", "rams"])
+def test_nets_that_pool_see_further_than_their_tiles(name):
     card = design(name).card()
-    if card.options:  # the reach hangs on depth alone, so thin nets will do
-        card = replace(card, options={**card.options, "features": 4})
-    assert support(card, 84 if card.margin < 30 else 180) == card.margin
+    card = replace(card, options={**card.options, **THIN[name]})
+    assert card.blend
+    assert margin(card, build, 2 * card.margin // card.scale + 15) > card.margin
+
+
+def test_another_depth_measures_another_margin():
+    card = design("edsr-baseline").card()
+    shallow = measured(replace(card, options={**card.options, "blocks": 4}))
+    assert shallow.margin == 2 * 12 and not shallow.blend
+    deep = measured(replace(card, options={**card.options, "features": 8, "blocks": 60}))
+    assert deep.blend and deep.margin == 64
 
 
 @pytest.mark.parametrize("name", ["dsen2-20", "dsen2-60"])

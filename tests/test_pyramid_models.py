@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from reach import reach
 
 from geosr.models import build, design
 
@@ -87,16 +86,3 @@ def test_shared_blocks_still_pass_their_residual_on():
     net = build(design("lpan").card(share=True, **THIN["lpan"])).net
     maps, _ = net.stages[1].maps(torch.rand(1, 4, 5, 5))
     assert not torch.equal(maps[0], maps[1])
-
-
-@pytest.mark.parametrize("name, scale", [("lapsr", 2), ("lapsr", 4), ("lapsr", 8), ("ms-lapsr", 2)])
-def test_the_reach_is_the_gradient_support(name, scale):
-    card = design(name).card(scale=scale, features=1)
-    assert reach(card, 2 * card.margin // scale + 11) == card.margin // scale
-
-
-@pytest.mark.parametrize("name", ["lpan-seed", "lpan"])
-def test_nets_that_pool_over_the_window_blend(name):
-    card = design(name).card(**THIN[name])
-    assert card.blend > 0
-    assert reach(card, 61) > 28
