@@ -122,7 +122,7 @@ def output_name(scene: Path) -> str:
     """A scene's name as a file name: no extension, nothing a shell or a path could trip over."""
     path = Path(unquote(scene.name)) if is_remote(str(scene)) else scene.resolve()
     name = path.name if path.is_dir() else path.stem
-    name = re.sub(r"\.SAFE$", "", name, flags=re.IGNORECASE)
+    name = re.sub(r"\.SAFE$|_LR\*$", "", name, flags=re.IGNORECASE)
     return re.sub(r"[^\w.+-]", "_", name).lstrip(".-") or "scene"
 
 
@@ -421,6 +421,8 @@ def _record(
 def _stamps(scene: Scene) -> dict[str, list[int]]:
     """Size and modification time of every input file, by its place in the scene."""
     root = Path(scene.path)
+    if "*" in root.name:  # a series by name in a folder of many
+        root = root.parent
     files = [root] if root.is_file() else [Path(name) for name in scene.files]
     stamps = {}
     for file in files:

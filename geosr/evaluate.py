@@ -1,42 +1,69 @@
-"""Score nets by Wald's protocol, bicubic beside them."""
+"""Score nets, interpolation beside them: per scene and band, and compared in pairs."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from geosr.datasets.wald import WaldReader
+from geosr import kelvins, picture
 from geosr.errors import GeosrError, UsageError
 from geosr.metrics import Scores
 from geosr.models import Model
-from geosr.plan import Request, make_plan
 from geosr.predict import Engine
-from geosr.radiometry import reflectance
-from geosr.scene import Scene
-from geosr.strips import strips
+from geosr.protocols import Case, Data, Rows, cases, protocol_of, window_of
+from geosr.sensors import probav
+
+Values = Mapping[str, float | None]
+_RESAMPLES = 10000
+_CROP = 384  # pixels of truth along a saved picture
 
 
 @dataclass(frozen=True)
 class SceneScore:
-    """One net on one scene at one GSD.
+    """One net on one scene.
 
     Attributes:
         model: the name it was asked by, a pair or a net.
-        gsd: of the bands scored; they were degraded by gsd / 10.
-        bands: metric to band to value; None where no pixel is valid.
-        mean: metric to its mean over bands; SAM is of all bands together.
+        group: scores of one group may be averaged: "20" and "60" (metres), "x4", "kelvins".
+        bands: metric to band to value; None where it is not defined.
+        whole: metric to value of the scene; of metrics by band their mean.
     """
 
     model: str
     net: str
     scene: str
+    path: str
     level: str
-    gsd: int
-    bands: Mapping[str, Mapping[str, float | None]]
-    mean: Mapping[str, float | None]
+    group: str
+    factor: int
+    bands: Mapping[str, Values]
+    whole: Values
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Two models on the same scenes of a group.
+
+    Attributes:
+        wins: share of scenes on which the first is strictly better.
+        difference: mean of first − second; `low` and `high` bound 95 % of its bootstrap.
+    """
+
+    group: str
+    metric: str
+    first: str
+    second: str
+    scenes: int
+    wins: float
+    difference: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
@@ -45,84 +72,223 @@ class Evaluation:
 
     protocol: str
     scores: tuple[SceneScore, ...]
-    failed: Mapping[str, str]
+    failed: Mapping[str, str] = field(default_factory=dict)
 
-    def mean(self, model: str, gsd: int, metric: str, band: str | None = None) -> float | None:
-        """Mean over scenes of a metric, of one band or of the mean over bands."""
-        values = [
-            score.bands[metric][band] if band else score.mean[metric]
+    @property
+    def groups(self) -> list[str]:
+        """Groups, in the order they came."""
+        return list(dict.fromkeys(score.group for score in self.scores))
+
+    @property
+    def models(self) -> list[str]:
+        """Models, in the order they came."""
+        return list(dict.fromkeys(score.model for score in self.scores))
+
+    def values(self, model: str, group: str, metric: str, band: str | None = None) -> list[float]:
+        """A metric of every scene where it is a finite number."""
+        found = [
+            score.bands.get(metric, {}).get(band) if band else score.whole.get(metric)
             for score in self.scores
-            if score.model == model and score.gsd == gsd
+            if score.model == model and score.group == group
         ]
-        return _mean(values)
+        return [value for value in found if value is not None and math.isfinite(value)]
+
+    def mean(self, model: str, group: str, metric: str, band: str | None = None) -> float | None:
+        """Mean over scenes of a metric, of one band or of the scene."""
+        known = self.values(model, group, metric, band)
+        return sum(known) / len(known) if known else None
+
+    def spread(self, model: str, group: str, metric: str) -> float | None:
+        """Standard deviation over scenes."""
+        known = self.values(model, group, metric)
+        return float(np.std(known, ddof=1)) if len(known) > 1 else None
+
+    def ratio(self, model: str, group: str, base: str) -> float | None:
+        """Mean RMSE over scenes as a share of another model's."""
+        ours, theirs = self.mean(model, group, "rmse"), self.mean(base, group, "rmse")
+        return ours / theirs if ours is not None and theirs else None
+
+    def paired(self, first: str, second: str, *, seed: int = 0) -> list[Paired]:
+        """Two models compared scene by scene: by RMSE, on a Kelvins set by cPSNR."""
+        found = []
+        for group in self.groups:
+            metric, sign = ("cpsnr", -1) if group == "kelvins" else ("rmse", 1)
+            pairs = self._matched(first, second, group, metric)
+            if not len(pairs):
+                continue
+            difference = pairs[:, 0] - pairs[:, 1]
+            rng = np.random.default_rng(seed)
+            drawn = rng.integers(0, len(difference), (_RESAMPLES, len(difference)))
+            low, high = np.percentile(difference[drawn].mean(1), (2.5, 97.5))
+            found.append(Paired(
+                group, metric, first, second, len(difference),
+                float((sign * difference < 0).mean()), float(difference.mean()), float(low),
+                float(high),
+            ))  # fmt: skip
+        return found
+
+    def _matched(self, first: str, second: str, group: str, metric: str) -> NDArray[np.float64]:
+        """(scenes, 2): the metric of both where both are numbers."""
+        by_scene: dict[tuple[str, str], dict[str, float]] = {}
+        for score in self.scores:
+            value = score.whole.get(metric)
+            if score.group == group and value is not None and math.isfinite(value):
+                by_scene.setdefault((score.scene, score.path), {})[score.model] = value
+        rows = [[v[first], v[second]] for v in by_scene.values() if first in v and second in v]
+        return np.array(rows).reshape(-1, 2)
 
 
 def evaluate(
-    scenes: Sequence[Scene],
+    data: Data,
     models: Mapping[str, Sequence[Model]],
     *,
     engine: Engine = Engine(),  # noqa: B008 - frozen
-    tile_size: int | None = None,
+    extra: bool = False,
+    images: Path | None = None,
     progress: Callable[[str, str], None] = lambda *_: None,
 ) -> Evaluation:
-    """Degrade every scene by the factor of each net, run it, compare with the untouched bands.
+    """Run every net on every scene that it fits, and compare with the truth.
 
     Args:
         models: nets by the name to report them under; add bicubic yourself.
+        extra: the slower metrics too (MS-SSIM, Q2n).
+        images: folder for pictures LR | SR | HR of the middle of every scene.
         progress: called with scene and net before each is run.
 
     Raises:
-        UsageError: no scene has the bands of any net.
+        UsageError: no scene fits any net, or nets need different protocols.
     """
+    nets = [(name, net) for name, parts in models.items() for net in parts]
+    protocol = _protocol(data, [net for _, net in nets])
     scores: list[SceneScore] = []
     failed: dict[str, str] = {}
-    for scene in scenes:
-        for name, nets in models.items():
-            for net in nets:
-                if not _has_bands(scene, net):
-                    continue
-                progress(scene.name, net.card.name)
-                try:
-                    scores.append(_score(scene, name, net, engine, tile_size))
-                except GeosrError as error:
-                    failed[scene.name] = str(error)
+    for name, net in nets:
+        for case in cases(replace(data, protocol=protocol), net.card, failed):
+            progress(case.name, net.card.name)
+            try:
+                scores.append(_score(case, name, net, engine, data, extra, images))
+            except GeosrError as error:
+                failed[case.name] = str(error)
+    if protocol == "kelvins":
+        scores += _organisers(data)
     if not scores:
         reason = next(iter(failed.values()), "no scene has the bands of any of the models")
         raise UsageError(f"nothing was scored: {reason}")
-    return Evaluation("wald", tuple(scores), failed)
+    scores.sort(key=lambda score: score.group)
+    return Evaluation(protocol, tuple(scores), failed)
 
 
-def _has_bands(scene: Scene, net: Model) -> bool:
-    """Scenes that lack a net's bands are left out of its scores."""
-    present = {band.name for band in scene.bands}
-    wanted = {name for item in net.card.inputs for name in item.bands}
-    return wanted <= present
+def _protocol(data: Data, nets: Sequence[Model]) -> str:
+    tasks = {net.card.task for net in nets}
+    if "misr" in tasks:  # nets for one image get the first frame
+        tasks.discard("sisr")
+    found = {protocol_of(data, task) for task in tasks}
+    if len(found) > 1:
+        raise UsageError(
+            f"these models are scored in different ways ({', '.join(sorted(found))}). "
+            "Say --protocol, or score them apart."
+        )
+    return found.pop()
 
 
 def _score(
-    scene: Scene, name: str, net: Model, engine: Engine, tile_size: int | None
+    case: Case,
+    name: str,
+    net: Model,
+    engine: Engine,
+    data: Data,
+    extra: bool,
+    images: Path | None,
 ) -> SceneScore:
-    card = net.card
-    scene.check_nested([item.gsd for item in card.inputs])
-    scores = Scores(card.bands)
-    with scene.open() as source:
-        gsds = tuple({10, *(item.gsd for item in card.inputs)})
-        reader = WaldReader(source, card.scale, gsds)
-        degraded = replace(scene, grids=reader.grids, window=reader.grids[10].window)
-        plan = make_plan(degraded, [net], Request(only_sr=True, tile_size=tile_size))
-        for strip in strips(reader, plan, engine):
-            truth = source.read(card.bands, card.native_gsd, strip.window)
-            target = reflectance(scene, card.bands, truth.values)
-            estimate = np.stack([strip.made[band] for band in card.bands])
-            scores.add(target, estimate, truth.usable)
-    by_band = {"rmse": scores.rmse, "sre": scores.sre, "uiq": scores.uiq}
-    mean = {metric: _mean(list(values.values())) for metric, values in by_band.items()}
+    rows: Iterator[Rows] = case.run(net, engine)
+    album = _Album(net.card.scale) if images else None
+    if case.group == "kelvins":
+        bands, whole = _kelvins(rows, data, case)
+    else:
+        scores = Scores(case.bands, factor=net.card.scale, peak=10000.0, extra=extra)
+        for part in rows:
+            scores.add(part.truth, part.estimate, part.mask)
+            if album:
+                album.add(part)
+        bands, whole = scores.bands(), scores.whole()
+    if album and images and album.parts:
+        file = re.sub(r"[^\w.@-]", "_", f"{case.name}-{name}-{case.group}")
+        album.write(images / f"{file}.png", case.low())
     return SceneScore(
-        name, card.name, scene.name, scene.level, card.native_gsd, by_band,
-        {**mean, "sam": scores.sam},
+        name, net.card.name, case.name, case.path, case.level, case.group, net.card.scale, bands,
+        whole,
     )  # fmt: skip
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None and math.isfinite(value)]
-    return sum(known) / len(known) if known else None
+def _kelvins(
+    rows: Iterator[Rows], data: Data, case: Case
+) -> tuple[dict[str, dict[str, float | None]], dict[str, float | None]]:
+    """The challenge's own figures; the estimate is rounded as a submission is."""
+    (part,) = rows
+    estimate = np.clip(np.rint(part.estimate[0].astype(np.float64) * 6.5535), 0, 65535)
+    truth = np.rint(part.truth[0].astype(np.float64) * 6.5535)
+    return {}, _by_rules(estimate / 65535, truth / 65535, part.mask[0], case.path)
+
+
+def _by_rules(
+    estimate: NDArray[np.float64], truth: NDArray[np.float64], clear: NDArray[np.bool_], path: str
+) -> dict[str, float | None]:
+    value, _ = kelvins.cpsnr(estimate, truth, clear)
+    figures: dict[str, float | None] = {
+        "cpsnr": value,
+        "cssim": kelvins.cssim(estimate, truth, clear),
+    }
+    norms = probav.norm_file(Path(path))
+    if norms is not None:
+        norm = kelvins.read_norm(norms).get(Path(path).name)
+        figures["score"] = kelvins.score(value, norm) if norm is not None else None
+    return figures
+
+
+def _organisers(data: Data) -> list[SceneScore]:
+    """The challenge's baseline on every imgset, not rounded, as norm.csv has it."""
+    found = []
+    for path in probav.find_imgsets(data.path, data.pattern):
+        imgset = probav.read_imgset(path)
+        if imgset.truth is None or imgset.clear is None:
+            continue
+        image = kelvins.baseline(imgset.frames, imgset.masks)
+        figures = _by_rules(image, imgset.truth / 65535, imgset.clear, str(path))
+        found.append(SceneScore(
+            "kelvins-baseline", "kelvins-baseline", path.name, str(path), path.parent.name,
+            "kelvins", 3, {}, figures,
+        ))  # fmt: skip
+    return found
+
+
+class _Album:
+    """The middle of a scene, gathered from its rows; its corner lies on whole input pixels."""
+
+    def __init__(self, scale: int) -> None:
+        self.scale = scale
+        self.parts: list[Rows] = []
+        self._left = 0
+
+    def add(self, rows: Rows) -> None:
+        """Keep the middle columns of all rows."""
+        window = window_of(rows.truth.shape[1:], _CROP)
+        self._left = window.col // self.scale * self.scale
+        cols = slice(self._left, self._left + window.width)
+        self.parts.append(
+            Rows(rows.truth[..., cols], rows.estimate[..., cols], rows.mask[..., cols])
+        )
+
+    def write(self, path: Path, low: NDArray[np.float32]) -> None:
+        """LR | SR | HR, stretched alike by what the LR holds."""
+        k = self.scale
+        truth = np.concatenate([part.truth for part in self.parts], 1)
+        estimate = np.concatenate([part.estimate for part in self.parts], 1)
+        high, wide = (min(n, _CROP) // k for n in truth.shape[1:])
+        top, left = (truth.shape[1] - high * k) // 2 // k, self._left // k
+        coarse = low[:, top : top + high, left : left + wide]
+        high, wide = coarse.shape[1:]
+        fine = (slice(None), slice(top * k, (top + high) * k), slice(0, wide * k))
+        parts = (picture.enlarge(coarse, k), estimate[fine], truth[fine])
+        ends = picture.limits(coarse)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture.write_png(path, picture.strip([picture.visible(part, *ends) for part in parts]))

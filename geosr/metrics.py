@@ -1,128 +1,502 @@
 """Scores of an estimate against a truth: masked, float64, one strip of rows at a time.
 
 x is the truth, y the estimate, in counts (10000 = reflectance 1); sums run over valid pixels.
-Formulas: Lanaras et al. 2018 (RMSE, SRE, SAM), Wang and Bovik 2002 (UIQ).
+`DEFINITIONS` says what every metric is. Sources: Lanaras et al. 2018 (RMSE, SRE, SAM), Wald 2000
+(ERGAS), Wang and Bovik 2002 (UIQ), Wang et al. 2004 (SSIM), Wang et al. 2003 (MS-SSIM), Garzelli
+and Nencini 2009 (Q2n).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 UIQ_WINDOW = 8  # sliding by one pixel, no padding
+SSIM_WINDOW = 11  # a Gaussian of σ = 1.5
+Q2N_BLOCK = 32
+SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # exponents of MS-SSIM, finest first
+_ROWS = 64  # worked on at once: what the processor's cache holds of a wide scene
+
+DEFINITIONS: dict[str, str] = {
+    "rmse": "sqrt(mean((y − x)²)) in counts; of a scene the mean over bands",
+    "rmse_pooled": "sqrt of the mean (y − x)² over the pixels of all bands together, in counts",
+    "mae": "mean(|y − x|) in counts",
+    "bias": "mean(y − x) in counts",
+    "cc": "Pearson's correlation of x and y",
+    "sre": "10·log10(mean(x)² / mean((y − x)²)) in dB",
+    "sre_energy": "10·log10(mean(x²) / mean((y − x)²)) in dB",
+    "psnr": "10·log10(peak² / mean((y − x)²)) in dB; peak 10000 counts unless given",
+    "ssim": "Gaussian window 11 × 11, σ 1.5, inside the image; K 0.01 and 0.03, L = peak, "
+    "population covariances",
+    "dssim": "(1 − SSIM) / 2",
+    "ms_ssim": "SSIM's window at 5 scales, halved by 2 × 2 means; contrast-structure at 1-4, SSIM "
+    "at 5; exponents 0.0448 0.2856 0.3001 0.2363 0.1333; means below 0 count as 0",
+    "uiq": "mean of 4·σxy·x̄·ȳ / ((σx² + σy²)(x̄² + ȳ²)) over windows of 8 × 8, step 1",
+    "sam": "mean over pixels of arccos(⟨x, y⟩ / (‖x‖·‖y‖)) in degrees; zero vectors left out",
+    "ergas": "100/s · sqrt(mean over bands of (MSE / mean(x)²)), s the ratio of the pixel sizes",
+    "q2n": "mean over blocks of 32 × 32 of 4·|σxy|·|x̄|·|ȳ| / ((σx² + σy²)(|x̄|² + |ȳ|²)), a "
+    "pixel's bands one hypercomplex number padded to 2^n; x and y less x̄, by σx, plus 1 per band",
+}
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+Figure = float | None
 
 
 class Scores:
     """Streams strips of a scene and tells its scores at the end.
 
+    A metric is None where nothing is valid and where the image is too small for its window: 8 px
+    for UIQ, 11 for SSIM, 32 for Q2n, 176 for MS-SSIM. Windows count that lie wholly inside and
+    hold no masked pixel. A NaN that is not masked makes a metric NaN.
+
+    Without an error SRE and PSNR are infinite, and SRE is −infinite for an error on a truth of
+    mean 0. The correlation with a constant is None. Flat windows are told by their means: UIQ is
+    2·x̄·ȳ / (x̄² + ȳ²), 1 where both are zero, and SSIM of equal constants is 1. Q2n scales a
+    band that is flat in the truth by its mean. SAM leaves out pixels of zero length or with a
+    masked band. ERGAS is infinite for an error on a mean of 0.
+
     Args:
         names: bands, in the order of the arrays' first axis.
+        factor: coarse pixel size over fine, ERGAS' s.
+        peak: largest value there can be, in counts.
+        extra: score MS-SSIM and Q2n too, at almost twice the time.
     """
 
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(
+        self,
+        names: Sequence[str],
+        *,
+        factor: int = 1,
+        peak: float = 10000.0,
+        extra: bool = True,
+    ) -> None:
         self.names = tuple(names)
-        count = len(self.names)
-        self._n = np.zeros(count)
-        self._squared = np.zeros(count)
-        self._truth = np.zeros(count)
-        self._angles = 0.0
-        self._angle_n = 0
-        self._uiq = np.zeros(count)
-        self._uiq_n = np.zeros(count)
-        self._tail: tuple[NDArray[np.float64], ...] | None = None
+        self.factor = factor
+        self._bands = [_Band(peak, len(SCALES) if extra else 1) for _ in self.names]
+        self._angle = _Mean()
+        self._q2n = _Q2n(len(self.names)) if extra else None
 
-    def add(
-        self, truth: NDArray[np.floating], estimate: NDArray[np.floating], mask: NDArray[np.bool_]
-    ) -> None:
+    def add(self, truth: NDArray[Any], estimate: NDArray[Any], mask: NDArray[Any]) -> None:
         """The next rows, top to bottom; arrays are (bands, rows, cols), mask True is valid."""
-        x = np.where(mask, truth, 0.0).astype(np.float64)
-        y = np.where(mask, estimate, 0.0).astype(np.float64)
-        self._n += mask.sum((1, 2))
-        self._squared += ((x - y) ** 2).sum((1, 2))
-        self._truth += x.sum((1, 2))
-        self._add_angles(x, y, np.asarray(mask.all(0)))
-        self._add_uiq(x, y, mask)
+        for top in range(0, truth.shape[1], _ROWS):
+            rows = slice(top, top + _ROWS)
+            valid = mask[:, rows].astype(bool)
+            x = np.where(valid, truth[:, rows], 0.0).astype(np.float64, copy=False)
+            y = np.where(valid, estimate[:, rows], 0.0).astype(np.float64, copy=False)
+            for band, *strip in zip(self._bands, x, y, valid, strict=True):
+                band.add(*strip)
+            self._angle.add(*_angles(x, y, np.asarray(valid.all(0))))
+            if self._q2n:
+                self._q2n.add(x, y, valid)
 
-    def _add_angles(
-        self, x: NDArray[np.float64], y: NDArray[np.float64], valid: NDArray[np.bool_]
-    ) -> None:
-        norms = np.sqrt((x * x).sum(0) * (y * y).sum(0))
-        usable = valid & (norms > 0)
-        cosine = (x * y).sum(0)[usable] / norms[usable]
-        self._angles += float(np.arccos(np.clip(cosine, -1, 1)).sum())
-        self._angle_n += int(usable.sum())
+    def bands(self) -> dict[str, dict[str, Figure]]:
+        """Metric to band to value."""
+        each = [band.figures() for band in self._bands]
+        metrics = each[0] if each else {}
+        return {m: {n: e[m] for n, e in zip(self.names, each, strict=True)} for m in metrics}
 
-    def _add_uiq(
-        self, x: NDArray[np.float64], y: NDArray[np.float64], mask: NDArray[np.bool_]
-    ) -> None:
-        """Windows reach back over the seam of two strips."""
-        strip = (x, y, mask.astype(np.float64))
-        if self._tail is not None:
-            strip = tuple(np.concatenate(p, 1) for p in zip(self._tail, strip, strict=True))  # type: ignore[assignment]
-        self._tail = tuple(array[:, -(UIQ_WINDOW - 1) :] for array in strip)
-        if min(strip[0].shape[1:]) < UIQ_WINDOW:
-            return
-        for band, arrays in enumerate(zip(*strip, strict=True)):
-            q, whole = _uiq(*arrays)
-            self._uiq[band] += q[whole].sum()
-            self._uiq_n[band] += whole.sum()
+    def whole(self) -> dict[str, Figure]:
+        """Metric to value, of all bands together.
+
+        Those of `bands()` are means over the bands that have one, infinite ones left out beside
+        finite ones; "rmse_pooled", "sam", "ergas" and "q2n" are of the vectors.
+        """
+        means = {metric: mean(by.values()) for metric, by in self.bands().items()}
+        return means | {
+            "rmse_pooled": _pooled([band.sums for band in self._bands]),
+            "sam": self.sam,
+            "ergas": _ergas([band.sums for band in self._bands], self.factor),
+            **({"q2n": self._q2n.mean.value} if self._q2n else {}),
+        }
 
     @property
-    def rmse(self) -> dict[str, float | None]:
+    def rmse(self) -> dict[str, Figure]:
         """Root mean square error by band, in counts; None where nothing is valid."""
-        return self._by_band(lambda i: math.sqrt(self._squared[i] / self._n[i]), self._n)
+        return self.bands()["rmse"]
 
     @property
-    def sre(self) -> dict[str, float | None]:
+    def sre(self) -> dict[str, Figure]:
         """10·log10(mean(x)² / MSE) by band, dB; infinite without an error."""
-
-        def one(i: int) -> float:
-            mse = self._squared[i] / self._n[i]
-            signal = (self._truth[i] / self._n[i]) ** 2
-            if mse == 0:
-                return math.inf
-            return 10 * math.log10(signal / mse) if signal else -math.inf
-
-        return self._by_band(one, self._n)
+        return self.bands()["sre"]
 
     @property
-    def uiq(self) -> dict[str, float | None]:
+    def uiq(self) -> dict[str, Figure]:
         """Universal image quality by band: mean over 8 × 8 windows that are wholly valid."""
-        return self._by_band(lambda i: self._uiq[i] / self._uiq_n[i], self._uiq_n)
+        return self.bands()["uiq"]
 
     @property
-    def sam(self) -> float | None:
+    def sam(self) -> Figure:
         """Mean spectral angle over the bands, degrees; pixels of zero length are skipped."""
-        return math.degrees(self._angles / self._angle_n) if self._angle_n else None
-
-    def _by_band(
-        self, one: Callable[[int], float], counts: NDArray[np.float64]
-    ) -> dict[str, float | None]:
-        return {n: float(one(i)) if counts[i] else None for i, n in enumerate(self.names)}
+        return None if self._angle.value is None else math.degrees(self._angle.value)
 
 
-def _uiq(
-    x: NDArray[np.float64], y: NDArray[np.float64], mask: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Q of every window, and which windows are wholly valid; flat windows by their means."""
-    n = UIQ_WINDOW * UIQ_WINDOW
-    mean_x, mean_y = _box(x) / n, _box(y) / n
-    variance = _box(x * x) / n - mean_x**2 + _box(y * y) / n - mean_y**2
-    covariance = _box(x * y) / n - mean_x * mean_y
-    means = mean_x**2 + mean_y**2
-    flat = variance <= 1e-12 * np.maximum(means, 1e-300)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        luminance = np.where(means > 0, 2 * mean_x * mean_y / means, 1.0)
-        q = luminance * np.where(flat, 1.0, 2 * covariance / variance)
-    return q, _box(mask) > n - 0.5
+def mean(values: Iterable[Figure]) -> Figure:
+    """Mean of the values there are; infinite ones count only where no finite one is."""
+    known = [value for value in values if value is not None]
+    bounded = [value for value in known if not math.isinf(value)] or known
+    return sum(bounded) / len(bounded) if bounded else None
 
 
-def _box(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sums over all windows that lie wholly inside."""
+def similarity(x: Array, y: Array, peak: float) -> tuple[Array, Array]:
+    """SSIM's luminance and its contrast-structure, their product is SSIM.
+
+    (rows, cols) in, (rows − 10, cols − 10) out: one value per Gaussian window that lies inside.
+    Both sides are at least 11.
+    """
+    c1, c2 = (0.01 * peak) ** 2, (0.03 * peak) ** 2
+    mean_x, mean_y = _blur(x), _blur(y)
+    product, squares = mean_x * mean_y, mean_x**2 + mean_y**2
+    covariance = _blur(x * y) - product
+    variances = _blur(x * x + y * y) - squares
+    return (2 * product + c1) / (squares + c1), (2 * covariance + c2) / (variances + c2)
+
+
+def box(values: Array) -> Array:
+    """Means over all windows of 8 × 8 that lie wholly inside; equal values keep their bits."""
+    for step in (1, 2, 4):  # sums double: 2, 4, 8
+        values = values[:-step] + values[step:]
+        values = values[:, :-step] + values[:, step:]
+    return values / UIQ_WINDOW**2
+
+
+def unmasked(valid: Mask, side: int) -> Mask:
+    """Windows of side × side that hold no masked pixel."""
     for axis in (0, 1):
-        views = np.lib.stride_tricks.sliding_window_view(values, UIQ_WINDOW, axis)
-        values = views.sum(-1)
+        moved = np.moveaxis(valid, axis, 0)
+        reach = 1
+        while reach < side:
+            step = min(reach, side - reach)
+            moved, reach = moved[:-step] & moved[step:], reach + step
+        valid = np.moveaxis(moved, 0, axis)
+    return valid
+
+
+@dataclass
+class _Mean:
+    total: float = 0.0
+    n: int = 0
+
+    def add(self, values: Array, kept: Mask) -> None:
+        self.total += float(np.where(kept, values, 0.0).sum())
+        self.n += int(np.count_nonzero(kept))
+
+    @property
+    def value(self) -> Figure:
+        return self.total / self.n if self.n else None
+
+
+class _Carry:
+    """Joins strips: keeps the last rows of one where the next still needs them.
+
+    Args:
+        kept: number of rows to keep of so many.
+    """
+
+    def __init__(self, kept: Callable[[int], int]) -> None:
+        self._kept = kept
+        self._rows: tuple[NDArray[Any], ...] = ()
+
+    def join(self, *strip: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+        """These rows, those kept above them."""
+        if self._rows:
+            strip = tuple(np.concatenate(p, -2) for p in zip(self._rows, strip, strict=True))
+        rows = strip[0].shape[-2]
+        start = rows - self._kept(rows)
+        self._rows = tuple(array[..., start:, :].copy() for array in strip)
+        return strip
+
+    @classmethod
+    def windows(cls, side: int) -> _Carry:
+        """For windows sliding by one row."""
+        return cls(lambda rows: min(rows, side - 1))
+
+    @classmethod
+    def blocks(cls, side: int) -> _Carry:
+        """For blocks side by side: what does not fill one yet."""
+        return cls(lambda rows: rows % side)
+
+
+class _Band:
+    """All that is gathered of one band."""
+
+    def __init__(self, peak: float, scales: int) -> None:
+        self.peak = peak
+        self.sums = _Sums()
+        self._uiq, self._carry = _Mean(), _Carry.windows(UIQ_WINDOW)
+        self._scales = [_Scale(peak) for _ in range(scales)]
+
+    def add(self, x: Array, y: Array, valid: Mask) -> None:
+        self.sums.add(x, y, valid)
+        joined = self._carry.join(x, y, valid)
+        if min(joined[0].shape) >= UIQ_WINDOW:
+            self._uiq.add(_uiq(joined[0], joined[1]), unmasked(joined[2], UIQ_WINDOW))
+        for scale in self._scales:
+            scale.add(x, y, valid)
+            if scale is not self._scales[-1]:
+                x, y, valid = scale.halve(x, y, valid)
+
+    def figures(self) -> dict[str, Figure]:
+        ssim = self._scales[0].ssim.value
+        more = {"ms_ssim": _multiscale(self._scales)} if len(self._scales) > 1 else {}
+        return {
+            **_pointwise(self.sums, self.peak),
+            "ssim": ssim,
+            "dssim": None if ssim is None else (1 - ssim) / 2,
+            **more,
+            "uiq": self._uiq.value,
+        }
+
+
+@dataclass
+class _Sums:
+    """Sums over valid pixels; dx and dy are distances from each image's first valid pixel.
+
+    From there a constant image has no spread at all, and counts of thousands lose no digits.
+    """
+
+    n: int = 0
+    origin: tuple[float, float] = (0.0, 0.0)
+    x: float = 0.0
+    xx: float = 0.0
+    error: float = 0.0
+    absolute: float = 0.0
+    squared: float = 0.0
+    dx: float = 0.0
+    dy: float = 0.0
+    dxdx: float = 0.0
+    dydy: float = 0.0
+    dxdy: float = 0.0
+
+    def add(self, x: Array, y: Array, valid: Mask) -> None:
+        """x and y are 0 where they are not valid."""
+        n = int(np.count_nonzero(valid))
+        if n and not self.n:
+            first = np.unravel_index(valid.argmax(), valid.shape)
+            self.origin = float(x[first]), float(y[first])
+        self.n += n
+        error = y - x
+        self.x, self.xx = self.x + float(x.sum()), self.xx + _dot(x, x)
+        self.error += float(error.sum())
+        self.squared += _dot(error, error)
+        self.absolute += float(np.abs(error, out=error).sum())
+        self._spread(np.where(valid, x - self.origin[0], 0), np.where(valid, y - self.origin[1], 0))
+
+    def _spread(self, dx: Array, dy: Array) -> None:
+        self.dx, self.dy = self.dx + float(dx.sum()), self.dy + float(dy.sum())
+        self.dxdx, self.dydy = self.dxdx + _dot(dx, dx), self.dydy + _dot(dy, dy)
+        self.dxdy += _dot(dx, dy)
+
+    @property
+    def mse(self) -> float:
+        return self.squared / self.n
+
+
+def _pointwise(sums: _Sums, peak: float) -> dict[str, Figure]:
+    """Metrics of pixels by themselves."""
+    if not sums.n:
+        names = ("rmse", "mae", "bias", "cc", "sre", "sre_energy", "psnr")
+        return dict.fromkeys(names)
+    n, mse = sums.n, sums.mse
+    return {
+        "rmse": math.sqrt(mse),
+        "mae": sums.absolute / n,
+        "bias": sums.error / n,
+        "cc": _correlation(sums),
+        "sre": _decibels((sums.x / n) ** 2, mse),
+        "sre_energy": _decibels(sums.xx / n, mse),
+        "psnr": _decibels(peak**2, mse),
+    }
+
+
+def _decibels(signal: float, noise: float) -> float:
+    if noise == 0:
+        return math.inf
+    return 10 * math.log10(signal / noise) if signal else -math.inf
+
+
+def _correlation(sums: _Sums) -> Figure:
+    n = sums.n
+    spreads = (sums.dxdx - sums.dx**2 / n, sums.dydy - sums.dy**2 / n)
+    if min(spreads) <= 0:
+        return None
+    value = (sums.dxdy - sums.dx * sums.dy / n) / math.sqrt(spreads[0] * spreads[1])
+    return value if math.isnan(value) else max(-1.0, min(1.0, value))
+
+
+def _pooled(bands: Sequence[_Sums]) -> Figure:
+    n = sum(band.n for band in bands)
+    return math.sqrt(sum(band.squared for band in bands) / n) if n else None
+
+
+def _ergas(bands: Sequence[_Sums], factor: int) -> Figure:
+    """Over the bands that have valid pixels."""
+    parts = []
+    for band in bands:
+        if band.n:
+            signal = (band.x / band.n) ** 2
+            parts.append(band.mse / signal if signal else math.inf if band.mse else 0.0)
+    return 100 / factor * math.sqrt(sum(parts) / len(parts)) if parts else None
+
+
+def _angles(x: Array, y: Array, valid: Mask) -> tuple[Array, Mask]:
+    """Angle between the vectors of every pixel in radians, and where there is one."""
+    norms = np.sqrt((x * x).sum(0) * (y * y).sum(0))
+    usable = valid & (norms != 0)
+    cosine = (x * y).sum(0) / np.where(usable, norms, 1)
+    return np.arccos(np.clip(cosine, -1, 1)), usable
+
+
+def _dot(a: Array, b: Array) -> float:
+    return float((a * b).sum())  # pairwise, and the same for any number of BLAS threads
+
+
+class _Scale:
+    """One scale of MS-SSIM; the finest alone is SSIM."""
+
+    def __init__(self, peak: float) -> None:
+        self.peak = peak
+        self.ssim, self.contrast = _Mean(), _Mean()
+        self._carry, self._odd = _Carry.windows(SSIM_WINDOW), _Carry.blocks(2)
+
+    def add(self, x: Array, y: Array, valid: Mask) -> None:
+        x, y, valid = self._carry.join(x, y, valid)
+        if min(x.shape) < SSIM_WINDOW:
+            return
+        luminance, contrast = similarity(x, y, self.peak)
+        kept = unmasked(valid, SSIM_WINDOW)
+        self.ssim.add(luminance * contrast, kept)
+        self.contrast.add(contrast, kept)
+
+    def halve(self, x: Array, y: Array, valid: Mask) -> tuple[Array, Array, Mask]:
+        """The rows of the next scale that are whole by now; an odd last column is left out."""
+        x, y, valid = (_pairs(array) for array in self._odd.join(x, y, valid))
+        return x.mean((1, 3)), y.mean((1, 3)), np.asarray(valid.all((1, 3)))
+
+
+def _pairs(values: NDArray[Any]) -> NDArray[Any]:
+    rows, cols = (side // 2 for side in values.shape)
+    return values[: 2 * rows, : 2 * cols].reshape(rows, 2, cols, 2)
+
+
+def _multiscale(scales: Sequence[_Scale]) -> Figure:
+    means = [scale.contrast.value for scale in scales[:-1]] + [scales[-1].ssim.value]
+    known = [value for value in means if value is not None]
+    if len(known) < len(means):
+        return None
+    return math.prod(
+        value if math.isnan(value) else max(value, 0.0) ** weight
+        for value, weight in zip(known, SCALES, strict=True)
+    )
+
+
+def _gaussian() -> Array:
+    at = np.arange(SSIM_WINDOW) - SSIM_WINDOW // 2
+    weights = np.exp(-(at**2) / (2 * 1.5**2))
+    return np.asarray(weights / weights.sum())
+
+
+_TAPS = _gaussian()
+
+
+def _blur(values: Array) -> Array:
+    """Gaussian means of all windows that lie inside; taps in pairs, the window is symmetric."""
+    last = SSIM_WINDOW - 1
+    for axis in (0, 1):
+        moved = np.moveaxis(values, axis, 0)
+        length = len(moved) - last
+        total = moved[last // 2 : last // 2 + length] * _TAPS[last // 2]
+        pair = np.empty_like(total)
+        for i in range(last // 2):
+            np.add(moved[i : i + length], moved[last - i : last - i + length], out=pair)
+            pair *= _TAPS[i]
+            total += pair
+        values = np.moveaxis(total, 0, axis)
     return values
+
+
+def _uiq(x: Array, y: Array) -> Array:
+    """Q of every window."""
+    mean_x, mean_y = box(x), box(y)
+    product, squares = mean_x * mean_y, mean_x**2 + mean_y**2
+    variances = box(x * x + y * y) - squares
+    return _quality(product, squares, box(x * y) - product, variances)
+
+
+def _quality(product: Array, squares: Array, covariance: Array, variances: Array) -> Array:
+    """Wang and Bovik's Q from x̄·ȳ, x̄² + ȳ², σxy and σx² + σy²."""
+    flat = variances <= 1e-12 * np.maximum(squares, 1e-300)  # what rounding leaves of nothing
+    with np.errstate(invalid="ignore", divide="ignore"):
+        luminance = np.where(squares == 0, 1.0, 2 * product / squares)
+        return luminance * np.where(flat, 1.0, 2 * covariance / variances)
+
+
+class _Q2n:
+    """Blocks of hypercomplex pixels; those cut by the right or lower edge are left out."""
+
+    def __init__(self, bands: int) -> None:
+        self.mean = _Mean()
+        self._units = _units(bands)
+        self._carry = _Carry.blocks(Q2N_BLOCK)
+
+    def add(self, x: Array, y: Array, valid: Mask) -> None:
+        x, y, valid = (_blocks(array) for array in self._carry.join(x, y, valid))
+        if not x.size:
+            return
+        mean_x, mean_y = x.mean(-1, keepdims=True), y.mean(-1, keepdims=True)
+        scale = _divisor(mean_x, x.std(-1, ddof=1, keepdims=True))
+        x, y = (x - mean_x) / scale, (y - mean_y) / scale
+        covariance = x @ y.transpose(0, 2, 1) / Q2N_BLOCK**2  # (blocks, bands, bands)
+        hyper = np.linalg.norm(np.einsum("nij,ijk->nk", covariance, self._units), axis=-1)
+        variances = ((x * x).sum((1, 2)) + (y * y).sum((1, 2))) / Q2N_BLOCK**2
+        bands, size = self._units.shape[1:]
+        power = (((mean_y - mean_x) / scale + 1) ** 2).sum((1, 2)) + size - bands  # of x it is size
+        quality = _quality(np.sqrt(size * power), size + power, hyper, variances)
+        self.mean.add(quality, np.asarray(valid.all((1, 2))))
+
+
+def _divisor(mean: Array, deviation: Array) -> Array:
+    """Deviations; of flat bands the mean, and 1 where that is 0."""
+    size = np.abs(mean)
+    return np.where(deviation > 1e-6 * size, deviation, np.where(size > 0, size, 1.0))
+
+
+def _blocks(values: NDArray[Any]) -> NDArray[Any]:
+    """(bands, rows, cols) to (blocks, bands, 1024)."""
+    side = Q2N_BLOCK
+    bands, rows, cols = values.shape[0], values.shape[1] // side, values.shape[2] // side
+    cut = values[:, : rows * side, : cols * side].reshape(bands, rows, side, cols, side)
+    return cut.transpose(1, 3, 0, 2, 4).reshape(rows * cols, bands, side * side)
+
+
+def _units(bands: int) -> Array:
+    """(bands, bands, 2^n): the unit that e_i · conj(e_j) is, with its sign."""
+    size = 1 << max(bands - 1, 0).bit_length()
+    table = np.zeros((bands, bands, size))
+    for i in range(bands):
+        for j in range(bands):
+            table[i, j, i ^ j] = _sign(i, j, size) * _conjugate(j)
+    return table
+
+
+def _conjugate(i: int) -> int:
+    return -1 if i else 1
+
+
+def _sign(i: int, j: int, size: int) -> int:
+    """Of the product of two units, by (a, b)(c, d) = (ac − d*b, da + bc*) (Cayley-Dickson)."""
+    if size == 1:
+        return 1
+    half = size // 2
+    if i < half and j < half:
+        return _sign(i, j, half)
+    if i < half:
+        return _sign(j - half, i, half)
+    if j < half:
+        return _sign(i - half, j, half) * _conjugate(j)
+    return -_conjugate(j - half) * _sign(j - half, i - half, half)

@@ -58,8 +58,7 @@ def engine(
 
 def place(model: Model, engine: Engine) -> Model:
     """The model on the engine's device, laid out for its convolutions."""
-    net = model.net.to(engine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Model(model.card, net)
+    return model.to(engine.device)
 
 
 @torch.inference_mode()

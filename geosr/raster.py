@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -148,7 +149,8 @@ def open_raster(path: str | Path, *, driver: str | None = None, vrt: bool = Fals
         remote = str(path).startswith("/vsi")
         driver = "GTiff" if remote else _driver_of(Path(path), vrt=vrt)
     try:
-        with rasterio.Env(**SETTINGS):
+        with rasterio.Env(**SETTINGS), warnings.catch_warnings():
+            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
             return rasterio.open(str(path), driver=driver)
     except (rasterio.errors.RasterioError, OSError) as error:
         raise SceneError(f"cannot open {path}: {cause(error)}. Replace the file.") from error

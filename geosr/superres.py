@@ -82,7 +82,8 @@ def superres(
 def _layout(plan: Plan, request: Request, *, masked: bool) -> Layout:
     scene = plan.scene
     nodata: float | None = scene.select(names=plan.names[:1])[0].nodata
-    nodata = None if nodata is None or math.isnan(nodata) else nodata
+    if nodata is not None and math.isnan(nodata) and scene.dtype.kind != "f":
+        nodata = None  # every count of an integer type may be sensed
     cards = [model.card for model in plan.models]
     offsets = sorted({band.offset for band in scene.bands})
     tags = {

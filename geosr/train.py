@@ -190,11 +190,10 @@ class _Run:
         self.folder, self.config, self.sets = RunFolder(out), config, sets
         self.device, self.ranks, self.recipe = device, ranks, config.recipe
         torch.manual_seed(config.seed)
-        self.model = models.build(card)
+        self.model = models.build(card).to(device)
         if not self.model.parameters:
             raise UsageError(f"'{card.name}' has nothing to train. Choose a net.")
         net = self.model.net
-        net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         shared = ranks.share(net, device)
         compiled: nn.Module = torch.compile(shared) if config.compile else shared  # type: ignore[assignment]
         self.learning = Model(card, compiled)
@@ -351,8 +350,8 @@ class _Run:
         """The model with its averaged weights, for scoring."""
         copy = models.build(self.model.card)
         copy.net.load_state_dict(self._kept())
-        copy.net.to(self.device).eval()
-        return copy
+        copy.net.eval()
+        return copy.to(self.device)
 
     def _kept(self) -> dict[str, Tensor]:
         """Averaged parameters, and the buffers as they are."""

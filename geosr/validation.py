@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -49,22 +49,22 @@ class Check:
         return max((k for k in self.psnr if k != "model"), key=self.psnr.__getitem__)
 
 
-@dataclass
 class _Sums:
     """Squared errors by estimate and image, (bands,) each, with the number of valid pixels."""
 
-    squared: dict[str, Tensor] = field(default_factory=dict)
-    count: Tensor | None = None
+    def __init__(self, card: ModelCard, images: int) -> None:
+        shape = (images, len(card.bands))
+        self.count = torch.zeros(shape, dtype=torch.float64)
+        several = ("bicubic of frame 1", "bicubic mean")
+        names = ("model", *(several if card.task == "misr" else ("bicubic",)))
+        self.squared = {name: torch.zeros(shape, dtype=torch.float64) for name in names}
 
-    def add(self, image: int, images: int, batch: Batch, estimates: dict[str, Tensor]) -> None:
-        bands = batch.target.shape[1]
-        if self.count is None:
-            self.count = torch.zeros(images, bands, dtype=torch.float64)
+    def add(self, image: int, batch: Batch, estimates: dict[str, Tensor]) -> None:
+        """One window of one image."""
         self.count[image] += batch.mask.sum((0, 2, 3)).cpu()
         for name, estimate in estimates.items():
             error = torch.where(batch.mask, estimate.float() - batch.target, 0.0).double()
-            total = self.squared.setdefault(name, torch.zeros_like(self.count))
-            total[image] += (error**2).sum((0, 2, 3)).cpu()
+            self.squared[name][image] += (error**2).sum((0, 2, 3)).cpu()
 
 
 @torch.inference_mode()
@@ -72,7 +72,7 @@ def validate(
     model: Model, windows: Windows[Any], spots: Sequence[Spot], device: str, ranks: Ranks
 ) -> Check:
     """Score a net on `spots`; each process takes its share, none is counted twice."""
-    sums, images = _Sums(), len(windows.areas)
+    sums = _Sums(model.card, len(windows.areas))
     shown: list[NDArray[np.uint8]] = []
     for spot in spots[ranks.rank :: ranks.world]:
         try:
@@ -81,7 +81,7 @@ def validate(
             continue
         batch = batch.to(device)
         estimates = {"model": model(batch.inputs), **interpolations(model.card, batch)}
-        sums.add(spot.area, images, batch, estimates)
+        sums.add(spot.area, batch, estimates)
         if len(shown) < _SHOWN:
             shown.append(_row(model.card, batch, estimates["model"]))
     return _figures(sums, ranks, device, picture.sheet(shown) if shown else None)
@@ -108,9 +108,9 @@ def _enlarged(x: Tensor, scale: int) -> Tensor:
 
 
 def _figures(sums: _Sums, ranks: Ranks, device: str, shown: NDArray[np.uint8] | None) -> Check:
-    if sums.count is None:
-        raise SceneError("no held-out window can be read. Look at the images named above.")
     count = ranks.total(sums.count.to(device)).cpu()
+    if not count.any():
+        raise SceneError("no held-out window can be read. Look at the images named above.")
     rmse, psnr = {}, {}
     for name, squared in sums.squared.items():
         total = ranks.total(squared.to(device)).cpu()

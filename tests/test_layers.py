@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = [
     {"errors", "tiles", "metrics", "fill", "degrade"},
-    {"publish", "losses", "ranks", "schedule"},
+    {"publish", "kelvins", "fullres", "losses", "ranks", "schedule"},
     {"raster"},
     {"scene"},
     {"sensors", "models"},
@@ -18,7 +18,7 @@ LAYERS = [
     {"plan", "predict", "blend"},
     {"strips", "datasets", "checkpoint"},
     {"feed"},
-    {"validation"},
+    {"validation", "protocols"},
     {"superres", "survey", "train", "evaluate", "inspect"},
     {"batch"},
     {"cli"},

@@ -15,7 +15,9 @@ THIN = {  # options that make a net quick; only widths where its reach is to sta
     "rcan": {"features": 16, "groups": 2, "blocks": 2}, "rrdb": {"features": 8, "blocks": 2},
     "swinir-light": {"features": 12, "blocks": 1, "layers": 2},
     "enhanced": {"features": 8}, "srresnet": {"features": 8}, "edsr-baseline": {"features": 8},
-    "carn": {"features": 8}, "vdsr": {"features": 8},
+    "carn": {"features": 8}, "vdsr": {"features": 8}, "lapsr": {"features": 8},
+    "ms-lapsr": {"features": 4}, "highres-net": {"features": 8},
+    "tr-misr": {"features": 16, "hidden": 16, "layers": 2}, "dual-edsr": {"features": 8},
     "piunet": {"features": 4, "blocks": 1}, "rams": {"features": 4, "blocks": 1},
 }  # fmt: skip
 COUNTS = [  # name, scale, bands, parameters

@@ -99,7 +99,7 @@ def test_a_picture_of_held_out_windows_is_an_rgb_png(images, tmp_path):
     train(images, tmp_path / "run", config=SMALL)
     with rasterio.open(tmp_path / "run/step0000003.png") as file:
         assert file.driver == "PNG" and file.count == 3
-        assert file.width == 3 * 12 + 2 * 4
+        assert file.width == 3 * 48 + 2 * 4
 
 
 class Stop(Exception):

@@ -13,6 +13,7 @@ from geosr.datasets.windows import Area, place_of_scene, split
 from geosr.errors import UsageError
 from geosr.evaluate import evaluate
 from geosr.models import design
+from geosr.protocols import Data
 from geosr.sensors import open_scene
 from geosr.tiles import Window
 
@@ -122,26 +123,27 @@ def test_of_one_place_alone_the_lower_part_is_held_out(scene):
 
 
 def test_bicubic_reproduces_the_published_baseline(shared):
-    scene = open_scene(shared / "sentinel2/val/L1C_20170527_T33UUB")
-    found = evaluate([scene], {"bicubic": weights.load("bicubic")})
-    score = next(score for score in found.scores if score.gsd == 20)
+    data = Data(shared / "sentinel2/val/L1C_20170527_T33UUB")
+    found = evaluate(data, {"bicubic": weights.load("bicubic")})
+    score = next(score for score in found.scores if score.group == "20")
     expected = [76.12, 151.91, 210.28, 222.62, 86.79, 91.65]
     assert list(score.bands["rmse"].values()) == pytest.approx(expected, abs=0.1)
-    assert score.mean["rmse"] == pytest.approx(139.90, abs=0.1)
-    assert score.mean["sre"] == pytest.approx(24.37, abs=0.01)
-    assert score.mean["sam"] == pytest.approx(1.406, abs=0.001)
+    assert score.whole["rmse"] == pytest.approx(139.90, abs=0.1)
+    assert score.whole["sre"] == pytest.approx(24.37, abs=0.01)
+    assert score.whole["sam"] == pytest.approx(1.406, abs=0.001)
 
 
-def test_tiles_do_not_change_the_scores(scene):
-    whole = evaluate([scene], {"bicubic": weights.load("bicubic")})
-    parts = evaluate([scene], {"bicubic": weights.load("bicubic")}, tile_size=30)
+def test_tiles_do_not_change_the_scores(scene_dir):
+    models = {"bicubic": weights.load("bicubic")}
+    whole = evaluate(Data(scene_dir), models)
+    parts = evaluate(Data(scene_dir, tile_size=30), models)
     for a, b in zip(whole.scores, parts.scores, strict=True):
-        assert a.mean["rmse"] == pytest.approx(b.mean["rmse"], rel=1e-5)
-        assert a.mean["uiq"] == pytest.approx(b.mean["uiq"], rel=1e-5)
+        assert a.whole["rmse"] == pytest.approx(b.whole["rmse"], rel=1e-5)
+        assert a.whole["uiq"] == pytest.approx(b.whole["uiq"], rel=1e-5)
 
 
 def test_scenes_without_the_60_m_bands_are_scored_at_20_m_alone(tmp_path):
     make_scene.write_folder(tmp_path / "s", size=60)
     (tmp_path / "s/60m.tif").unlink()
-    found = evaluate([open_scene(tmp_path / "s")], {"bicubic": weights.load("bicubic")})
-    assert {score.gsd for score in found.scores} == {20}
+    found = evaluate(Data(tmp_path / "s"), {"bicubic": weights.load("bicubic")})
+    assert found.groups == ["20"]

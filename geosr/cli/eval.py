@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 from dataclasses import asdict
@@ -22,6 +24,13 @@ from geosr.cli.options import (
 
 if TYPE_CHECKING:
     from geosr.evaluate import Evaluation
+    from geosr.models import Model
+
+_SHOWN = {  # metric: heading, digits; in the table
+    "rmse": ("RMSE", 2), "sre": ("SRE", 2), "sam": ("SAM", 3), "uiq": ("UIQ", 4),
+    "ergas": ("ERGAS", 3), "psnr": ("PSNR", 2), "ssim": ("SSIM", 4), "cc": ("CC", 4),
+    "cpsnr": ("cPSNR", 3), "cssim": ("cSSIM", 5), "score": ("score", 5),
+}  # fmt: skip
 
 
 @click.command("eval")
@@ -34,26 +43,42 @@ if TYPE_CHECKING:
     metavar="NAME|FILE",
     help="Pair, net or weights file; may be given again. Bicubic is always scored too.",
 )
-@option("--data", type=PATH, required=True, help="Scene or folder of scenes.")
-@option("--pattern", metavar="GLOB", help="Only scenes whose name matches.")
+@option("--data", type=PATH, required=True, help="Scene, or folder of scenes, images or pairs.")
+@option("--scale", type=click.IntRange(2), help="Of nets that come in several.")
 @option(
-    "--tile-size", type=Auto(int, 1), default="auto", help="Core of a tile, pixels; auto is 480."
+    "--protocol",
+    type=click.Choice(["auto", "wald", "folder", "series", "pairs", "dual", "kelvins"]),
+    default="auto",
+    help="What is truth; auto tells by nets and data.",
 )
+@option(
+    "--degradation",
+    type=click.Choice(["auto", "gaussian", "mtf", "bicubic", "box"]),
+    default="auto",
+    help="How inputs are made of the truth: gaussian for scenes, bicubic for images.",
+)
+@option("--pattern", metavar="GLOB", help="Only scenes whose name matches.")
+@option("--extra", is_flag=True, help="The slower metrics too: MS-SSIM and Q2n.")
+@option("--tile-size", type=Auto(int, 1), default="auto", help="Core of a tile; as superres.")
+@option("--save-images", type=PATH, metavar="DIR", help="Pictures LR | SR | HR of every scene.")
+@option("--csv", "as_csv", is_flag=True, help="One line a scene, model and band on stdout.")
 @device_options
 @input_options
 @option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 @log_options
 @click.pass_context
 def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
-    """Score nets by Wald's protocol, bicubic beside them.
+    """Score nets against a truth, bicubic beside them.
 
     \b
     geosr eval --model dsen2 --data scenes/
+    geosr eval --model runs/a/best.safetensors --model runs/b/best.safetensors --data images/
 
-    Every scene is degraded by 2 (20 m bands) and by 6 (60 m bands), sharpened, and compared with
-    its untouched bands. RMSE in DN (10000 = reflectance 1), SRE in dB with the squared mean, SAM
-    in degrees over the bands of the net, UIQ in windows of 8; masked pixels do not count, no
-    border is left out. Bicubic is cubic convolution with a = −0.75.
+    Wald's protocol for guided nets: every scene is degraded by 2 (20 m bands) and 6 (60 m bands),
+    sharpened, and compared with its untouched bands. Images are degraded by the net's scale;
+    pairs, dual sets and Kelvins imgsets bring their own truth. Values in counts of 10000 to 1.0;
+    masked pixels do not count, no border is left out, nothing is rounded but on a Kelvins set.
+    Bicubic is cubic convolution with a = −0.75.
     """
     from geosr.cli.main import prepare_gdal
 
@@ -62,92 +87,152 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
     prepare_gdal(params["threads"], vrt=params["allow_vrt"])
     import torch
 
-    from geosr import weights
-    from geosr.errors import GeosrError, UsageError
     from geosr.evaluate import evaluate
-    from geosr.predict import engine, place
-    from geosr.sensors import find_scenes, open_scene
+    from geosr.predict import engine
+    from geosr.protocols import Data
 
     if params["threads"]:
         torch.set_num_threads(params["threads"])
-    options = open_options(params)
+    auto = {key: None if params[key] == "auto" else params[key] for key in
+            ("protocol", "degradation")}  # fmt: skip
+    models = _models(params)
     where = engine(params["device"], params["precision"])
-    names = dict.fromkeys((*params["model_names"], "bicubic"))
-    models = {name: [place(m, where) for m in weights.load(name)] for name in names}
-    scenes, failed = [], {}
-    for path in find_scenes(params["data"], pattern=params["pattern"]):
-        try:
-            scenes.append(open_scene(path, options))
-        except GeosrError as error:
-            failed[path.name] = str(error)
-    if not scenes:
-        raise UsageError(
-            next(iter(failed.values()), f"no scenes in {params['data']}. Check --data.")
-        )
+    data = Data(params["data"], auto["protocol"], params["pattern"], auto["degradation"],
+                open_options(params), params["tile_size"])  # fmt: skip
     with Bar(quiet=quiet, unit="net") as bar:
-        total = len(scenes) * sum(len(nets) for nets in models.values())
         found = evaluate(
-            scenes, models, engine=where, tile_size=params["tile_size"],
-            progress=lambda scene, net: bar.advance("eval", 1, total),
+            data, models, engine=where, extra=params["extra"], images=params["save_images"],
+            progress=lambda scene, net: bar.advance(net, 1, 0, note=scene),
         )  # fmt: skip
-    failed |= found.failed
     if params["as_json"]:
-        click.echo(json.dumps(_finite(_document(found, list(models), failed)), allow_nan=False))
+        click.echo(json.dumps(_finite(document(found, params)), allow_nan=False))
+    elif params["as_csv"]:
+        click.echo(_csv(found), nl=False)
     else:
-        click.echo(table(found, list(models)))
-    for name, reason in failed.items():
+        click.echo(table(found))
+    for name, reason in found.failed.items():
         say(f"geosr: {name}: {reason}")
-    ctx.exit(3 if failed else 0)
+    ctx.exit(3 if found.failed else 0)
 
 
-def _document(found: Evaluation, models: list[str], failed: dict[str, str]) -> dict[str, Any]:
-    """Means over scenes by GSD and model, then every score; `ratio` is that of the mean RMSEs."""
-    means: dict[int, dict[str, dict[str, float | None]]] = {}
-    for gsd in sorted({score.gsd for score in found.scores}):
-        base = found.mean("bicubic", gsd, "rmse")
-        for model in models:
-            row = {key: found.mean(model, gsd, key) for key in ("rmse", "sre", "sam", "uiq")}
-            row["ratio"] = row["rmse"] / base if base and row["rmse"] is not None else None
-            means.setdefault(gsd, {})[model] = row
+def _models(params: dict[str, Any]) -> dict[str, list[Model]]:
+    """Nets by the name they were asked by, placed; bicubic at every scale among them, last."""
+    from geosr import weights
+    from geosr.predict import engine, place
+
+    where = engine(params["device"], params["precision"])
+    names = dict.fromkeys(name for name in params["model_names"] if name != "bicubic")
+    found = {name: list(weights.load(name, scale=params["scale"])) for name in names}
+    nets = [net for parts in found.values() for net in parts]
+    generic = sorted({net.card.scale for net in nets if net.card.task != "guided"})
+    if not nets and params["scale"]:
+        generic = [params["scale"]]
+    if generic:
+        found["bicubic"] = [weights.load("bicubic", scale=scale)[0] for scale in generic]
+    else:
+        found["bicubic"] = list(weights.load("bicubic"))
+    return {name: [place(net, where) for net in parts] for name, parts in found.items()}
+
+
+def document(found: Evaluation, params: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Means over scenes by group and model, pairs compared, then every score.
+
+    `ratio` is that of the mean RMSEs.
+    """
+    from geosr import __version__
+    from geosr.metrics import DEFINITIONS
+
+    params = params or {}
+    means = {
+        group: {
+            model: {
+                **{key: found.mean(model, group, key) for key in _metrics(found, group)},
+                "ratio": found.ratio(model, group, "bicubic"),
+                "spread": {key: found.spread(model, group, key) for key in _metrics(found, group)},
+                "scenes": len({s.scene for s in found.scores if (s.model, s.group) ==
+                               (model, group)}),
+            }
+            for model in found.models
+        }
+        for group in found.groups
+    }  # fmt: skip
     return {
+        "geosr": __version__,
         "protocol": found.protocol,
+        "data": str(params.get("data", "")),
+        "definitions": DEFINITIONS,
         "means": means,
+        "paired": [asdict(pair) for pair in _paired(found)],
         "scores": [asdict(score) for score in found.scores],
-        "failed": failed,
+        "failed": dict(found.failed),
     }
+
+
+def _metrics(found: Evaluation, group: str) -> list[str]:
+    """Metrics that any score of a group has."""
+    keys = (key for score in found.scores if score.group == group for key in score.whole)
+    return list(dict.fromkeys(keys))
+
+
+def _paired(found: Evaluation) -> list[Any]:
+    models = found.models
+    return found.paired(models[0], models[1]) if len(models) > 1 else []
 
 
 def _finite(value: Any) -> Any:
     """JSON has no infinity: the SRE of a perfect estimate is null."""
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {str(key): _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def table(found: Evaluation, models: list[str]) -> str:
-    """Means over scenes: a block per GSD, a row per model, RMSE by band and the other metrics."""
-    lines = [f"protocol: {found.protocol}; means over scenes; RMSE in DN, SRE in dB, SAM in °"]
-    for gsd in sorted({score.gsd for score in found.scores}):
-        at = [score for score in found.scores if score.gsd == gsd]
-        bands = list(at[0].bands["rmse"])
-        count = len({score.scene for score in at})
-        lines += ["", f"{gsd} m bands, degraded by {gsd // 10}, {count} scenes"]
-        heads = [*bands, "RMSE", "ratio", "SRE", "SAM", "UIQ"]
-        lines.append(f"{'':24}" + "".join(f"{head:>9}" for head in heads))
-        base = found.mean("bicubic", gsd, "rmse")
-        for model in models:
-            mean = found.mean(model, gsd, "rmse")
-            if mean is None:
-                continue
-            cells = [found.mean(model, gsd, "rmse", band) for band in bands]
-            cells += [mean, mean / base if base else None]
-            cells += [found.mean(model, gsd, metric) for metric in ("sre", "sam", "uiq")]
-            digits = [2] * (len(bands) + 1) + [4, 2, 3, 4]
-            row = "".join(
-                f"{'–' if cell is None else format(cell, f'.{n}f'):>9}"
-                for cell, n in zip(cells, digits, strict=True)
-            )
-            lines.append(f"{model[-24:]:24}{row}")
+def table(found: Evaluation) -> str:
+    """A block a group, a row a model: RMSE by band, then the other metrics, means over scenes."""
+    lines = [f"protocol: {found.protocol}; means over scenes; RMSE in counts of 10000 to 1.0, "
+             "SRE and PSNR in dB (peak 10000), SAM in °"]  # fmt: skip
+    for group in found.groups:
+        lines += ["", *_block(found, group)]
+    for pair in _paired(found):
+        lines += ["", f"{pair.group}: {pair.first} against {pair.second} on {pair.scenes} scenes: "
+                  f"better on {pair.wins:.0%}, {pair.metric} differs by {pair.difference:+.3f} "
+                  f"({pair.low:+.3f} … {pair.high:+.3f}, 95 % of the bootstrap)"]  # fmt: skip
     return "\n".join(lines)
+
+
+def _block(found: Evaluation, group: str) -> list[str]:
+    at = [score for score in found.scores if score.group == group]
+    bands = list(dict.fromkeys(band for score in at for band in score.bands.get("rmse", {})))
+    bands = bands if 1 < len(bands) <= 13 else []
+    keys = [key for key in _SHOWN if key in _metrics(found, group)]
+    if not bands and "sam" in keys:  # one band has no angle
+        keys.remove("sam")
+    count = len({score.scene for score in at})
+    heads = [*bands, *(_SHOWN[key][0] for key in keys), "ratio"]
+    title = f"{group} m bands, degraded by {at[0].factor}" if group.isdigit() else group
+    lines = [f"{title}, {count} scenes", f"{'':32}" + "".join(f"{head:>9}" for head in heads)]
+    for model in found.models:
+        if not any(score.model == model for score in at):
+            continue
+        cells = [(found.mean(model, group, "rmse", band), 2) for band in bands]
+        cells += [(found.mean(model, group, key), _SHOWN[key][1]) for key in keys]
+        cells.append((found.ratio(model, group, "bicubic"), 4))
+        row = "".join(f"{'–' if v is None else format(v, f'.{n}f'):>9}" for v, n in cells)
+        lines.append(f"{model[-32:]:32}{row}")
+    return lines
+
+
+def _csv(found: Evaluation) -> str:
+    """scene, group, model, net, band ("" is the whole scene), metric, value."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["scene", "path", "group", "model", "net", "band", "metric", "value"])
+    for score in found.scores:
+        head = [score.scene, score.path, score.group, score.model, score.net]
+        for metric, value in score.whole.items():
+            writer.writerow([*head, "", metric, "" if value is None else repr(value)])
+        for metric, values in score.bands.items():
+            for band, value in values.items():
+                writer.writerow([*head, band, metric, "" if value is None else repr(value)])
+    return text.getvalue()

@@ -270,8 +270,14 @@ def _device(asked: str, ranks: Ranks) -> str:
 
 
 def _teller(bar: Bar, config: TrainConfig, *, quiet: bool) -> Callable[[Progress], None]:
+    last = ""
+
     def tell(now: Progress) -> None:
-        bar.advance(config.model, 1, now.steps, note=_note(now))
+        nonlocal last
+        if now.check is not None:
+            last = f", PSNR {now.check.psnr['model']:.2f}"
+        note = f"loss {now.loss:.4f}{last}, {now.images_per_second:.1f} img/s"
+        bar.advance(config.model, 1, now.steps, note=note)
         if now.check is None:
             return
         check, other = now.check, now.check.interpolation
@@ -286,9 +292,3 @@ def _teller(bar: Bar, config: TrainConfig, *, quiet: bool) -> Callable[[Progress
         )
 
     return tell
-
-
-def _note(now: Progress) -> str:
-    """Loss, PSNR of the last validation and speed, for the bar."""
-    psnr = f", PSNR {now.check.psnr['model']:.2f}" if now.check else ""
-    return f"loss {now.loss:.4f}{psnr}, {now.images_per_second:.1f} img/s"

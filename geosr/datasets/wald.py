@@ -38,7 +38,7 @@ class WaldReader:
     Masked pixels that hold counts take part as they are; the mask belongs into the score.
 
     Args:
-        operator: "gaussian" (the published one) or "mtf".
+        operator: "gaussian" (the published one), "mtf", or another of `degrade.OPERATORS`.
     """
 
     source: Reader
@@ -68,17 +68,19 @@ class WaldReader:
         return False
 
     def _taps(self, name: str) -> NDArray[np.float64]:
-        return degrade.mtf(self.factor, degrade.MTF.get(name, degrade.IMAGE_MTF))
+        if self.operator == "mtf":
+            return degrade.mtf(self.factor, degrade.MTF.get(name, degrade.IMAGE_MTF))
+        return degrade.taps(self.operator, self.factor)
 
     def _pad(self, names: Sequence[str]) -> int:
-        if self.operator != "mtf":
+        if self.operator == "gaussian":
             return degrade.reach(self.factor)
         return max(degrade.beyond(self._taps(name), self.factor) for name in names)
 
     def _degraded(
         self, names: Sequence[str], values: NDArray[np.float32], pad: int
     ) -> NDArray[np.float32]:
-        if self.operator != "mtf":
+        if self.operator == "gaussian":
             return degrade.degrade(values, self.factor)
         bands = [
             degrade.shrink(band, self.factor, self._taps(name), self._taps(name), pad=pad)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from geosr.errors import UsageError, WeightsError
@@ -151,6 +152,13 @@ class Model:
         if isinstance(out, Uncertain):
             return Uncertain(out.mean * _UNIT, out.log_scale)
         return [level * _UNIT for level in out] if isinstance(out, list) else out * _UNIT
+
+    def to(self, device: str) -> Model:
+        """The same, moved to a device and laid out for its convolutions."""
+        flat = all(p.dim() != 5 for p in self.net.parameters())  # no 3-D convolutions
+        layout = torch.channels_last if flat else torch.preserve_format
+        self.net.to(device, memory_format=layout)  # type: ignore[call-overload]
+        return self
 
     @property
     def parameters(self) -> int:

@@ -164,13 +164,13 @@ def _ms_lapsr(
 DESIGNS = (
     Design("lapsr", "sisr", "lapsr", build, {2: 12, 4: 17, 8: 20}, 4, "Lai et al., CVPR 2017",
            options={"features": 64, "depth": 10}, aliases=("lapsrn",),
-           recipe=Recipe("charbonnier", 16, 4, lr=2e-4),
+           recipe=Recipe("charbonnier", 16, 8, lr=1e-3),
            paper=Recipe("charbonnier", 32, 64, 100_000, "adam", 1e-4, weight_decay=1e-4,
                         schedule="step", period=30_000, warmup=0, clip=0.0, ema=0.0)),
     Design("ms-lapsr", "sisr", "ms-lapsr", build_shared, {2: 42, 4: 62, 8: 72}, 4,
            "Lai et al., TPAMI 2018",
            options={"features": 64, "depth": 5, "recursions": 8},
-           recipe=Recipe("charbonnier", 12, 2, lr=2e-4),
+           recipe=Recipe("charbonnier", 12, 2, lr=5e-4),
            paper=Recipe("charbonnier", 32, 64, 300_000, "adam", 1e-4, weight_decay=1e-4,
                         schedule="step", period=100_000, warmup=0, clip=0.0, ema=0.0)),
 )  # fmt: skip

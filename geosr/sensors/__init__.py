@@ -37,7 +37,7 @@ def open_scene(path: str | Path, options: OpenOptions | None = None) -> Scene:
     path, options = Path(path), options or OpenOptions()
     if is_remote(str(path)) and not options.remote:
         raise SceneError(f"{path}: local files only. Pass --allow-remote to read it.")
-    if not path.exists() and not options.remote:
+    if not path.exists() and not options.remote and options.kind != "series":
         raise SceneError(f"{path}: no such file or folder. Check the path.")
     if options.kind == "series":
         return image.open_series(path, options)
@@ -92,18 +92,11 @@ def find_scenes(
     if kind == "image":
         return image.images(path, pattern)
     if kind == "series":
-        return _find_series(path, pattern)
+        return image.find_series(path, pattern)
     if path.is_file() or any(is_kind(path) for is_kind, _ in _KINDS):
         return [path]
     children = sorted(p for p in path.iterdir() if not p.name.startswith("."))
     return [p for p in children if _may_be_scene(p) and fnmatch(p.name, pattern or "*")]
-
-
-def _find_series(path: Path, pattern: str | None) -> list[Path]:
-    """A folder of rasters is one series, a folder of such folders many."""
-    if path.is_file() or image.is_series(path, pattern):
-        return [path]
-    return [p for p in sorted(path.iterdir()) if image.is_series(p, pattern)]
 
 
 def _may_be_scene(path: Path) -> bool:

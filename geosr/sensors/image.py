@@ -8,6 +8,7 @@ reflectance is scaled), floats 1; `--quantification` says otherwise.
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
@@ -23,6 +24,7 @@ from geosr.sensors.options import OpenOptions
 
 SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".jp2")
 GSD = 1
+_FRAME = re.compile(r"(.+)_LR\d+$")
 _SAMPLE = 256  # side of the decimated mask that tells how clear a frame is
 
 
@@ -101,9 +103,21 @@ def _unit(dtype: np.dtype[Any], driver: str) -> float:
 # several images of one place
 
 
-def is_series(path: Path, pattern: str | None = None) -> bool:
-    """A folder that directly holds two rasters or more."""
-    return path.is_dir() and len(images(path, pattern)) > 1
+def find_series(path: Path, pattern: str | None = None) -> list[Path]:
+    """A folder of rasters is one series, a folder of such folders many.
+
+    A folder of `NAME_LR0.png`, `NAME_LR1.png` holds a series a name, given as `NAME_LR*.png`.
+    """
+    if path.is_file():
+        return [path]
+    files = images(path, pattern)
+    frames = [(file, match) for file in files if (match := _FRAME.match(file.stem))]
+    if frames and len(frames) == len(files):
+        return list(dict.fromkeys(file.with_stem(f"{match[1]}_LR*") for file, match in frames))
+    if len(files) > 1:
+        return [path]
+    folders = (p for p in sorted(path.iterdir()) if p.is_dir())
+    return [p for p in folders if len(images(p, pattern)) > 1]
 
 
 def open_series(path: Path, options: OpenOptions) -> Scene:
@@ -112,7 +126,8 @@ def open_series(path: Path, options: OpenOptions) -> Scene:
     Raises:
         SceneError: fewer than two, or they differ in grid, bands or type.
     """
-    files = images(path, options.pattern)
+    named = "*" in path.name
+    files = sorted(path.parent.glob(path.name)) if named else images(path, options.pattern)
     if path.is_file() or len(files) < 2:
         raise SceneError(
             f"{path}: a multi-image net needs a folder with two or more rasters of one place, "
@@ -123,7 +138,8 @@ def open_series(path: Path, options: OpenOptions) -> Scene:
         _check_alike(frames[0], frame)
     frames.sort(key=_unclear)
     bands = tuple(replace(band, frame=i) for i, frame in enumerate(frames) for band in frame.bands)
-    return replace(frames[0], name=path.resolve().name, path=str(path), bands=bands)
+    name = path.name.split("_LR*")[0] if named else path.resolve().name
+    return replace(frames[0], name=name, path=str(path), bands=bands)
 
 
 def _check_alike(first: Scene, other: Scene) -> None:

@@ -1,0 +1,353 @@
+"""What an estimate is compared with: ways to find inputs and truth in data, one scene at a time.
+
+wald      Sentinel-2 scenes, degraded by the net's factor; their own coarse bands are the truth
+folder    images, degraded by an operator; the images are the truth
+series    the same, as several simulated frames
+pairs     matching coarse and fine files; dual: two coarse ones each
+kelvins   imgsets of the Proba-V challenge, with its own rules
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geosr.datasets import kind_of, pairs
+from geosr.datasets.series import SeriesWindows
+from geosr.datasets.wald import WaldReader
+from geosr.datasets.windows import Area, Spot
+from geosr.errors import GeosrError, SceneError, UsageError
+from geosr.models import Model, ModelCard
+from geosr.plan import Request, make_plan
+from geosr.predict import Engine, predict
+from geosr.radiometry import reflectance
+from geosr.scene import Reader, Scene
+from geosr.sensors import OpenOptions, find_scenes, open_scene, probav
+from geosr.strips import strips
+from geosr.tiles import Window
+
+PROTOCOLS = ("wald", "folder", "series", "pairs", "dual", "kelvins")
+_SERIES_SIDE = 576  # pixels of truth along a simulated window
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Finished rows of one scene: (bands, rows, cols), reflectance × 10000; mask True is valid."""
+
+    truth: NDArray[np.float32]
+    estimate: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One scene that a net can be scored on.
+
+    Attributes:
+        group: what scores may be averaged with: "20" (metres) or "x4".
+        run: gives the rows of a net, top to bottom.
+        low: the net's input of the bands scored, for pictures: (bands, rows, cols).
+    """
+
+    name: str
+    path: str
+    level: str
+    group: str
+    bands: tuple[str, ...]
+    run: Callable[[Model, Engine], Iterator[Rows]]
+    low: Callable[[], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Data:
+    """What to score on.
+
+    Attributes:
+        protocol: one of PROTOCOLS, or None to tell by what lies there.
+        operator: how images are degraded.
+    """
+
+    path: Path
+    protocol: str | None = None
+    pattern: str | None = None
+    operator: str | None = None
+    options: OpenOptions = OpenOptions()  # noqa: RUF009 - frozen
+    tile_size: int | None = None
+
+
+def protocol_of(data: Data, task: str) -> str:
+    """The protocol of a folder for nets of a task.
+
+    Raises:
+        UsageError: no such folder, or a protocol that the task cannot take.
+    """
+    if data.protocol:
+        return data.protocol
+    if probav.is_imgsets(data.path):
+        return "kelvins"
+    kind = kind_of(data.path, task)
+    if kind == "npz":
+        raise UsageError(f"{data.path}: arrays are for training. Give images to score on.")
+    return kind
+
+
+def cases(data: Data, card: ModelCard, failed: dict[str, str]) -> Iterator[Case]:
+    """Every scene of the data that a net of that card can be scored on.
+
+    Args:
+        failed: gets the scenes that cannot be read, with the reason.
+    """
+    protocol = protocol_of(data, card.task)
+    if protocol == "wald" and card.task == "guided":
+        yield from _wald(data, card, failed)
+    elif protocol == "folder" and card.task == "sisr":
+        yield from _images(data, card, failed, _folder_case)
+    elif protocol == "series" and card.task in ("sisr", "misr"):
+        yield from _images(data, card, failed, _series_cases)
+    elif protocol in ("pairs", "dual") and card.task in ("sisr", "misr"):
+        yield from _pairs(data, card, protocol)
+    elif protocol == "kelvins" and card.task in ("sisr", "misr") and card.scale == 3:
+        yield from _kelvins(data, failed)
+    else:
+        raise UsageError(
+            f"'{card.name}' ({card.task}, scale {card.scale}) cannot be scored by '{protocol}' on "
+            f"{data.path}. Choose other data, --protocol or net."
+        )
+
+
+# one scene, degraded
+
+
+def _wald(data: Data, card: ModelCard, failed: dict[str, str]) -> Iterator[Case]:
+    for path in find_scenes(data.path, pattern=data.pattern):
+        try:
+            scene = open_scene(path, data.options)
+        except GeosrError as error:
+            failed[path.name] = str(error)
+            continue
+        names = {name for item in card.inputs for name in item.bands}
+        if not names <= {band.name for band in scene.bands}:
+            continue  # scenes that lack a net's bands are left out of its scores
+        yield Case(
+            scene.name, scene.path, scene.level, str(card.native_gsd), card.bands,
+            partial(_wald_rows, scene, data), partial(_wald_low, scene, data, card),
+        )  # fmt: skip
+
+
+def _wald_reader(scene: Scene, data: Data, card: ModelCard, source: Reader) -> WaldReader:
+    gsds = tuple({10, *(item.gsd for item in card.inputs)})
+    return WaldReader(source, card.scale, gsds, data.operator or "gaussian")
+
+
+def _wald_rows(scene: Scene, data: Data, model: Model, engine: Engine) -> Iterator[Rows]:
+    card = model.card
+    scene.check_nested([item.gsd for item in card.inputs])
+    with scene.open() as source:
+        reader = _wald_reader(scene, data, card, source)
+        degraded = replace(scene, grids=reader.grids, window=reader.grids[10].window)
+        plan = make_plan(degraded, [model], Request(only_sr=True, tile_size=data.tile_size))
+        for strip in strips(reader, plan, engine):
+            truth = source.read(card.bands, card.native_gsd, strip.window)
+            target = reflectance(scene, card.bands, truth.values)
+            estimate = np.stack([strip.made[band] for band in card.bands])
+            yield Rows(target, estimate, truth.usable)
+
+
+def _wald_low(scene: Scene, data: Data, card: ModelCard) -> NDArray[np.float32]:
+    with scene.open() as source:
+        reader = _wald_reader(scene, data, card, source)
+        grid = reader.grids[card.native_gsd]
+        values = reader.read(card.bands, card.native_gsd, grid.window).values
+    return reflectance(scene, card.bands, values)
+
+
+# one image, degraded
+
+
+def _images(
+    data: Data,
+    card: ModelCard,
+    failed: dict[str, str],
+    make: Callable[[Scene, Data, ModelCard], Iterator[Case]],
+) -> Iterator[Case]:
+    options = replace(data.options, kind="image")
+    for path in find_scenes(data.path, pattern=data.pattern, kind="image"):
+        try:
+            scene = open_scene(path, options)
+        except GeosrError as error:
+            failed[path.name] = str(error)
+            continue
+        if min(scene.grid.shape) < card.scale:
+            failed[path.name] = f"{path} is smaller than {card.scale} pixels: nothing to score."
+            continue
+        yield from make(scene, data, card)
+
+
+def _folder_case(scene: Scene, data: Data, card: ModelCard) -> Iterator[Case]:
+    names = tuple(band.name for band in scene.bands)
+    yield Case(
+        scene.name, scene.path, "", f"x{card.scale}", names, partial(_folder_rows, scene, data),
+        partial(_folder_low, scene, data, card),
+    )  # fmt: skip
+
+
+def _folder_rows(scene: Scene, data: Data, model: Model, engine: Engine) -> Iterator[Rows]:
+    with scene.open() as source:
+        reader = WaldReader(source, model.card.scale, (1,), data.operator or "bicubic")
+        degraded = replace(scene, grids=reader.grids, window=reader.grids[1].window)
+        yield from _rows(degraded, reader, scene, source, data, model, engine, (0, 0))
+
+
+def _folder_low(scene: Scene, data: Data, card: ModelCard) -> NDArray[np.float32]:
+    names = [band.name for band in scene.bands]
+    with scene.open() as source:
+        reader = WaldReader(source, card.scale, (1,), data.operator or "bicubic")
+        return reflectance(scene, names, reader.read(names, 1, reader.grids[1].window).values)
+
+
+def _rows(
+    low: Scene,
+    reader: Reader,
+    fine: Scene,
+    truth: Reader,
+    data: Data,
+    model: Model,
+    engine: Engine,
+    corner: tuple[int, int],
+) -> Iterator[Rows]:
+    """Rows of a net for any raster on `low`, whose pixel (0, 0) begins at `corner` of `fine`."""
+    names = fine.order({band.name for band in fine.bands})
+    plan = make_plan(low, [model], Request(tile_size=data.tile_size))
+    for strip in strips(reader, plan, engine):
+        window = strip.window.at(model.card.scale).shift(*corner)
+        pixels = truth.read(names, fine.finest, window)
+        inside = np.zeros(window[2:], bool)
+        inside[window.intersect(fine.grid.window).within(window)] = True
+        made = [strip.made[band] for band in plan.names]
+        yield Rows(reflectance(fine, names, pixels.values), np.stack(made), pixels.usable & inside)
+
+
+# simulated series
+
+
+def _series_cases(scene: Scene, data: Data, card: ModelCard) -> Iterator[Case]:
+    """One case a band and window: a net sees a window untiled."""
+    whole = [min(n, _SERIES_SIDE) // card.scale * card.scale for n in scene.grid.shape]
+    side = min(whole)
+    bands = len(scene.bands) if len(card.bands) == 1 else 1
+    windows = SeriesWindows([Area(scene, scene.grid.window, bands)], card, side)
+    for spot in windows.spots(len(windows)):
+        for band in range(bands):
+            there = replace(spot, band=band)
+            name = f"{scene.name}@{spot.window.row},{spot.window.col}"
+            names = (scene.bands[band].name,) if bands > 1 else _all_names(scene)
+            yield Case(
+                name if bands == 1 else f"{name}:{names[0]}", scene.path, "", f"x{card.scale}",
+                names, partial(_series_rows, scene, there, side),
+                partial(_series_low, scene, there, side, card),
+            )  # fmt: skip
+
+
+def _all_names(scene: Scene) -> tuple[str, ...]:
+    return tuple(band.name for band in scene.bands)
+
+
+def _series_rows(
+    scene: Scene, spot: Spot, side: int, model: Model, engine: Engine
+) -> Iterator[Rows]:
+    windows = SeriesWindows([Area(scene, scene.grid.window)], model.card, side)
+    sample = windows.at(spot)
+    windows.close()
+    (estimate,) = predict(model, [sample.inputs], engine)
+    yield Rows(sample.target, estimate, sample.mask)
+
+
+def _series_low(scene: Scene, spot: Spot, side: int, card: ModelCard) -> NDArray[np.float32]:
+    windows = SeriesWindows([Area(scene, scene.grid.window)], card, side)
+    low = windows.at(spot).inputs[card.inputs[0].gsd]
+    windows.close()
+    return low[0, :-1] if card.task == "misr" else low
+
+
+# matching files
+
+
+def _pairs(data: Data, card: ModelCard, protocol: str) -> Iterator[Case]:
+    options = replace(data.options, kind="image")
+    inside = (pairs.dual_folder(data.path, "test") or pairs.dual_folder(data.path)
+              if protocol == "dual" else None)  # fmt: skip
+    for area in pairs.areas(inside or data.path, card, options, data.pattern):
+        item = area.item
+        low = _joined(item.coarse)
+        names = tuple(band.name for band in item.fine.bands)
+        yield Case(
+            item.name, item.fine.path, "", f"x{card.scale}", names,
+            partial(_pair_rows, low, item, data), partial(_whole, item.coarse[0]),
+        )  # fmt: skip
+
+
+def _joined(frames: Sequence[Scene]) -> Scene:
+    """Images of one place as one scene."""
+    bands = (replace(band, frame=i) for i, frame in enumerate(frames) for band in frame.bands)
+    return replace(frames[0], bands=tuple(bands))
+
+
+def _pair_rows(
+    low: Scene, item: pairs.Matched, data: Data, model: Model, engine: Engine
+) -> Iterator[Rows]:
+    with low.open() as reader, item.fine.open() as truth:
+        yield from _rows(low, reader, item.fine, truth, data, model, engine, item.corner)
+
+
+def _whole(scene: Scene) -> NDArray[np.float32]:
+    names = _all_names(scene)
+    with scene.open() as reader:
+        return reflectance(scene, names, reader.read(names, 1, scene.grid.window).values)
+
+
+# Proba-V's challenge
+
+
+def _kelvins(data: Data, failed: dict[str, str]) -> Iterator[Case]:
+    for path in probav.find_imgsets(data.path, data.pattern):
+        try:
+            imgset = probav.read_imgset(path)
+        except SceneError as error:
+            failed[path.name] = str(error)
+            continue
+        if imgset.truth is None or imgset.clear is None:
+            continue
+        yield Case(
+            path.name, str(path), path.parent.name, "kelvins", (path.parent.name,),
+            partial(_kelvins_rows, imgset), partial(_kelvins_low, imgset),
+        )  # fmt: skip
+
+
+def _kelvins_rows(imgset: probav.Imgset, model: Model, engine: Engine) -> Iterator[Rows]:
+    """The clearest frames, as many as the net takes, again and again where there are too few."""
+    assert imgset.truth is not None and imgset.clear is not None
+    order = imgset.clearest()[np.arange(model.card.frames) % len(imgset.frames)]
+    frames = imgset.frames[order].astype(np.float32) * np.float32(10000 / 65535)
+    inputs: Any = np.stack([frames, imgset.masks[order].astype(np.float32)], 1)
+    if model.card.task == "sisr":
+        inputs = frames[:1]
+    (estimate,) = predict(model, [{model.card.scale: inputs}], engine)
+    truth = imgset.truth.astype(np.float32)[None] * np.float32(10000 / 65535)
+    yield Rows(truth, estimate, imgset.clear[None])
+
+
+def _kelvins_low(imgset: probav.Imgset) -> NDArray[np.float32]:
+    first = imgset.clearest()[0]
+    return imgset.frames[first].astype(np.float32)[None] * np.float32(10000 / 65535)
+
+
+def window_of(shape: tuple[int, int], side: int) -> Window:
+    """The middle of an image, at most `side` pixels along."""
+    height, width = (min(n, side) for n in shape)
+    return Window((shape[0] - height) // 2, (shape[1] - width) // 2, height, width)
