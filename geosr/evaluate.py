@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geosr import kelvins, picture
+from geosr import kelvins
 from geosr.errors import GeosrError, UsageError
 from geosr.metrics import Scores
 from geosr.models import Model
 from geosr.predict import Engine
-from geosr.protocols import Case, Data, Rows, cases, protocol_of, window_of
+from geosr.protocols import Case, Data, Rows, cases, protocol_of
 from geosr.sensors import probav
 
 Values = Mapping[str, float | None]
 _RESAMPLES = 10000
-_CROP = 384  # pixels of truth along a saved picture
 
 
 @dataclass(frozen=True)
@@ -64,6 +63,22 @@ class Paired:
     difference: float
     low: float
     high: float
+
+
+class Watcher(Protocol):
+    """Looks on while scenes are scored."""
+
+    def begin(self, case: Case, name: str, net: Model) -> None:
+        """A net starts on a scene."""
+        ...
+
+    def rows(self, rows: Rows) -> None:
+        """Its next rows, top to bottom."""
+        ...
+
+    def end(self) -> None:
+        """It is through with the scene."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -144,7 +159,7 @@ def evaluate(
     *,
     engine: Engine = Engine(),  # noqa: B008 - frozen
     extra: bool = False,
-    images: Path | None = None,
+    watchers: Sequence[Watcher] = (),
     progress: Callable[[str, str], None] = lambda *_: None,
 ) -> Evaluation:
     """Run every net on every scene that it fits, and compare with the truth.
@@ -152,7 +167,7 @@ def evaluate(
     Args:
         models: nets by the name to report them under; add bicubic yourself.
         extra: the slower metrics too (MS-SSIM, Q2n).
-        images: folder for pictures LR | SR | HR of the middle of every scene.
+        watchers: are shown the rows of every scene and net, for pictures and reports.
         progress: called with scene and net before each is run.
 
     Raises:
@@ -166,7 +181,7 @@ def evaluate(
         for case in cases(replace(data, protocol=protocol), net.card, failed):
             progress(case.name, net.card.name)
             try:
-                scores.append(_score(case, name, net, engine, data, extra, images))
+                scores.append(_score(case, name, net, engine, extra, watchers))
             except GeosrError as error:
                 failed[case.name] = str(error)
     if protocol == "kelvins":
@@ -192,36 +207,35 @@ def _protocol(data: Data, nets: Sequence[Model]) -> str:
 
 
 def _score(
-    case: Case,
-    name: str,
-    net: Model,
-    engine: Engine,
-    data: Data,
-    extra: bool,
-    images: Path | None,
+    case: Case, name: str, net: Model, engine: Engine, extra: bool, watchers: Sequence[Watcher]
 ) -> SceneScore:
-    rows: Iterator[Rows] = case.run(net, engine)
-    album = _Album(net.card.scale) if images else None
+    for watcher in watchers:
+        watcher.begin(case, name, net)
+    rows = _watched(case.run(net, engine), watchers)
     if case.group == "kelvins":
-        bands, whole = _kelvins(rows, data, case)
+        bands, whole = _kelvins(rows, case)
     else:
         scores = Scores(case.bands, factor=net.card.scale, peak=10000.0, extra=extra)
         for part in rows:
             scores.add(part.truth, part.estimate, part.mask)
-            if album:
-                album.add(part)
         bands, whole = scores.bands(), scores.whole()
-    if album and images and album.parts:
-        file = re.sub(r"[^\w.@-]", "_", f"{case.name}-{name}-{case.group}")
-        album.write(images / f"{file}.png", case.low())
+    for watcher in watchers:
+        watcher.end()
     return SceneScore(
         name, net.card.name, case.name, case.path, case.level, case.group, net.card.scale, bands,
         whole,
     )  # fmt: skip
 
 
+def _watched(rows: Iterator[Rows], watchers: Sequence[Watcher]) -> Iterator[Rows]:
+    for part in rows:
+        for watcher in watchers:
+            watcher.rows(part)
+        yield part
+
+
 def _kelvins(
-    rows: Iterator[Rows], data: Data, case: Case
+    rows: Iterator[Rows], case: Case
 ) -> tuple[dict[str, dict[str, float | None]], dict[str, float | None]]:
     """The challenge's own figures; the estimate is rounded as a submission is."""
     (part,) = rows
@@ -259,36 +273,3 @@ def _organisers(data: Data) -> list[SceneScore]:
             "kelvins", 3, {}, figures,
         ))  # fmt: skip
     return found
-
-
-class _Album:
-    """The middle of a scene, gathered from its rows; its corner lies on whole input pixels."""
-
-    def __init__(self, scale: int) -> None:
-        self.scale = scale
-        self.parts: list[Rows] = []
-        self._left = 0
-
-    def add(self, rows: Rows) -> None:
-        """Keep the middle columns of all rows."""
-        window = window_of(rows.truth.shape[1:], _CROP)
-        self._left = window.col // self.scale * self.scale
-        cols = slice(self._left, self._left + window.width)
-        self.parts.append(
-            Rows(rows.truth[..., cols], rows.estimate[..., cols], rows.mask[..., cols])
-        )
-
-    def write(self, path: Path, low: NDArray[np.float32]) -> None:
-        """LR | SR | HR, stretched alike by what the LR holds."""
-        k = self.scale
-        truth = np.concatenate([part.truth for part in self.parts], 1)
-        estimate = np.concatenate([part.estimate for part in self.parts], 1)
-        high, wide = (min(n, _CROP) // k for n in truth.shape[1:])
-        top, left = (truth.shape[1] - high * k) // 2 // k, self._left // k
-        coarse = low[:, top : top + high, left : left + wide]
-        high, wide = coarse.shape[1:]
-        fine = (slice(None), slice(top * k, (top + high) * k), slice(0, wide * k))
-        parts = (picture.enlarge(coarse, k), estimate[fine], truth[fine])
-        ends = picture.limits(coarse)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        picture.write_png(path, picture.strip([picture.visible(part, *ends) for part in parts]))

@@ -90,6 +90,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
     from geosr.evaluate import evaluate
     from geosr.predict import engine
     from geosr.protocols import Data
+    from geosr.shots import Album
 
     if params["threads"]:
         torch.set_num_threads(params["threads"])
@@ -99,9 +100,10 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
     where = engine(params["device"], params["precision"])
     data = Data(params["data"], auto["protocol"], params["pattern"], auto["degradation"],
                 open_options(params), params["tile_size"])  # fmt: skip
+    album = [Album(params["save_images"])] if params["save_images"] else []
     with Bar(quiet=quiet, unit="net") as bar:
         found = evaluate(
-            data, models, engine=where, extra=params["extra"], images=params["save_images"],
+            data, models, engine=where, extra=params["extra"], watchers=album,
             progress=lambda scene, net: bar.advance(net, 1, 0, note=scene),
         )  # fmt: skip
     if params["as_json"]:

@@ -74,7 +74,7 @@ def kind_of(data: Path, task: str) -> str:
         raise UsageError(f"{data}: no such file or folder. Check --data.")
     if task == "guided":
         return "wald"
-    if pairs.dual_folder(data):
+    if pairs.dual_folder(data) or pairs.dual_folder(data, "test"):
         return "dual"
     if pairs.npz_files(data):
         return "npz"
