@@ -40,6 +40,7 @@ class Job:
     Attributes:
         precision: as asked for ("auto" included); part of the recipe.
         overwrite: replace outputs made otherwise, and files of others.
+        check, check_limit: of `superres`.
     """
 
     models: tuple[Model, ...]
@@ -48,6 +49,8 @@ class Job:
     engine: Engine = field(default_factory=Engine)
     precision: str = "auto"
     overwrite: bool = False
+    check: bool = False
+    check_limit: float | None = None
 
     @property
     def recipe(self) -> dict[str, Any]:
@@ -82,6 +85,7 @@ class Outcome:
     clipped: int = 0
     filled: int = 0
     shifted: int = 0
+    check: dict[str, dict[str, float | None]] | None = None
 
     def to_json(self) -> str:
         """One JSON object on one line."""
@@ -287,12 +291,14 @@ def _work(path: Path, output: Path, job: Job, progress: Callable[[str, int, int]
             result = superres(
                 scene, output, job.models, request=job.request, engine=job.engine,
                 progress=lambda n: progress(name, n, total), before_publish=before_publish,
+                check=job.check, check_limit=job.check_limit,
             )  # fmt: skip
             _record(scene, output, job, result, before)
     return Outcome(
         name, "done", output=str(output), seconds=round(result.seconds, 3),
         tile=planned.tile_size, device=job.engine.device, clipped=result.clipped,
         filled=result.filled, shifted=result.shifted,
+        check=asdict(result.check) if result.check else None,
     )  # fmt: skip
 
 
@@ -414,6 +420,7 @@ def _record(
         "filled": result.filled,
         "shifted": result.shifted,
         "valid_share": result.valid_share,
+        "check": asdict(result.check) if result.check else None,
     }
     publish.write_bytes(record_path(output), (json.dumps(record, indent=1) + "\n").encode())
 

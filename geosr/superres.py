@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geosr import __version__
+from geosr import __version__, selfcheck
 from geosr.models import Model
 from geosr.plan import Plan, Request, make_plan
 from geosr.predict import Engine
 from geosr.radiometry import to_counts
 from geosr.raster import Layout, create
 from geosr.scene import SATURATED, Band, Reader, Scene
+from geosr.selfcheck import Check
 from geosr.strips import Strip, strips
 
 
@@ -31,6 +32,7 @@ class Result:
         filled: input pixels without a usable number, filled for the nets.
         shifted: valid values moved by one count because they equalled nodata.
         valid_share: share of super-resolved pixels that hold a value.
+        check: how the output, degraded again, compares with the input; None where not asked.
     """
 
     output: Path
@@ -40,6 +42,7 @@ class Result:
     filled: int = 0
     shifted: int = 0
     valid_share: float = 1.0
+    check: Check | None = None
 
 
 def superres(
@@ -51,6 +54,8 @@ def superres(
     engine: Engine = Engine(),  # noqa: B008 - frozen
     progress: Callable[[int], None] = lambda _: None,
     before_publish: Callable[[Path], None] = lambda _: None,
+    check: bool = False,
+    check_limit: float | None = None,
 ) -> Result:
     """Write `scene` at its finest GSD to `path`, whole or not at all.
 
@@ -58,6 +63,8 @@ def superres(
         models: nets by the bands they make; those whose bands the scene lacks are left out.
         progress: called with the number of tiles finished since the last call.
         before_publish: called with the whole temporary file; what it raises keeps `path` as it is.
+        check: degrade the output to the input's resolution and compare.
+        check_limit: largest RMSE of that in counts of 10000 to 1.0; more fails the scene.
 
     Raises:
         SceneError: a needed band is missing or broken, or the grids do not nest.
@@ -69,14 +76,23 @@ def superres(
     with scene.open() as reader:
         masked = _mask_gsd(reader, plan)
         layout = _layout(plan, request, masked=masked is not None)
-        with create(path, layout, before_publish) as output:
+        checked: list[Check] = []
+
+        def before(part: Path) -> None:
+            if check or check_limit is not None:
+                checked.append(selfcheck.check(part, plan, reader))
+                selfcheck.require(checked[0], check_limit, scene.path)
+            before_publish(part)
+
+        with create(path, layout, before) as output:
             for strip in strips(reader, plan, engine, progress=progress):
                 counts.filled += strip.filled
                 rows = _finish(strip, plan, layout, counts)
                 output.write(rows, None if masked is None else _mask(strip, plan, masked))
     share = counts.valid / counts.pixels if counts.pixels else 1.0
     return Result(path, len(plan.tiles) * len(plan.nets), time.monotonic() - started,
-                  counts.clipped, counts.filled, counts.shifted, share)  # fmt: skip
+                  counts.clipped, counts.filled, counts.shifted, share,
+                  checked[0] if checked else None)  # fmt: skip
 
 
 def _layout(plan: Plan, request: Request, *, masked: bool) -> Layout:

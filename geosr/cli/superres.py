@@ -104,6 +104,13 @@ _KINDS = {"guided": GUIDED, "sisr": "image", "misr": "series"}  # of scenes, by 
     is_flag=True,
     help="Replace outputs made with other settings, and files geosr did not make.",
 )
+@option("--check", is_flag=True, help="Degrade the output to the input's resolution and compare.")
+@option(
+    "--check-limit",
+    type=float,
+    metavar="COUNTS",
+    help="Fail a scene where a band departs by more (RMSE, 10000 to 1.0); implies --check.",
+)
 @option("--dry-run", "-n", is_flag=True, help="Say what would be done; write nothing.")
 @option("--json", "as_json", is_flag=True, help="One JSON line per scene on stdout.")
 @log_options
@@ -155,7 +162,16 @@ def _run(params: dict[str, Any]) -> int:
         params["bands"], params["only_sr"], params["bounds"], params["bounds_crs"],
         params["tile_size"], params["overlap"], params["format"], params["creation"],
     )  # fmt: skip
-    job = batch.Job(nets, request, options, where, precision, params["overwrite"])
+    job = batch.Job(
+        nets,
+        request,
+        options,
+        where,
+        precision,
+        params["overwrite"],
+        params["check"] or params["check_limit"] is not None,
+        params["check_limit"],
+    )
     report = _reporter(as_json=params["as_json"], quiet=quiet)
     if params["dry_run"]:
         return batch.exit_code(batch.plan(outputs, job, report=report))
@@ -236,6 +252,9 @@ def _counts(outcome: Outcome) -> str:
     """The numbers that were touched on the way, where there are any."""
     names = ("clipped", "filled", "shifted")
     said = [f"{getattr(outcome, n):,} {n}" for n in names if getattr(outcome, n)]
+    if outcome.check:
+        worst = max((v for v in outcome.check["rmse"].values() if v is not None), default=0.0)
+        said.append(f"self-check RMSE up to {worst:.1f}")
     return f" [{', '.join(said)}]" if said else ""
 
 
