@@ -410,6 +410,7 @@ def _record(
     record = {
         "geosr_record": 1,
         "scene": scene.name,
+        "source": {"path": str(Path(scene.path).absolute()), "kind": job.options.kind},
         "inputs": inputs,
         "recipe": job.recipe,
         "geosr": __version__,

@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from geosr import weights
+from geosr import publish, weights
 from geosr.errors import UsageError, WeightsError
 from geosr.models import ModelCard
 from geosr.publish import write_bytes
@@ -85,10 +85,20 @@ class RunFolder:
         tensors = {k: v.detach().cpu().contiguous() for k, v in state.tensors.items()}
         text = json.dumps(state.numbers)
         data = save_tensors(tensors, metadata={"state": text})
-        if self.state.exists():
-            self.state.replace(self._before)
+        self._keep_last()
         write_bytes(self.state, data)
         write_bytes(self.path / "state.json", (json.dumps(state.numbers, indent=1) + "\n").encode())
+
+    def _keep_last(self) -> None:
+        """The state as it is under its second name; where links do not work, moved there."""
+        if not self.state.exists():
+            return
+        link = publish.part_path(self._before)
+        try:
+            link.hardlink_to(self.state)
+            link.replace(self._before)
+        except OSError:
+            self.state.replace(self._before)
 
     def keep(self, name: str, card: ModelCard, tensors: Mapping[str, Tensor]) -> None:
         """Write weights: `name` is "best" or "last"."""

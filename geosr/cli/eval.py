@@ -7,6 +7,7 @@ import io
 import json
 import math
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -23,8 +24,13 @@ from geosr.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from geosr.evaluate import Evaluation
     from geosr.models import Model
+    from geosr.predict import Engine
+    from geosr.protocols import Data
+    from geosr.shots import Crops
 
 _SHOWN = {  # metric: heading, digits; in the table
     "rmse": ("RMSE", 2), "sre": ("SRE", 2), "sam": ("SAM", 3), "uiq": ("UIQ", 4),
@@ -61,6 +67,7 @@ _SHOWN = {  # metric: heading, digits; in the table
 @option("--extra", is_flag=True, help="The slower metrics too: MS-SSIM and Q2n.")
 @option("--tile-size", type=Auto(int, 1), default="auto", help="Core of a tile; as superres.")
 @option("--save-images", type=PATH, metavar="DIR", help="Pictures LR | SR | HR of every scene.")
+@option("--report", type=PATH, metavar="HTML", help="One static page with sliders and figures.")
 @option("--csv", "as_csv", is_flag=True, help="One line a scene, model and band on stdout.")
 @device_options
 @input_options
@@ -89,25 +96,26 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
 
     from geosr.evaluate import evaluate
     from geosr.predict import engine
-    from geosr.protocols import Data
-    from geosr.shots import Album
+    from geosr.shots import Album, Crops
 
     if params["threads"]:
         torch.set_num_threads(params["threads"])
-    auto = {key: None if params[key] == "auto" else params[key] for key in
-            ("protocol", "degradation")}  # fmt: skip
-    models = _models(params)
+    settings = _settings(params)
     where = engine(params["device"], params["precision"])
-    data = Data(params["data"], auto["protocol"], params["pattern"], auto["degradation"],
-                open_options(params), params["tile_size"])  # fmt: skip
+    models = placed(settings["models"], settings["scale"], where)
     album = [Album(params["save_images"])] if params["save_images"] else []
+    crops = Crops()
+    watchers = [*album, crops] if params["report"] else album
     with Bar(quiet=quiet, unit="net") as bar:
         found = evaluate(
-            data, models, engine=where, extra=params["extra"], watchers=album,
+            data_of(settings), models, engine=where, extra=params["extra"], watchers=watchers,
             progress=lambda scene, net: bar.advance(net, 1, 0, note=scene),
         )  # fmt: skip
+    result = document(found, settings, models)
+    if params["report"]:
+        _write_report(params["report"], found, crops, result)
     if params["as_json"]:
-        click.echo(json.dumps(_finite(document(found, params)), allow_nan=False))
+        click.echo(json.dumps(_finite(result), allow_nan=False))
     elif params["as_csv"]:
         click.echo(_csv(found), nl=False)
     else:
@@ -117,18 +125,41 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
     ctx.exit(3 if found.failed else 0)
 
 
-def _models(params: dict[str, Any]) -> dict[str, list[Model]]:
+def _settings(params: dict[str, Any]) -> dict[str, Any]:
+    """What a second run needs, as plain values."""
+    options = open_options(params)
+    auto = {key: None if params[key] == "auto" else params[key] for key in
+            ("protocol", "degradation")}  # fmt: skip
+    return {
+        "models": [name for name in params["model_names"] if name != "bicubic"],
+        "scale": params["scale"], "data": str(params["data"].absolute()),
+        "pattern": params["pattern"], "tile_size": params["tile_size"], **auto,
+        "options": asdict(options),
+    }  # fmt: skip
+
+
+def data_of(settings: dict[str, Any]) -> Data:
+    """The data of `_settings`."""
+    from geosr.protocols import Data
+    from geosr.sensors import OpenOptions
+
+    options = dict(settings["options"])
+    if options["bands_in"]:
+        options["bands_in"] = tuple(options["bands_in"])
+    return Data(Path(settings["data"]), settings["protocol"], settings["pattern"],
+                settings["degradation"], OpenOptions(**options), settings["tile_size"])  # fmt: skip
+
+
+def placed(names: Sequence[str], scale: int | None, where: Engine) -> dict[str, list[Model]]:
     """Nets by the name they were asked by, placed; bicubic at every scale among them, last."""
     from geosr import weights
-    from geosr.predict import engine, place
+    from geosr.predict import place
 
-    where = engine(params["device"], params["precision"])
-    names = dict.fromkeys(name for name in params["model_names"] if name != "bicubic")
-    found = {name: list(weights.load(name, scale=params["scale"])) for name in names}
+    found = {name: list(weights.load(name, scale=scale)) for name in dict.fromkeys(names)}
     nets = [net for parts in found.values() for net in parts]
     generic = sorted({net.card.scale for net in nets if net.card.task != "guided"})
-    if not nets and params["scale"]:
-        generic = [params["scale"]]
+    if not nets and scale:
+        generic = [scale]
     if generic:
         found["bicubic"] = [weights.load("bicubic", scale=scale)[0] for scale in generic]
     else:
@@ -136,7 +167,22 @@ def _models(params: dict[str, Any]) -> dict[str, list[Model]]:
     return {name: [place(net, where) for net in parts] for name, parts in found.items()}
 
 
-def document(found: Evaluation, params: dict[str, Any] | None = None) -> dict[str, Any]:
+def _write_report(path: Path, found: Evaluation, crops: Crops, result: dict[str, Any]) -> None:
+    from geosr import __version__, pages, report
+    from geosr.metrics import DEFINITIONS
+
+    facts = {"geosr": __version__, "protocol": found.protocol, "data": result["data"]}
+    html = report.render(
+        "geosr eval", pages.of_scores(found, crops), facts=facts, definitions=DEFINITIONS,
+        table=pages.table(found),
+    )  # fmt: skip
+    report.write(path, html)
+    say(f"report: {path} ({len(html) / 1e6:.1f} MB)")
+
+
+def document(
+    found: Evaluation, settings: dict[str, Any], models: dict[str, list[Model]]
+) -> dict[str, Any]:
     """Means over scenes by group and model, pairs compared, then every score.
 
     `ratio` is that of the mean RMSEs.
@@ -144,7 +190,6 @@ def document(found: Evaluation, params: dict[str, Any] | None = None) -> dict[st
     from geosr import __version__
     from geosr.metrics import DEFINITIONS
 
-    params = params or {}
     means = {
         group: {
             model: {
@@ -161,13 +206,19 @@ def document(found: Evaluation, params: dict[str, Any] | None = None) -> dict[st
     return {
         "geosr": __version__,
         "protocol": found.protocol,
-        "data": str(params.get("data", "")),
+        "data": settings["data"],
+        "settings": settings,
+        "nets": [
+            {"model": name, "net": net.card.name, "scale": net.card.scale,
+             "parameters": net.parameters, "sha256": net.card.sha256}
+            for name, parts in models.items() for net in parts
+        ],
         "definitions": DEFINITIONS,
         "means": means,
         "paired": [asdict(pair) for pair in _paired(found)],
         "scores": [asdict(score) for score in found.scores],
         "failed": dict(found.failed),
-    }
+    }  # fmt: skip
 
 
 def _metrics(found: Evaluation, group: str) -> list[str]:

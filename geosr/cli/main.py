@@ -15,7 +15,7 @@ import click
 from geosr import __version__
 from geosr.errors import GeosrError
 
-COMMANDS = ("superres", "info", "train", "eval", "models", "data")
+COMMANDS = ("superres", "info", "train", "eval", "models", "data", "report")
 # the names that the seed's own .env used
 SEED_KEYS = ("IMAGES_PATH", "SR_IMAGES_PATH", "SR_20M_PATH", "SR_60M_PATH")
 _SKIPPED_DRIVERS = "WMS,WCS,WMTS,HTTP,STACTA,STACIT,GTI,OGCAPI,PLMosaic,EEDAI,NGW,DAAS"

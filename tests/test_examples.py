@@ -1,0 +1,33 @@
+"""The examples run as they stand."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import rasterio
+from test_datasets import picture, write
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def run(name: str, *args: object) -> str:
+    done = subprocess.run(
+        [sys.executable, ROOT / "examples" / name, *map(str, args)],
+        capture_output=True, text=True, env={"PYTHONPATH": str(ROOT), "PATH": ""},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_scoring_the_bundled_scene():
+    said = run("evaluate.py", ROOT / "examples/scenes")
+    assert "20 m bands, bicubic" in said and "1.000 of bicubic's" in said
+
+
+def test_training_on_images_and_enlarging_one(tmp_path):
+    for i in range(3):
+        write(tmp_path / f"images/scene{i}.tif", picture(i, side=64))
+    said = run("train.py", tmp_path / "images", tmp_path / "run", 3)
+    assert said.startswith("step 3:")
+    with rasterio.open(tmp_path / "run/scene0-x2.tif") as file:
+        assert file.shape == (128, 128)
