@@ -215,16 +215,51 @@ def _score(
     if case.group == "kelvins":
         bands, whole = _kelvins(rows, case)
     else:
-        scores = Scores(case.bands, factor=net.card.scale, peak=10000.0, extra=extra)
+        full = case.group.startswith("full")
+        scores = Scores(case.bands, factor=net.card.scale, peak=10000.0, extra=extra or full)
+        more = _Means()
         for part in rows:
             scores.add(part.truth, part.estimate, part.mask)
+            more.add(part.figures)
         bands, whole = scores.bands(), scores.whole()
+        if full:
+            whole |= _without_truth(whole, more)
     for watcher in watchers:
         watcher.end()
     return SceneScore(
         name, net.card.name, case.name, case.path, case.level, case.group, net.card.scale, bands,
         whole,
     )  # fmt: skip
+
+
+class _Means:
+    """Figures of rows, averaged by weight."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, tuple[float, float]] = {}
+
+    def add(self, figures: Mapping[str, tuple[float, float]]) -> None:
+        """Those of some more rows."""
+        for name, (value, weight) in figures.items():
+            total, weights = self._sums.get(name, (0.0, 0.0))
+            self._sums[name] = total + value * weight, weights + weight
+
+    def get(self, name: str) -> float | None:
+        """The mean so far."""
+        total, weights = self._sums.get(name, (0.0, 0.0))
+        return total / weights if weights else None
+
+
+def _without_truth(whole: Values, more: _Means) -> dict[str, float | None]:
+    """D_λ from the spectral quality of what was degraded, D_ρ, and QNR of both."""
+    quality, spatial = whole["q2n"], more.get("d_rho")
+    spectral = None if quality is None else 1 - quality
+    known = spectral is not None and spatial is not None
+    return {
+        "d_lambda": spectral,
+        "d_rho": spatial,
+        "qnr": (1 - spectral) * max(1 - spatial, 0.0) if known else None,  # type: ignore[operator]
+    }
 
 
 def _watched(rows: Iterator[Rows], watchers: Sequence[Watcher]) -> Iterator[Rows]:

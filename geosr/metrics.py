@@ -39,6 +39,9 @@ DEFINITIONS: dict[str, str] = {
     "uiq": "mean of 4·σxy·x̄·ȳ / ((σx² + σy²)(x̄² + ȳ²)) over windows of 8 × 8, step 1",
     "sam": "mean over pixels of arccos(⟨x, y⟩ / (‖x‖·‖y‖)) in degrees; zero vectors left out",
     "ergas": "100/s · sqrt(mean over bands of (MSE / mean(x)²)), s the ratio of the pixel sizes",
+    "d_lambda": "1 − Q2n of the output, degraded by the sensor's point spread, against the input",
+    "d_rho": "1 − mean correlation with the best native band over windows of 8 × 8, step 1",
+    "qnr": "(1 − D_λ)·(1 − D_ρ)",
     "q2n": "mean over blocks of 32 × 32 of 4·|σxy|·|x̄|·|ȳ| / ((σx² + σy²)(|x̄|² + |ȳ|²)), a "
     "pixel's bands one hypercomplex number padded to 2^n; x and y less x̄, by σx, plus 1 per band",
 }

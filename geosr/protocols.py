@@ -5,44 +5,55 @@ folder    images, degraded by an operator; the images are the truth
 series    the same, as several simulated frames
 pairs     matching coarse and fine files; dual: two coarse ones each
 kelvins   imgsets of the Proba-V challenge, with its own rules
+full      no truth: the output, degraded by the sensor's point spread, against the input, and its
+          local correlation with the native bands
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from geosr import fullres, selfcheck
 from geosr.datasets import kind_of, pairs
 from geosr.datasets.series import SeriesWindows
 from geosr.datasets.wald import WaldReader
 from geosr.datasets.windows import Area, Spot
 from geosr.errors import GeosrError, SceneError, UsageError
-from geosr.models import Model, ModelCard
-from geosr.plan import Request, make_plan
+from geosr.models import ANY, Model, ModelCard
+from geosr.plan import Plan, Request, make_plan
 from geosr.predict import Engine, predict
 from geosr.radiometry import reflectance
+from geosr.raster import open_raster, read_window
 from geosr.scene import Reader, Scene
 from geosr.sensors import OpenOptions, find_scenes, open_scene, probav
 from geosr.strips import strips
+from geosr.superres import superres
 from geosr.tiles import Window
 
-PROTOCOLS = ("wald", "folder", "series", "pairs", "dual", "kelvins")
+PROTOCOLS = ("wald", "folder", "series", "pairs", "dual", "kelvins", "full")
 _SERIES_SIDE = 576  # pixels of truth along a simulated window
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Finished rows of one scene: (bands, rows, cols), reflectance × 10000; mask True is valid."""
+    """Finished rows of one scene: (bands, rows, cols), reflectance × 10000; mask True is valid.
+
+    Attributes:
+        figures: further ones, to be averaged over rows by their weight: name to (value, weight).
+    """
 
     truth: NDArray[np.float32]
     estimate: NDArray[np.float32]
     mask: NDArray[np.bool_]
+    figures: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -112,6 +123,8 @@ def cases(data: Data, card: ModelCard, failed: dict[str, str]) -> Iterator[Case]
         yield from _images(data, card, failed, _series_cases)
     elif protocol in ("pairs", "dual") and card.task in ("sisr", "misr"):
         yield from _pairs(data, card, protocol)
+    elif protocol == "full" and card.task in ("guided", "sisr"):
+        yield from _full(data, card, failed)
     elif protocol == "kelvins" and card.task in ("sisr", "misr") and card.scale == 3:
         yield from _kelvins(data, failed)
     else:
@@ -165,6 +178,65 @@ def _wald_low(scene: Scene, data: Data, card: ModelCard) -> NDArray[np.float32]:
         grid = reader.grids[card.native_gsd]
         values = reader.read(card.bands, card.native_gsd, grid.window).values
     return reflectance(scene, card.bands, values)
+
+
+# no truth
+
+
+def _full(data: Data, card: ModelCard, failed: dict[str, str]) -> Iterator[Case]:
+    kind = "image" if card.task == "sisr" else "sentinel2"
+    options = replace(data.options, kind=kind)
+    for path in find_scenes(data.path, pattern=data.pattern, kind=kind):
+        try:
+            scene = open_scene(path, options)
+        except GeosrError as error:
+            failed[path.name] = str(error)
+            continue
+        names = {name for item in card.inputs for name in item.bands} - {ANY}
+        if not names <= {band.name for band in scene.bands}:
+            continue
+        group = f"full {card.native_gsd}" if card.task == "guided" else f"full x{card.scale}"
+        bands = card.bands if card.task == "guided" else _all_names(scene)
+        low = partial(_full_low, scene, bands)
+        yield Case(scene.name, scene.path, scene.level, group, bands,
+                   partial(_full_rows, scene, data), low)  # fmt: skip
+
+
+def _full_rows(scene: Scene, data: Data, model: Model, engine: Engine) -> Iterator[Rows]:
+    """Input and degraded output on the input's grid; the output is written and read back."""
+    request = Request(tile_size=data.tile_size)
+    plan = make_plan(scene, [model], request)
+    with TemporaryDirectory() as folder, scene.open() as reader:
+        output = Path(folder) / "out.tif"
+        superres(scene, output, [model], request=request, engine=engine)
+        with open_raster(output, driver="GTiff") as dataset:
+            for gsd, names in selfcheck.made_of(plan).items():
+                for window in selfcheck.windows(plan, gsd):
+                    truth, low, mask = selfcheck.compare(dataset, plan, reader, names, window)
+                    yield Rows(truth, low, mask, _likeness(dataset, plan, names, window, mask))
+
+
+def _likeness(
+    dataset: Any, plan: Plan, names: Sequence[str], window: Window, mask: NDArray[np.bool_]
+) -> dict[str, tuple[float, float]]:
+    """D_ρ of some rows of the output against its native bands; the weight is the valid pixels."""
+    if not plan.native:
+        return {}
+    factor = plan.per_pixel(names[0])
+    fine = window.at(factor)
+    both = [plan.names.index(name) + 1 for name in (*names, *plan.native)]
+    values = read_window(dataset, both, fine.shift(-plan.window.row, -plan.window.col))
+    valid = mask.all(0).repeat(factor, 0).repeat(factor, 1)[None]
+    image, guide = values[: len(names)].astype(np.float64), values[len(names) :].astype(np.float64)
+    value = fullres.d_rho(image, guide, mask=valid)["d_rho"]
+    return {} if value is None else {"d_rho": (value, float(valid.sum()))}
+
+
+def _full_low(scene: Scene, bands: Sequence[str]) -> NDArray[np.float32]:
+    gsd = scene.gsd(bands[0])
+    with scene.open() as reader:
+        values = reader.read(bands, gsd, scene.grids[gsd].window).values
+    return reflectance(scene, bands, values.astype(np.float32))
 
 
 # one image, degraded

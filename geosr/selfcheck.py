@@ -54,10 +54,10 @@ def check(output: Path, plan: Plan, reader: Reader) -> Check:
     rmse: dict[str, float | None] = {}
     sam: dict[str, float | None] = {}
     with open_raster(output, driver="GTiff") as dataset:
-        for gsd, names in _made_of(plan).items():
+        for gsd, names in made_of(plan).items():
             scores = Scores(names, extra=False)
-            for window in _windows(plan, gsd):
-                scores.add(*_compare(dataset, plan, reader, gsd, names, window))
+            for window in windows(plan, gsd):
+                scores.add(*compare(dataset, plan, reader, names, window))
             rmse |= {name: scores.rmse[name] for name in names}
             sam[str(gsd)] = scores.sam if len(names) > 1 else None
     return Check(rmse, sam)
@@ -79,14 +79,14 @@ def require(found: Check, limit: float | None, path: str) -> None:
     )
 
 
-def _made_of(plan: Plan) -> dict[int, tuple[str, ...]]:
+def made_of(plan: Plan) -> dict[int, tuple[str, ...]]:
     """The super-resolved bands of the output by their native GSD."""
     made = [name for name in plan.names if name in plan.made]
     gsds = sorted({plan.scene.gsd(name) for name in made})
     return {gsd: tuple(n for n in made if plan.scene.gsd(n) == gsd) for gsd in gsds}
 
 
-def _windows(plan: Plan, gsd: int) -> Iterator[Window]:
+def windows(plan: Plan, gsd: int) -> Iterator[Window]:
     """Whole coarse pixels inside the output's window, some rows at a time."""
     k = gsd // plan.scene.finest
     row, col = (-(-start // k) for start in plan.window[:2])
@@ -96,12 +96,12 @@ def _windows(plan: Plan, gsd: int) -> Iterator[Window]:
         yield Window(top, col, min(_ROWS, bottom - top), right - col)
 
 
-def _compare(
-    dataset: Any, plan: Plan, reader: Reader, gsd: int, names: Sequence[str], window: Window
+def compare(
+    dataset: Any, plan: Plan, reader: Reader, names: Sequence[str], window: Window
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
     """Input, degraded output and where they can be compared, in a window of the input's grid."""
-    scene = plan.scene
-    factor = gsd // scene.finest * plan.finer
+    scene, gsd = plan.scene, plan.scene.gsd(names[0])
+    factor = plan.per_pixel(names[0])
     taps = {name: degrade.mtf(factor, degrade.MTF.get(name, degrade.IMAGE_MTF)) for name in names}
     pad = max(degrade.beyond(weights, factor) for weights in taps.values())
     corner = (plan.window.row * plan.finer, plan.window.col * plan.finer)

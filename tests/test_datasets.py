@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -216,16 +217,20 @@ def test_the_dual_layout_gives_two_frames(tmp_path, dtype):
     assert single.inputs[4].shape == (1, 6, 6)
 
 
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 @pytest.mark.parametrize("last", [True, False])
-def test_arrays_of_seed_001_are_read_in_either_order(tmp_path, last):
+def test_arrays_of_seed_001_are_read_in_either_order(tmp_path, last, save):
     fine = np.stack([picture(i, side=64, bands=3) for i in range(4)])
     coarse = fine.reshape(4, 3, 16, 4, 16, 4).mean((3, 5)).astype(np.uint8)
     order = (0, 2, 3, 1) if last else (0, 1, 2, 3)
-    np.savez(tmp_path / "hr_images.npz", fine.transpose(order))
-    np.savez(tmp_path / "hr_lr_images.npz", lr=coarse.transpose(order), hr=fine.transpose(order))
+    save(tmp_path / "hr_images.npz", fine.transpose(order))
+    save(tmp_path / "hr_lr_images.npz", lr=coarse.transpose(order), hr=fine.transpose(order))
     assert kind_of(tmp_path, "sisr") == "npz"
     card = design("espcn").card(scale=4, bands=3)
-    sample = open_sets(tmp_path, card, CHOICE).training.sample(0, 0)
+    windows = open_sets(tmp_path, card, CHOICE).training
+    sample = windows.sample(0, 0)
+    assert isinstance(windows.arrays[0], np.memmap) == (save is np.savez)
+    assert len(pickle.dumps(windows)) < 10_000
     means = sample.target.reshape(3, 6, 4, 6, 4).mean((2, 4))
     np.testing.assert_allclose(sample.inputs[4], means, atol=40)
     with pytest.raises(UsageError, match="are not 2 to 1"):

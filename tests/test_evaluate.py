@@ -16,7 +16,7 @@ import torch
 from test_any_raster import checkpoint
 from test_datasets import paired, picture, write
 
-from geosr import weights
+from geosr import fullres, weights
 from geosr.errors import UsageError
 from geosr.evaluate import Evaluation, SceneScore, evaluate
 from geosr.protocols import Data
@@ -168,3 +168,45 @@ def test_a_scene_scored_by_the_program_matches_python(geosr, tmp_path):
     found = evaluate(Data(tmp_path / "s"), {"bicubic": weights.load("bicubic")})
     document = json.loads(done.stdout)
     assert document["means"]["20"]["bicubic"]["rmse"] == found.mean("bicubic", "20", "rmse")
+
+
+def test_without_a_truth_the_output_is_compared_with_its_input(geosr, tmp_path):
+    make_scene.write_folder(tmp_path / "s", size=120)
+    done = geosr("eval", "--model", "dsen2-20", "--data", "s", "--protocol", "full", "--json")
+    assert done.returncode == 0, done.stderr
+    means = json.loads(done.stdout)["means"]["full 20"]
+    assert means["dsen2-20"]["rmse"] < means["bicubic"]["rmse"]
+    assert means["dsen2-20"]["d_rho"] < means["bicubic"]["d_rho"]
+    for model in ("dsen2-20", "bicubic"):
+        d_lambda, d_rho, qnr = (means[model][key] for key in ("d_lambda", "d_rho", "qnr"))
+        assert qnr == pytest.approx((1 - d_lambda) * (1 - d_rho))
+
+
+def moved(truth: np.ndarray) -> np.ndarray:
+    return np.roll(truth, 1, 2)
+
+
+def blurred(truth: np.ndarray) -> np.ndarray:
+    return (np.roll(truth, 1, 1) + np.roll(truth, -1, 1) + np.roll(truth, 1, 2)
+            + np.roll(truth, -1, 2) + truth) / 5  # fmt: skip
+
+
+def invented(truth: np.ndarray) -> np.ndarray:
+    return truth + 400 * (np.indices(truth.shape[1:]).sum(0) % 4 // 2 * 2 - 1)
+
+
+def test_shifted_blurred_and_invented_outputs_are_told_apart():
+    """By opensr-test: the shift by its spatial figure, the others by omission and hallucination."""
+    rng = np.random.default_rng(0)
+    coarse = rng.uniform(1000, 6000, (3, 24, 24))
+    truth = np.kron(coarse, np.ones((1, 8, 8))) + rng.normal(0, 150, (3, 192, 192))
+    low = truth.reshape(3, 48, 4, 48, 4).mean((2, 4))
+    found = {
+        make.__name__: fullres.opensr(low / 1e4, make(truth) / 1e4, truth / 1e4, scale=4)
+        for make in (moved, blurred, invented)
+    }
+    spatial = {name: figures["spatial"] for name, figures in found.items()}
+    assert max(spatial, key=spatial.__getitem__) == "moved" and spatial["moved"] > 0.1
+    others = {name: found[name] for name in ("blurred", "invented")}
+    assert max(others, key=lambda n: others[n]["omission"]) == "blurred"
+    assert max(others, key=lambda n: others[n]["hallucination"]) == "invented"

@@ -18,9 +18,11 @@ LAYERS = [
     {"plan", "predict", "blend"},
     {"strips", "datasets", "checkpoint", "selfcheck"},
     {"feed"},
+    {"superres"},
     {"validation", "protocols"},
     {"shots"},
-    {"superres", "survey", "train", "evaluate", "inspect"},
+    {"survey", "train", "evaluate", "inspect", "report"},
+    {"pages"},
     {"batch"},
     {"cli"},
 ]

@@ -355,12 +355,12 @@ def test_a_signal_saves_and_stops(images, tmp_path, number):
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_killed_at_random_twenty_times_it_ends_with_the_same_weights(program, images, tmp_path):
-    args = [*ARGS, "--steps", 400, "--data", images]
+    args = [*ARGS, "--steps", 1200, "--data", images]
     rng = np.random.default_rng(0)
     kills = 0
     while kills < 20:
         process = started(tmp_path, *args, "--out", "cut", "--resume")
-        time.sleep(3.0 + rng.uniform(0, 2.0))
+        time.sleep(2.5 + rng.uniform(0, 2.0))
         if process.poll() is not None:
             break
         process.send_signal(signal.SIGKILL)

@@ -26,7 +26,7 @@ from geosr.cli.options import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from geosr.evaluate import Evaluation
+    from geosr.evaluate import Evaluation, Watcher
     from geosr.models import Model
     from geosr.predict import Engine
     from geosr.protocols import Data
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 _SHOWN = {  # metric: heading, digits; in the table
     "rmse": ("RMSE", 2), "sre": ("SRE", 2), "sam": ("SAM", 3), "uiq": ("UIQ", 4),
     "ergas": ("ERGAS", 3), "psnr": ("PSNR", 2), "ssim": ("SSIM", 4), "cc": ("CC", 4),
+    "d_lambda": ("D_lambda", 4), "d_rho": ("D_rho", 4), "qnr": ("QNR", 4),
     "cpsnr": ("cPSNR", 3), "cssim": ("cSSIM", 5), "score": ("score", 5),
 }  # fmt: skip
 
@@ -53,7 +54,7 @@ _SHOWN = {  # metric: heading, digits; in the table
 @option("--scale", type=click.IntRange(2), help="Of nets that come in several.")
 @option(
     "--protocol",
-    type=click.Choice(["auto", "wald", "folder", "series", "pairs", "dual", "kelvins"]),
+    type=click.Choice(["auto", "wald", "folder", "series", "pairs", "dual", "kelvins", "full"]),
     default="auto",
     help="What is truth; auto tells by nets and data.",
 )
@@ -105,7 +106,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
     models = placed(settings["models"], settings["scale"], where)
     album = [Album(params["save_images"])] if params["save_images"] else []
     crops = Crops()
-    watchers = [*album, crops] if params["report"] else album
+    watchers: list[Watcher] = [*album, crops] if params["report"] else [*album]
     with Bar(quiet=quiet, unit="net") as bar:
         found = evaluate(
             data_of(settings), models, engine=where, extra=params["extra"], watchers=watchers,

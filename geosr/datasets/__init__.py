@@ -100,8 +100,8 @@ def open_sets(data: Path, card: ModelCard, choice: Choice) -> Sets:
         place = place_of_scene
         make = partial(wald.WaldWindows, operator=choice.operator or "gaussian")
     elif kind == "npz":
-        found, arrays, unit = pairs.array_windows(data, card)
-        make = partial(pairs.ArrayWindows, arrays=arrays, unit=unit)
+        found, unit = pairs.array_areas(data, card)
+        make = partial(pairs.ArrayWindows, data=data, unit=unit)
     elif kind in ("pairs", "dual"):
         inside = pairs.dual_folder(data) if kind == "dual" else None
         found = pairs.areas(inside or data, card, images, choice.pattern)

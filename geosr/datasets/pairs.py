@@ -8,8 +8,11 @@ and seed 000's `dual_sr_dataset/{train,test}/{low_res,high_res}` with `NAME_LR0.
 from __future__ import annotations
 
 import re
+import struct
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -210,24 +213,33 @@ class ArrayPair:
 
 
 class ArrayWindows(Windows[ArrayPair]):
-    """Windows of `hr_images.npz` and `hr_lr_images.npz`; arrays both held in memory."""
+    """Windows of `hr_images.npz` and `hr_lr_images.npz`; plainly stored arrays stay on disk."""
 
     kind = "npz"
 
     def __init__(
         self, areas: Sequence[Area[ArrayPair]], card: ModelCard, patch: int, *,
-        arrays: tuple[NDArray[Any], NDArray[Any]], unit: float, seed: int = 0, jitter: float = 0.0,
+        data: Path, unit: float, seed: int = 0, jitter: float = 0.0,
     ) -> None:  # fmt: skip
         super().__init__(areas, card, patch, seed=seed, jitter=jitter)
-        self.fine, self.coarse = arrays
-        self.unit = unit
+        self.data, self.unit = data, unit
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Arrays do not travel to another process; it opens them itself."""
+        return {k: v for k, v in super().__getstate__().items() if k != "arrays"}
+
+    @cached_property
+    def arrays(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Fine and coarse images, (n, bands, rows, cols)."""
+        return _both(self.data)
 
     def cut(self, spot: Spot, rng: np.random.Generator) -> Sample:
         """The fine window and the coarse one under it."""
         item, scale = self.areas[spot.area].item, self.card.scale
         part = Window(*(n // scale for n in spot.window))
-        target = self._part(self.fine[item.index], spot.window, spot.band)
-        inputs = self._part(self.coarse[item.index], part, spot.band)
+        fine, coarse = self.arrays
+        target = self._part(fine[item.index], spot.window, spot.band)
+        inputs = self._part(coarse[item.index], part, spot.band)
         return Sample({self.card.inputs[0].gsd: inputs}, target, np.isfinite(target))
 
     def _part(self, image: NDArray[Any], window: Window, band: int) -> NDArray[np.float32]:
@@ -246,31 +258,34 @@ def npz_files(data: Path) -> tuple[Path, Path | None] | None:
     return None
 
 
-def array_windows(
-    data: Path, card: ModelCard
-) -> tuple[list[Area[ArrayPair]], tuple[NDArray[Any], NDArray[Any]], float]:
-    """Areas, arrays and what counts as 1.0 of a folder with seed 001's files.
+def array_areas(data: Path, card: ModelCard) -> tuple[list[Area[ArrayPair]], float]:
+    """Areas, and what counts as 1.0, of a folder with seed 001's files.
 
     Raises:
         UsageError: arrays are missing, ambiguous, or not `card.scale` to one.
     """
-    files = npz_files(data)
-    if files is None:
-        raise UsageError(f"{data} holds no hr_lr_images.npz. Check --data.")
-    arrays = _arrays(files[0])
-    coarse = _keyed(arrays, "lr", files[0])
-    fine = _keyed(arrays, "hr", files[0], instead=files[1])
-    fine, coarse = _channels_first(fine), _channels_first(coarse)
+    fine, coarse = _both(data)
     expected = (len(coarse), coarse.shape[1], *(n * card.scale for n in coarse.shape[2:]))
     if fine.shape != expected:
         raise UsageError(
             f"{data}: HR {fine.shape} and LR {coarse.shape} are not {card.scale} to 1. "
             "Give matching arrays, or another --scale."
         )
-    bands = check_bands(card, files[0].name, fine.shape[1])
+    bands = check_bands(card, f"{data}'s arrays", fine.shape[1])
     window = Window(0, 0, *fine.shape[2:])
     areas = [Area(ArrayPair(f"{i:06d}", i), window, bands) for i in range(len(fine))]
-    return areas, (fine, coarse), 255.0 if fine.dtype == np.uint8 else 1.0
+    return areas, 255.0 if fine.dtype == np.uint8 else 1.0
+
+
+def _both(data: Path) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Fine and coarse images of a folder, (n, bands, rows, cols)."""
+    files = npz_files(data)
+    if files is None:
+        raise UsageError(f"{data} holds no hr_lr_images.npz. Check --data.")
+    arrays = _arrays(files[0])
+    coarse = _keyed(arrays, "lr", files[0])
+    fine = _keyed(arrays, "hr", files[0], instead=files[1])
+    return _channels_first(fine), _channels_first(coarse)
 
 
 def _keyed(
@@ -295,10 +310,31 @@ def _keyed(
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {key: archive[key] for key in archive.files}
-    except (OSError, ValueError, KeyError) as error:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+        return {Path(member.filename).stem: _member(path, member) for member in members}
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise UsageError(f"{path}: not a readable npz of arrays ({error}). Replace it.") from error
+
+
+def _member(path: Path, member: zipfile.ZipInfo) -> NDArray[Any]:
+    """One array of an npz; where it is stored uncompressed it stays on the disk."""
+    if member.compress_type != zipfile.ZIP_STORED:
+        with np.load(path, allow_pickle=False) as archive:
+            return np.asarray(archive[Path(member.filename).stem])
+    with path.open("rb") as file:
+        file.seek(member.header_offset + 26)
+        name, extra = struct.unpack("<HH", file.read(4))
+        file.seek(name + extra, 1)
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0
+        if version != (1, 0):
+            read = np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = read(file)
+        if dtype.hasobject:
+            raise ValueError("it holds objects, not numbers")
+        order = "F" if fortran else "C"
+        return np.memmap(path, dtype, "r", file.tell(), shape, order)  # type: ignore[call-overload]
 
 
 def _channels_first(array: NDArray[Any]) -> NDArray[Any]:

@@ -28,18 +28,18 @@ class Sensor:
     """What is between the truth and a frame; lengths in coarse pixels, values in units of 1.0.
 
     Attributes:
-        shift: largest shift along an axis.
+        shift: largest shift along an axis; two frames differ by up to twice as much.
         blur: σ of the point spread, from MTF at Nyquist where None.
         gain, offset: deviation of a frame's gain from 1 and of its offset from 0.
         noise: deviation of white noise.
         clouds: share of frames (not the first) that have clouds.
     """
 
-    shift: float = 1.0
+    shift: float = 0.5
     blur: float = 0.45
     gain: float = 0.02
     offset: float = 0.005
-    noise: float = 0.004
+    noise: float = 0.006
     clouds: float = 0.25
 
 
