@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from geosr.models.card import Input, ModelCard, Recipe, guided
-from geosr.models.dsen2 import _DN, _TO_20, _TO_60, _upsample
+from geosr.models.card import Input, ModelCard, guided
+from geosr.models.dsen2 import DN, TO_20, TO_60, raise_to, recipe
 
 
 class AESR(nn.Module):
@@ -46,14 +46,14 @@ class AESR(nn.Module):
     def forward(self, inputs: Mapping[int, Tensor]) -> Tensor:
         """Counts at 10 m; the last layer runs in fp32, as counts need more than bf16 holds."""
         fine = self.gsds[0]
-        raised = [_upsample(inputs[gsd] / _DN, gsd // fine) for gsd in self.gsds]
+        raised = [raise_to(inputs[gsd] / DN, gsd // fine) for gsd in self.gsds]
         x = torch.cat(raised, 1)  # (batch, 10 or 12, rows, cols), ordered [10 m | 20 m | 60 m]
         first = F.relu(self.first(x))  # (batch, features, rows, cols)
         second = F.relu(self.second(first))
         y = second + F.relu(self.inner(second))
         y = first + F.relu(self.outer(y))
         with torch.autocast(x.device.type, enabled=False):
-            return self.tail(y.to(x.dtype)) * _DN
+            return self.tail(y.to(x.dtype)) * DN
 
 
 def build(card: ModelCard) -> AESR:
@@ -76,6 +76,5 @@ def _card(name: str, inputs: Sequence[Input], margin: int) -> ModelCard:
     )
 
 
-_CARDS = (_card("aesr-20", _TO_20, 8), _card("aesr-60", _TO_60, 12))
-_RECIPE = Recipe(weight_decay=1e-4, warmup=300, jitter=0.1)
-DESIGNS = tuple(guided(card, build, recipe=_RECIPE, paper=_RECIPE) for card in _CARDS)
+_CARDS = (_card("aesr-20", TO_20, 8), _card("aesr-60", TO_60, 12))
+DESIGNS = tuple(guided(card, build, recipe=recipe(card), paper=recipe(card)) for card in _CARDS)

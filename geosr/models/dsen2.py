@@ -15,6 +15,7 @@ Every convolution is 3 × 3 with zero padding; upsampling is bilinear with half-
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,7 @@ from torch.nn import functional as F
 
 from geosr.models.card import Input, ModelCard, Recipe, guided
 
-_DN = 2000.0  # counts per unit inside the net
+DN = 2000.0  # counts per unit inside the net
 _GUIDE = Input(10, ("B2", "B3", "B4", "B8"))
 _RED_EDGE_SWIR = Input(20, ("B5", "B6", "B7", "B8A", "B11", "B12"))
 _ATMOSPHERE = Input(60, ("B1", "B9"))
@@ -62,15 +63,16 @@ class DSen2(nn.Module):
     def forward(self, inputs: Mapping[int, Tensor]) -> Tensor:
         """Counts at 10 m; the residual may run in low precision, the skip stays in fp32."""
         fine = self.gsds[0]
-        raised = [_upsample(inputs[gsd] / _DN, gsd // fine) for gsd in self.gsds]
+        raised = [raise_to(inputs[gsd] / DN, gsd // fine) for gsd in self.gsds]
         x = torch.cat(raised, 1)  # (batch, 10 or 12, rows, cols), ordered [10 m | 20 m | 60 m]
         x = self.body(F.relu(self.head(x), inplace=True))  # (batch, features, rows, cols)
         with torch.autocast(x.device.type, enabled=False):
             residual = self.tail(x.to(raised[-1].dtype))  # (batch, targets, rows, cols)
-            return (raised[-1] + residual) * _DN
+            return (raised[-1] + residual) * DN
 
 
-def _upsample(x: Tensor, factor: int) -> Tensor:
+def raise_to(x: Tensor, factor: int) -> Tensor:
+    """Bilinear, half-pixel centres."""
     if factor == 1:
         return x
     return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
@@ -97,15 +99,25 @@ def _card(name: str, inputs: Sequence[Input], margin: int, features: int, blocks
     )
 
 
-_TO_20 = (_GUIDE, _RED_EDGE_SWIR)
-_TO_60 = (_GUIDE, _RED_EDGE_SWIR, _ATMOSPHERE)
+TO_20 = (_GUIDE, _RED_EDGE_SWIR)
+TO_60 = (_GUIDE, _RED_EDGE_SWIR, _ATMOSPHERE)
 _CARDS = (
-    _card("dsen2-20", _TO_20, 16, 128, 6),
-    _card("dsen2-60", _TO_60, 18, 128, 6),
-    _card("vdsen2-20", _TO_20, 68, 256, 32),
-    _card("vdsen2-60", _TO_60, 72, 256, 32),
+    _card("dsen2-20", TO_20, 16, 128, 6),
+    _card("dsen2-60", TO_60, 18, 128, 6),
+    _card("vdsen2-20", TO_20, 68, 256, 32),
+    _card("vdsen2-60", TO_60, 72, 256, 32),
 )
-_RECIPE = Recipe(weight_decay=1e-4, warmup=300, jitter=0.1)
 _PAPER = Recipe("l1", 16, 128, 200_000, "nadam", 1e-4, schedule="plateau", warmup=0, clip=0.0,
                 ema=0.0)  # fmt: skip
-DESIGNS = tuple(guided(card, build, recipe=_RECIPE, paper=_PAPER) for card in _CARDS)
+
+
+def recipe(card: ModelCard) -> Recipe:
+    """How guided nets are trained: 48 pixels of truth along a window, for the 60 m bands too."""
+    return Recipe(patch=48 // card.scale, weight_decay=1e-4, warmup=300, jitter=0.1)
+
+
+def _paper(card: ModelCard) -> Recipe:
+    return replace(_PAPER, batch_size=128 if card.options["blocks"] == 6 else 8)
+
+
+DESIGNS = tuple(guided(card, build, recipe=recipe(card), paper=_paper(card)) for card in _CARDS)
