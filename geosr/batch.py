@@ -21,7 +21,7 @@ from urllib.parse import unquote
 
 from filelock import FileLock, Timeout
 
-from geosr import __version__, publish
+from geosr import __version__, pages, publish, report
 from geosr.errors import GeosrError, LockedError, SceneError, StoppedError, UsageError
 from geosr.models import Model
 from geosr.plan import Plan, Request, make_plan
@@ -41,6 +41,7 @@ class Job:
         precision: as asked for ("auto" included); part of the recipe.
         overwrite: replace outputs made otherwise, and files of others.
         check, check_limit: of `superres`.
+        report: draw every output as a page beside it.
     """
 
     models: tuple[Model, ...]
@@ -51,6 +52,7 @@ class Job:
     overwrite: bool = False
     check: bool = False
     check_limit: float | None = None
+    report: bool = False
 
     @property
     def recipe(self) -> dict[str, Any]:
@@ -294,12 +296,24 @@ def _work(path: Path, output: Path, job: Job, progress: Callable[[str, int, int]
                 check=job.check, check_limit=job.check_limit,
             )  # fmt: skip
             _record(scene, output, job, result, before)
+        if job.report:
+            _draw(output)
     return Outcome(
         name, "done", output=str(output), seconds=round(result.seconds, 3),
         tile=planned.tile_size, device=job.engine.device, clipped=result.clipped,
         filled=result.filled, shifted=result.shifted,
         check=asdict(result.check) if result.check else None,
     )  # fmt: skip
+
+
+def _draw(output: Path) -> None:
+    """The page of a finished output; where it cannot be drawn the output stands."""
+    try:
+        html = report.render(output.stem, [pages.of_output(output)], facts={"geosr": __version__},
+                             definitions={})  # fmt: skip
+        report.write(output.with_suffix(".html"), html)
+    except GeosrError as error:
+        log.warning("no report of %s: %s", output, error)
 
 
 # records

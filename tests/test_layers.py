@@ -17,7 +17,7 @@ LAYERS = [
     {"radiometry", "weights", "picture"},
     {"plan", "predict", "blend"},
     {"strips", "datasets", "checkpoint", "selfcheck"},
-    {"feed"},
+    {"feed", "figures"},
     {"superres"},
     {"validation", "protocols"},
     {"shots"},

@@ -111,6 +111,7 @@ _KINDS = {"guided": GUIDED, "sisr": "image", "misr": "series"}  # of scenes, by 
     metavar="COUNTS",
     help="Fail a scene where a band departs by more (RMSE, 10000 to 1.0); implies --check.",
 )
+@option("--report", is_flag=True, help="Draw each output as DST/<scene>.html; implies --check.")
 @option("--dry-run", "-n", is_flag=True, help="Say what would be done; write nothing.")
 @option("--json", "as_json", is_flag=True, help="One JSON line per scene on stdout.")
 @log_options
@@ -169,8 +170,9 @@ def _run(params: dict[str, Any]) -> int:
         where,
         precision,
         params["overwrite"],
-        params["check"] or params["check_limit"] is not None,
+        params["check"] or params["report"] or params["check_limit"] is not None,
         params["check_limit"],
+        params["report"],
     )
     report = _reporter(as_json=params["as_json"], quiet=quiet)
     if params["dry_run"]:

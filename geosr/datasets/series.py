@@ -32,7 +32,7 @@ class Sensor:
         blur: σ of the point spread, from MTF at Nyquist where None.
         gain, offset: deviation of a frame's gain from 1 and of its offset from 0.
         noise: deviation of white noise.
-        clouds: share of frames (not the first) that have clouds.
+        clouds: share of frames that have clouds; the first two are the clearest and have none.
     """
 
     shift: float = 0.5
@@ -92,7 +92,7 @@ class SeriesWindows(FolderWindows):
             frame = frame * gain + offset * _UNIT
         frame += rng.normal(0, sensor.noise, frame.shape) * _UNIT
         clear = np.ones(frame.shape[1:])
-        if number and rng.random() < sensor.clouds:
+        if number > 1 and rng.random() < sensor.clouds:
             clear = 1.0 - _cloud(rng, frame.shape[1:])
             frame = np.where(clear > 0, frame, frame * 0.3 + 0.6 * _UNIT)
         return np.concatenate([frame, clear[None]]).astype(np.float32)
