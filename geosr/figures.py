@@ -213,7 +213,7 @@ def ticks(ends: Range, count: int = 5) -> list[tuple[float, str]]:
     """Round numbers inside a range, about `count`, with their labels."""
     rough = (ends[1] - ends[0]) / count
     power = 10.0 ** math.floor(math.log10(rough))
-    step = next(power * k for k in (1, 2, 5, 10) if power * k >= rough * 0.999)
+    step = min((power * k for k in (1, 2, 5, 10)), key=lambda s: abs(math.log(s / rough)))
     first, last = math.ceil(ends[0] / step), math.floor(ends[1] / step)
     digits = max(0, -math.floor(math.log10(step) + 1e-9))
     return [(i * step, f"{i * step:,.{digits}f}") for i in range(first, last + 1)]

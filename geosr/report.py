@@ -431,12 +431,12 @@ def _crop(number: int, crop: Crop) -> str:
     if not min(crop.valid.shape):
         return ""
     valid, places = crop.valid, _places(crop)
-    side = "".join((_errors(crop, valid, places), _scatters(crop, valid)))
+    plots = _errors(crop, valid, places) + _scatters(crop, valid)
+    lines = _power(crop, valid) + _spectra(crop, places)
     return (
         f'<article><h3><span class="number">{number}</span> {escape(crop.title)}</h3>'
-        f'<div class="crop"><div class="pictures">{_slider(crop)}</div>'
-        f'<div class="plots">{side}{_power(crop, valid)}</div></div>'
-        f"{_spectra(crop, places)}</article>"
+        f'<div class="crop">{_slider(crop)}<div class="plots">{plots}</div></div>'
+        f'<div class="lines">{lines}</div></article>'
     )
 
 
