@@ -18,8 +18,8 @@ Image = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 Range = tuple[float, float]
 
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 10, 10, 40  # units of a drawing around its plot
-_SQUARE, _WIDE, _SMALL = (260, 248), (400, 270), (270, 180)  # of a drawing, as shown unscaled
+_LEFT, _RIGHT, _TOP = 52, 10, 10  # units of a drawing around its plot
+_SQUARE, _WIDE, _SMALL = (260, 248), (400, 270), (270, 166)  # of a drawing, as shown unscaled
 _BINS = 96  # of a scatter, along each axis
 _FLOOR = 1e-9  # of the highest power: below is rounding
 _SMALLEST = 8  # pixels a side of an image with a power spectrum
@@ -158,12 +158,13 @@ class _Axes:
     x: Range
     y: Range
     size: tuple[int, int]
+    foot: int = 40  # units under it
 
     def at(self, x: float, y: float) -> tuple[float, float]:
         """Units of the drawing, from its top left."""
         across = (x - self.x[0]) / (self.x[1] - self.x[0])
         up = (y - self.y[0]) / (self.y[1] - self.y[0])
-        wide, high = self.size[0] - _LEFT - _RIGHT, self.size[1] - _TOP - _BOTTOM
+        wide, high = self.size[0] - _LEFT - _RIGHT, self.size[1] - _TOP - self.foot
         return round(_LEFT + across * wide, 1), round(_TOP + (1 - up) * high, 1)
 
 
@@ -224,7 +225,7 @@ def spectrum(values: Mapping[str, NDArray[np.float32]], bands: Sequence[str], na
     finite = [float(v) for line in values.values() for v in line if math.isfinite(v)]
     if not finite:
         return ""
-    axes = _Axes((-0.4, len(bands) - 0.6), _padded(finite), _SMALL)
+    axes = _Axes((-0.4, len(bands) - 0.6), _padded(finite), _SMALL, 24)
     lines = [
         _line(axes, points, styles(list(values))[key], dots=True)
         for key, line in values.items()
@@ -232,7 +233,7 @@ def spectrum(values: Mapping[str, NDArray[np.float32]], bands: Sequence[str], na
     ]
     step = math.ceil(len(bands) / 7)
     xs = [(float(i), escape(band)) for i, band in enumerate(bands) if i % step == 0]
-    return _plot(axes, xs, ticks(axes.y), ("band", ""), "".join(lines), name)
+    return _plot(axes, xs, ticks(axes.y), ("", ""), "".join(lines), name)
 
 
 def scatter(base: Image, estimate: Image, valid: Mask, labels: tuple[str, str]) -> str:
@@ -242,7 +243,7 @@ def scatter(base: Image, estimate: Image, valid: Mask, labels: tuple[str, str]) 
         base: (bands, rows, cols), as `estimate`; all bands are counted together.
         labels: what stands along x and y.
     """
-    x, y = base[:, valid], estimate[:, valid]
+    x, y = (image[:, valid].astype(np.float64) for image in (base, estimate))
     if not x.size:
         return ""
     low, high = (float(v) for v in np.percentile(x, (0.2, 99.8)))
@@ -255,7 +256,7 @@ def scatter(base: Image, estimate: Image, valid: Mask, labels: tuple[str, str]) 
         f'preserveAspectRatio="none" href="{uri(_density(counts))}"/>'
         f'<path class="guide" d="M{left} {bottom}L{right} {top}"/>'
     )
-    marks = ticks((low, high))
+    marks = ticks((low, high), 3)
     return _plot(axes, marks, marks, labels, body, f"{labels[1]} against {labels[0]}")
 
 

@@ -488,14 +488,18 @@ def _shown_as(crop: Crop, stretch: Sequence[tuple[float, float]]) -> str:
 
 
 def _places(crop: Crop) -> list[tuple[str, int, int]]:
-    """Up to four pixels, dark to bright: percentiles of the input's mean over bands."""
+    """A pixel a quarter, dark to bright: percentiles of the input's mean over bands."""
     low = crop.images.get("LR", next(iter(crop.images.values())))
     rows, cols = np.nonzero(crop.valid)
-    order = np.argsort(low[:, rows, cols].mean(0, dtype=np.float64), kind="stable")
-    found: dict[int, str] = {}
-    for percent, name in _PLACES if len(order) else ():
-        found.setdefault(int(order[percent * (len(order) - 1) // 100]), name)
-    return [(name, int(rows[i]), int(cols[i])) for i, name in found.items()]
+    quarter = 2 * (2 * rows >= low.shape[1]) + (2 * cols >= low.shape[2])
+    found = []
+    for number, (percent, name) in enumerate(_PLACES):
+        here = np.flatnonzero(quarter == number)
+        if len(here):
+            bright = low[:, rows[here], cols[here]].mean(0, dtype=np.float64)
+            i = here[np.argsort(bright, kind="stable")[percent * (len(here) - 1) // 100]]
+            found.append((name, int(rows[i]), int(cols[i])))
+    return found
 
 
 def _errors(crop: Crop, valid: Mask, places: Sequence[tuple[str, int, int]]) -> str:
@@ -523,11 +527,12 @@ def _errors(crop: Crop, valid: Mask, places: Sequence[tuple[str, int, int]]) -> 
 def _map(values: Image, valid: Mask, limit: float, places: Sequence[tuple[str, int, int]]) -> str:
     rows, cols = values.shape
     size = max(rows, cols) * 0.045
+    ends = [("end", -0.7) if col > 0.85 * cols else ("start", 0.7) for _, _, col in places]
     rings = "".join(
         f'<circle class="place" cx="{col + 0.5}" cy="{row + 0.5}" r="{size * 0.45:.2f}"/>'
-        f'<text class="place" x="{col + 0.5 + size * 0.7:.2f}" y="{row + 0.5 + size * 0.3:.2f}" '
-        f'font-size="{size:.2f}">{name}</text>'
-        for name, row, col in places
+        f'<text class="place" x="{col + 0.5 + size * off:.2f}" y="{row + 0.5 + size * 0.3:.2f}" '
+        f'font-size="{size:.2f}" text-anchor="{anchor}">{name}</text>'
+        for (name, row, col), (anchor, off) in zip(places, ends, strict=True)
     )
     address = figures.uri(figures.difference(values, valid, limit))
     return (
@@ -577,6 +582,6 @@ def _spectra(crop: Crop, places: Sequence[tuple[str, int, int]]) -> str:
     return (
         f'<section><h4>Spectra</h4><div class="spectra">{"".join(plots)}</div>'
         f"{figures.legend(list(crop.images))}"
-        '<p class="caption">counts by band, of pixels at the 5th, 35th, 65th and 95th percentile '
-        "of the input’s brightness</p></section>"
+        '<p class="caption">counts by band, of a pixel in each quarter: the 5th, 35th, 65th '
+        "and 95th percentile of its brightness in LR</p></section>"
     )

@@ -161,6 +161,33 @@ def test_masks_and_nodata_come_through(geosr, tmp_path):
         assert lost.sum() == 4 and lost[8:10, 8:10].all()
 
 
+def test_an_alpha_band_is_a_mask_and_no_band(geosr, tmp_path):
+    rgba = np.concatenate([scene(0, bands=3), np.full((1, 30, 41), 255, np.uint8)])
+    rgba[3, :5] = 0
+    (tmp_path / "in").mkdir()
+    with rasterio.open(tmp_path / "in/a.png", "w", driver="PNG", width=41, height=30, count=4,
+                       dtype="uint8") as file:  # fmt: skip
+        file.write(rgba)
+    done = geosr("superres", "in", "out", "--model", "bicubic", "--scale", 2)
+    assert done.returncode == 0, done.stderr
+    with rasterio.open(tmp_path / "out/a.tif") as file:
+        assert file.count == 3 and file.shape == (60, 82)
+        assert not file.dataset_mask()[:10].any() and file.dataset_mask()[10:].all()
+
+
+@pytest.mark.parametrize("kind", ["complex64", "palette"])
+def test_what_holds_no_values_is_refused(geosr, tmp_path, kind):
+    dtype = "complex64" if kind == "complex64" else "uint8"
+    (tmp_path / "in").mkdir()
+    with rasterio.open(tmp_path / "in/a.tif", "w", driver="GTiff", width=8, height=8, count=1,
+                       dtype=dtype) as file:  # fmt: skip
+        file.write(np.ones((1, 8, 8), dtype))
+        if kind == "palette":
+            file.write_colormap(1, {1: (255, 0, 0, 255)})
+    done = geosr("superres", "in", "out", "--model", "bicubic", "--scale", 2)
+    assert done.returncode == 4 and "bands of one real type are needed" in done.stderr
+
+
 def test_full_counts_are_no_saturation_outside_sentinel_2(geosr, tmp_path):
     values = np.full((1, 20, 20), 65535, np.uint16)
     write(tmp_path / "in/a.tif", values)

@@ -12,7 +12,8 @@ from geosr.datasets.wald import WaldReader, WaldWindows, areas
 from geosr.datasets.windows import Area, place_of_scene, split
 from geosr.errors import UsageError
 from geosr.evaluate import evaluate
-from geosr.models import design
+from geosr.models import Model, design
+from geosr.models.bicubic import Bicubic
 from geosr.protocols import Data
 from geosr.sensors import open_scene
 from geosr.tiles import Window
@@ -131,6 +132,16 @@ def test_bicubic_reproduces_the_published_baseline(shared):
     assert score.whole["rmse"] == pytest.approx(139.90, abs=0.1)
     assert score.whole["sre"] == pytest.approx(24.37, abs=0.01)
     assert score.whole["sam"] == pytest.approx(1.406, abs=0.001)
+
+
+def test_the_other_kernel_reproduces_its_own_published_baseline(shared):
+    model = Model(design("bicubic-20").card(), Bicubic(20, 2, a=-0.5))
+    data = Data(shared / "sentinel2/val/L1C_20170527_T33UUB")
+    (score,) = evaluate(data, {"keys": [model]}).scores
+    expected = [79.41, 157.98, 218.77, 231.76, 92.76, 97.49]
+    assert list(score.bands["rmse"].values()) == pytest.approx(expected, abs=0.1)
+    assert score.whole["sre"] == pytest.approx(23.95, abs=0.01)
+    assert score.whole["sam"] == pytest.approx(1.450, abs=0.001)
 
 
 def test_tiles_do_not_change_the_scores(scene_dir):

@@ -15,17 +15,24 @@ class Bicubic(nn.Module):
 
     Keys, "Cubic convolution interpolation for digital image processing", IEEE Trans. ASSP 29
     (1981); a = −0.5 there.
+
+    Args:
+        a: −0.75, or −0.5, which torch takes where it is to avoid aliasing; enlarging, the kernels
+            are otherwise alike, but for the two outermost input pixels.
     """
 
-    def __init__(self, gsd: int, factor: int) -> None:
+    def __init__(self, gsd: int, factor: int, *, a: float = -0.75) -> None:
         super().__init__()
-        self.gsd, self.factor = gsd, factor
+        if a not in (-0.75, -0.5):
+            raise ValueError(f"bicubic with a = {a}: only -0.75 and -0.5 are offered")
+        self.gsd, self.factor, self.antialias = gsd, factor, a == -0.5
 
     def forward(self, inputs: Mapping[int, Tensor]) -> Tensor:
         """(batch, bands, rows, cols) of the coarse bands to `factor` times as many pixels."""
         return F.interpolate(
-            inputs[self.gsd], scale_factor=self.factor, mode="bicubic", align_corners=False
-        )
+            inputs[self.gsd], scale_factor=self.factor, mode="bicubic", align_corners=False,
+            antialias=self.antialias,
+        )  # fmt: skip
 
 
 def build(card: ModelCard) -> Bicubic:
