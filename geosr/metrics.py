@@ -42,8 +42,8 @@ DEFINITIONS: dict[str, str] = {
     "d_lambda": "1 − Q2n of the output, degraded by the sensor's point spread, against the input",
     "d_rho": "1 − mean correlation with the best native band over windows of 8 × 8, step 1",
     "qnr": "(1 − D_λ)·(1 − D_ρ)",
-    "cpsnr": "PSNR with peak 65535 in dB after the mean is set to the truth's, best of 49 shifts of "
-    "up to 3 px, border of 3 px left out, rounded to 16 bits",
+    "cpsnr": "PSNR with peak 65535 in dB after the mean is set to the truth's, best of 49 shifts "
+    "of up to 3 px, border of 3 px left out, rounded to 16 bits",
     "cssim": "SSIM with L = 65535 at the best of those shifts, masked pixels 0 in both",
     "score": "cPSNR of the organisers' baseline (norm.csv) / cPSNR; lower is better",
     "q2n": "mean over blocks of 32 × 32 of 4·|σxy|·|x̄|·|ȳ| / ((σx² + σy²)(|x̄|² + |ȳ|²)), a "

@@ -80,7 +80,6 @@ def pull(browser, kind: str, share: float) -> None:
     builder.pointer_action.move_to(bar)
     builder.pointer_action.pointer_down()
     builder.pointer_action.move_to(bar, x=int(stage.size["width"] * share / 2))
-    builder.pointer_action.move_to(bar, x=int(stage.size["width"] * share / 2))
     builder.pointer_action.pointer_up()
     builder.perform()
 

@@ -30,7 +30,8 @@ class Sensor:
     Attributes:
         shift: largest shift along an axis; two frames differ by up to twice as much.
         blur: σ of the point spread, from MTF at Nyquist where None.
-        gain, offset: deviation of a frame's gain from 1 and of its offset from 0.
+        gain, offset: deviation of a frame's gain from 1, and of its offset from 0 as a share of
+            the window's mean.
         noise: deviation of white noise as a share of the window's mean.
         clouds: share of frames that have clouds; the first two are the clearest and have none.
     """
@@ -38,7 +39,7 @@ class Sensor:
     shift: float = 0.5
     blur: float = 0.45
     gain: float = 0.02
-    offset: float = 0.005
+    offset: float = 0.01
     noise: float = 0.02
     clouds: float = 0.25
 
@@ -87,10 +88,11 @@ class SeriesWindows(FolderWindows):
     ) -> NDArray[np.float32]:
         """(bands + 1, rows, cols): the frame, its quality mask last."""
         sensor, frame = self.sensor, values.astype(np.float64)
+        mean = abs(float(frame.mean()))
         gain, offset = rng.normal(1, sensor.gain), rng.normal(0, sensor.offset)
         if number or self.card.frames > 2:
-            frame = frame * gain + offset * _UNIT
-        frame += rng.normal(0, sensor.noise, frame.shape) * abs(values.mean())
+            frame = frame * gain + offset * mean
+        frame += rng.normal(0, sensor.noise, frame.shape) * mean
         clear = np.ones(frame.shape[1:])
         if number > 1 and rng.random() < sensor.clouds:
             clear = 1.0 - _cloud(rng, frame.shape[1:])
