@@ -38,7 +38,7 @@ def of_scores(found: Evaluation, crops: Crops) -> list[ScenePage]:
         first = by_model[models[0]]
         shown = [
             Crop(
-                _title(i, part.window),
+                _title(part.window),
                 {
                     "LR": beneath(low, part.window, scale),
                     **{name: by_model[name][i].estimate for name in models},
@@ -90,7 +90,7 @@ def of_output(output: Path) -> ScenePage:
             raise SceneError(f"{output}: only whole scenes made finer can be shown. Run eval.")
         low = _low(scene, bands, gsd)
         windows = chosen(low, factor)
-        crops = [_crop(dataset, scene, names, bands, low, w, i) for i, w in enumerate(windows)]
+        crops = [_crop(dataset, scene, names, bands, low, w) for w in windows]
     check = record.get("check") or {}
     facts = {
         "output": str(output),
@@ -148,7 +148,7 @@ def _low(scene: Scene, bands: Sequence[str], gsd: int) -> Image:
 
 def _crop(
     dataset: Any, scene: Scene, names: Sequence[str], bands: tuple[str, ...], low: Image,
-    window: Window, number: int,
+    window: Window,
 ) -> Crop:  # fmt: skip
     factor = dataset.height // low.shape[1]
     indexes = [names.index(name) + 1 for name in bands]
@@ -165,12 +165,12 @@ def _crop(
         "bicubic": up,
         "geosr": reflectance(scene, bands, values),
     }
-    return Crop(_title(number, window), images, None, bands, factor)
+    return Crop(_title(window), images, None, bands, factor)
 
 
-def _title(number: int, window: Window) -> str:
+def _title(window: Window) -> str:
     bottom, right = window.row + window.height, window.col + window.width
-    return f"crop {number + 1}: rows {window.row}–{bottom}, columns {window.col}–{right}"
+    return f"rows {window.row}–{bottom}, columns {window.col}–{right}"
 
 
 def _share(window: Window, low: Image, scale: int) -> tuple[float, float, float, float]:
