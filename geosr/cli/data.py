@@ -9,28 +9,13 @@ from typing import Any
 import click
 
 from geosr.cli.console import say, set_up_log
-from geosr.cli.options import PATH, Auto, log_options, option
+from geosr.cli.options import PATH, log_options, option, pair_options
 
 
 @click.command("data")
 @click.argument("path", type=PATH)
 @option("--model", "-m", metavar="NAME", help="The net that would learn; auto takes one that fits.")
-@option("--scale", type=click.IntRange(2), help="Of nets that come in several.")
-@option("--bands", type=click.IntRange(1), default=1, help="Bands that the net takes at once.")
-@option(
-    "--data-kind",
-    type=click.Choice(["auto", "wald", "folder", "pairs", "npz", "dual", "series"]),
-    default="auto",
-    help="How pairs are made; auto tells by net and folder.",
-)
-@option("--pattern", metavar="GLOB", help="Only files whose name matches.")
-@option(
-    "--degradation",
-    type=click.Choice(["auto", "gaussian", "mtf", "bicubic", "box", "blur-noise"]),
-    default="auto",
-    help="How inputs are made of the truth.",
-)
-@option("--quantification", type=Auto(float, 1e-6), default="auto", help="Value of 1.0.")
+@pair_options
 @option("--patch", type=click.IntRange(1), default=48, help="Side of a window of truth, pixels.")
 @option("--preview", type=PATH, metavar="PNG", help="Write a picture of pairs, LR | HR.")
 @option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")

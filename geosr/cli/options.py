@@ -141,6 +141,27 @@ def open_options(params: dict[str, Any]) -> OpenOptions:
     )
 
 
+def pair_options(command: F) -> F:
+    """What training pairs are made of, and how."""
+    kinds = ["auto", "wald", "folder", "pairs", "npz", "dual", "series"]
+    operators = ["auto", "gaussian", "mtf", "bicubic", "box", "blur-noise"]
+    for add in reversed((
+        option("--scale", type=click.IntRange(2), help="Of nets that come in several."),
+        option("--bands", type=click.IntRange(1), default=1,
+               help="Bands that the net takes at once; 1 treats every band as a sample."),
+        option("--data-kind", type=click.Choice(kinds), default="auto",
+               help="How pairs are made; auto tells by net and folder."),
+        option("--pattern", metavar="GLOB", help="Only files whose name matches."),
+        option("--degradation", type=click.Choice(operators), default="auto",
+               help="How inputs are made of the truth: gaussian for scenes, bicubic for images."),
+        option("--quantification", type=Auto(float, 1e-6), default="auto",
+               help="Value of 1.0 in images; auto is 255 for 8 bits, 65535 for PNG of 16 bits, "
+               "10000 for other integers, 1 for floats."),
+    )):  # fmt: skip
+        command = add(command)
+    return command
+
+
 def log_options(command: F) -> F:
     """How much is said on stderr."""
     command = option("-v", "--verbose", count=True, help="Say more; twice for tracebacks.")(command)

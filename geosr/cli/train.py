@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from geosr.cli.console import Bar, say, set_up_log
-from geosr.cli.options import PATH, Auto, device_options, log_options, option
+from geosr.cli.options import PATH, Auto, device_options, log_options, option, pair_options
 
 if TYPE_CHECKING:
     from geosr.models import Recipe
@@ -45,39 +45,13 @@ class Duration(click.ParamType[Any]):
 @option("--model", "-m", required=True, metavar="NAME", help="The net; geosr models lists them.")
 @option("--data", type=PATH, required=True, help="Folder of scenes, images or pairs.")
 @option("--out", type=PATH, required=True, help="Folder for checkpoints, log and pictures.")
-@option("--scale", type=click.IntRange(2), help="Of nets that come in several.")
-@option(
-    "--bands",
-    type=click.IntRange(1),
-    default=1,
-    help="Bands that the net takes at once; 1 treats every band as a sample.",
-)
+@pair_options
 @option(
     "--net-option",
     "net_options",
     multiple=True,
     metavar="NAME=VALUE",
     help="Option of the architecture (fusion=mean, blocks=8); may be given again.",
-)
-@option(
-    "--data-kind",
-    type=click.Choice(["auto", "wald", "folder", "pairs", "npz", "dual", "series"]),
-    default="auto",
-    help="How pairs are made; auto tells by net and folder.",
-)
-@option("--pattern", metavar="GLOB", help="Only files of DATA whose name matches.")
-@option(
-    "--degradation",
-    type=click.Choice(["auto", "gaussian", "mtf", "bicubic", "box", "blur-noise"]),
-    default="auto",
-    help="How inputs are made of the truth: gaussian for scenes, bicubic for images.",
-)
-@option(
-    "--quantification",
-    type=Auto(float, 1e-6),
-    default="auto",
-    help="Value of 1.0 in images; auto is 255 for 8 bits, 65535 for PNG of 16 bits, 10000 "
-    "for other integers, 1 for floats.",
 )
 @option(
     "--preset",
