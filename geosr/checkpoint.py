@@ -24,7 +24,7 @@ from geosr.errors import UsageError, WeightsError
 from geosr.models import ModelCard
 from geosr.publish import write_bytes
 
-FREE = ("steps", "seconds", "val_every", "val_windows", "patience", "workers", "compile")
+FREE = ("steps", "epochs", "seconds", "val_every", "val_windows", "patience", "workers", "compile")
 
 
 @dataclass(frozen=True)

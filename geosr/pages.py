@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from geosr import picture
 from geosr.errors import SceneError, UsageError
 from geosr.evaluate import Evaluation
+from geosr.protocols import whole
 from geosr.radiometry import reflectance
 from geosr.raster import open_raster, read_window
 from geosr.report import Crop, ScenePage
@@ -88,7 +89,8 @@ def of_output(output: Path) -> ScenePage:
         factor = dataset.height * gsd // (scene.grid.height * scene.finest)
         if recipe["bounds"] is not None or factor < 2:
             raise SceneError(f"{output}: only whole scenes made finer can be shown. Run eval.")
-        low = _low(scene, bands, gsd)
+        with scene.open() as reader:
+            low = whole(reader, scene, bands)
         windows = chosen(low, factor)
         crops = [_crop(dataset, scene, names, bands, low, w) for w in windows]
     check = record.get("check") or {}
@@ -138,12 +140,6 @@ def _options(record: Mapping[str, Any]) -> OpenOptions:
     bands = tuple(recipe["bands_in"]) if recipe["bands_in"] else None
     return OpenOptions(recipe["dn_offset"], bands, recipe["quantification"],
                        kind=record["source"]["kind"])  # fmt: skip
-
-
-def _low(scene: Scene, bands: Sequence[str], gsd: int) -> Image:
-    with scene.open() as reader:
-        values = reader.read(bands, gsd, scene.grids[gsd].window).values
-    return reflectance(scene, bands, values.astype(np.float32))
 
 
 def _crop(

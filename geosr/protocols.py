@@ -137,13 +137,25 @@ def cases(data: Data, card: ModelCard, failed: dict[str, str]) -> Iterator[Case]
 # one scene, degraded
 
 
-def _wald(data: Data, card: ModelCard, failed: dict[str, str]) -> Iterator[Case]:
-    for path in find_scenes(data.path, pattern=data.pattern):
+def _scenes(data: Data, kind: str, failed: dict[str, str]) -> Iterator[Scene]:
+    """Every scene of the data that opens; the others go to `failed` with the reason."""
+    options = replace(data.options, kind=kind)
+    for path in find_scenes(data.path, pattern=data.pattern, kind=kind):
         try:
-            scene = open_scene(path, data.options)
+            yield open_scene(path, options)
         except GeosrError as error:
             failed[path.name] = str(error)
-            continue
+
+
+def whole(reader: Reader, scene: Scene, names: Sequence[str]) -> NDArray[np.float32]:
+    """All of some bands of one GSD as `reader` sees them, reflectance × 10000."""
+    gsd = scene.gsd(names[0])
+    values = reader.read(names, gsd, reader.grids[gsd].window).values
+    return reflectance(scene, names, values.astype(np.float32))
+
+
+def _wald(data: Data, card: ModelCard, failed: dict[str, str]) -> Iterator[Case]:
+    for scene in _scenes(data, "sentinel2", failed):
         names = {name for item in card.inputs for name in item.bands}
         if not names <= {band.name for band in scene.bands}:
             continue  # scenes that lack a net's bands are left out of its scores
@@ -174,30 +186,20 @@ def _wald_rows(scene: Scene, data: Data, model: Model, engine: Engine) -> Iterat
 
 def _wald_low(scene: Scene, data: Data, card: ModelCard) -> NDArray[np.float32]:
     with scene.open() as source:
-        reader = _wald_reader(scene, data, card, source)
-        grid = reader.grids[card.native_gsd]
-        values = reader.read(card.bands, card.native_gsd, grid.window).values
-    return reflectance(scene, card.bands, values)
+        return whole(_wald_reader(scene, data, card, source), scene, card.bands)
 
 
 # no truth
 
 
 def _full(data: Data, card: ModelCard, failed: dict[str, str]) -> Iterator[Case]:
-    kind = "image" if card.task == "sisr" else "sentinel2"
-    options = replace(data.options, kind=kind)
-    for path in find_scenes(data.path, pattern=data.pattern, kind=kind):
-        try:
-            scene = open_scene(path, options)
-        except GeosrError as error:
-            failed[path.name] = str(error)
-            continue
+    for scene in _scenes(data, "image" if card.task == "sisr" else "sentinel2", failed):
         names = {name for item in card.inputs for name in item.bands} - {ANY}
         if not names <= {band.name for band in scene.bands}:
             continue
         group = f"full {card.native_gsd}" if card.task == "guided" else f"full x{card.scale}"
         bands = card.bands if card.task == "guided" else _all_names(scene)
-        low = partial(_full_low, scene, bands)
+        low = partial(_input, scene, bands)
         yield Case(scene.name, scene.path, scene.level, group, bands,
                    partial(_full_rows, scene, data), low)  # fmt: skip
 
@@ -232,11 +234,9 @@ def _likeness(
     return {} if value is None else {"d_rho": (value, float(valid.sum()))}
 
 
-def _full_low(scene: Scene, bands: Sequence[str]) -> NDArray[np.float32]:
-    gsd = scene.gsd(bands[0])
+def _input(scene: Scene, bands: Sequence[str]) -> NDArray[np.float32]:
     with scene.open() as reader:
-        values = reader.read(bands, gsd, scene.grids[gsd].window).values
-    return reflectance(scene, bands, values.astype(np.float32))
+        return whole(reader, scene, bands)
 
 
 # one image, degraded
@@ -248,21 +248,15 @@ def _images(
     failed: dict[str, str],
     make: Callable[[Scene, Data, ModelCard], Iterator[Case]],
 ) -> Iterator[Case]:
-    options = replace(data.options, kind="image")
-    for path in find_scenes(data.path, pattern=data.pattern, kind="image"):
-        try:
-            scene = open_scene(path, options)
-        except GeosrError as error:
-            failed[path.name] = str(error)
-            continue
+    for scene in _scenes(data, "image", failed):
         if min(scene.grid.shape) < card.scale:
-            failed[path.name] = f"{path} is smaller than {card.scale} pixels: nothing to score."
+            failed[scene.name] = f"{scene.path} is smaller than {card.scale} pixels. Leave it out."
             continue
         yield from make(scene, data, card)
 
 
 def _folder_case(scene: Scene, data: Data, card: ModelCard) -> Iterator[Case]:
-    names = tuple(band.name for band in scene.bands)
+    names = _all_names(scene)
     yield Case(
         scene.name, scene.path, "", f"x{card.scale}", names, partial(_folder_rows, scene, data),
         partial(_folder_low, scene, data, card),
@@ -277,10 +271,9 @@ def _folder_rows(scene: Scene, data: Data, model: Model, engine: Engine) -> Iter
 
 
 def _folder_low(scene: Scene, data: Data, card: ModelCard) -> NDArray[np.float32]:
-    names = [band.name for band in scene.bands]
     with scene.open() as source:
         reader = WaldReader(source, card.scale, (1,), data.operator or "bicubic")
-        return reflectance(scene, names, reader.read(names, 1, reader.grids[1].window).values)
+        return whole(reader, scene, _all_names(scene))
 
 
 def _rows(
@@ -357,10 +350,11 @@ def _pairs(data: Data, card: ModelCard, protocol: str) -> Iterator[Case]:
     for area in pairs.areas(inside or data.path, card, options, data.pattern):
         item = area.item
         low = _joined(item.coarse)
-        names = tuple(band.name for band in item.fine.bands)
+        names = _all_names(item.fine)
         yield Case(
             item.name, item.fine.path, "", f"x{card.scale}", names,
-            partial(_pair_rows, low, item, data), partial(_whole, item.coarse[0]),
+            partial(_pair_rows, low, item, data),
+            partial(_input, item.coarse[0], _all_names(item.coarse[0])),
         )  # fmt: skip
 
 
@@ -375,12 +369,6 @@ def _pair_rows(
 ) -> Iterator[Rows]:
     with low.open() as reader, item.fine.open() as truth:
         yield from _rows(low, reader, item.fine, truth, data, model, engine, item.corner)
-
-
-def _whole(scene: Scene) -> NDArray[np.float32]:
-    names = _all_names(scene)
-    with scene.open() as reader:
-        return reflectance(scene, names, reader.read(names, 1, scene.grid.window).values)
 
 
 # Proba-V's challenge
