@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from geosr.models.card import Input, ModelCard, guided
-from geosr.models.dsen2 import DN, TO_20, TO_60, raise_to, recipe
+from geosr.models.dsen2 import DN, TO_20, TO_60, raise_to, recipe, sharpener
 
 
 class AESR(nn.Module):
@@ -62,18 +62,8 @@ def build(card: ModelCard) -> AESR:
 
 
 def _card(name: str, inputs: Sequence[Input], margin: int) -> ModelCard:
-    target = inputs[-1]
-    return ModelCard(
-        name=name,
-        arch="aesr",
-        sensor="sentinel2",
-        inputs=tuple(inputs),
-        output=Input(10, target.bands),
-        scale=target.gsd // 10,
-        margin=margin,
-        options={"features": 64},
-        source="UP42's adaptation of DSen2",
-    )
+    source = "UP42's adaptation of DSen2"
+    return sharpener(name, "aesr", inputs, margin, {"features": 64}, source=source)
 
 
 _CARDS = (_card("aesr-20", TO_20, 8), _card("aesr-60", TO_60, 12))

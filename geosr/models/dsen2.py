@@ -84,19 +84,29 @@ def build(card: ModelCard) -> DSen2:
     return DSen2(bands, card.options["features"], card.options["blocks"])
 
 
-def _card(name: str, inputs: Sequence[Input], margin: int, features: int, blocks: int) -> ModelCard:
+def sharpener(
+    name: str, arch: str, inputs: Sequence[Input], margin: int, options: Mapping[str, int], *,
+    source: str,
+) -> ModelCard:  # fmt: skip
+    """The card of a net that brings the last of its inputs to 10 m."""
     target = inputs[-1]
     return ModelCard(
         name=name,
-        arch="dsen2",
+        arch=arch,
         sensor="sentinel2",
         inputs=tuple(inputs),
         output=Input(10, target.bands),
         scale=target.gsd // 10,
         margin=margin,
-        options={"features": features, "blocks": blocks},
-        source="Lanaras et al., ISPRS J. Photogramm. Remote Sens. 146 (2018)",
+        options=options,
+        source=source,
     )
+
+
+def _card(name: str, inputs: Sequence[Input], margin: int, features: int, blocks: int) -> ModelCard:
+    options = {"features": features, "blocks": blocks}
+    source = "Lanaras et al., ISPRS J. Photogramm. Remote Sens. 146 (2018)"
+    return sharpener(name, "dsen2", inputs, margin, options, source=source)
 
 
 TO_20 = (_GUIDE, _RED_EDGE_SWIR)
