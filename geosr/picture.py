@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rasterio.errors import NotGeoreferencedWarning
-from rasterio.io import MemoryFile
 
+from geosr.figures import png
 from geosr.publish import write_bytes
 
 _GAP = 4  # white pixels between parts
@@ -52,11 +50,4 @@ def sheet(rows: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
 
 def write_png(path: Path, picture: NDArray[np.uint8]) -> None:
     """An RGB picture, whole or not at all."""
-    count, height, width = picture.shape
-    with warnings.catch_warnings(), MemoryFile() as memory:
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with memory.open(
-            driver="PNG", width=width, height=height, count=count, dtype="uint8"
-        ) as file:
-            file.write(picture)
-        write_bytes(path, memory.read())
+    write_bytes(path, png(np.moveaxis(picture, 0, 2)))

@@ -10,14 +10,14 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = [
     {"errors", "tiles", "metrics", "fill", "degrade"},
-    {"publish", "kelvins", "fullres", "losses", "ranks", "schedule"},
+    {"publish", "figures", "kelvins", "fullres", "losses", "ranks", "schedule"},
     {"raster"},
     {"scene"},
     {"sensors", "models"},
     {"radiometry", "weights", "picture"},
     {"plan", "predict", "blend"},
     {"strips", "datasets", "checkpoint", "selfcheck"},
-    {"feed", "figures"},
+    {"feed"},
     {"superres"},
     {"validation", "protocols"},
     {"shots"},
