@@ -175,6 +175,11 @@ def evaluate(
     """
     nets = [(name, net) for name, parts in models.items() for net in parts]
     protocol = _protocol(data, [net for _, net in nets])
+    if protocol == "full" and watchers:
+        raise UsageError(
+            "without a truth there is nothing to show beside the output here. "
+            "Leave pictures out, or draw outputs: geosr superres --report."
+        )
     scores: list[SceneScore] = []
     failed: dict[str, str] = {}
     for name, net in nets:
@@ -185,7 +190,7 @@ def evaluate(
             except GeosrError as error:
                 failed[case.name] = str(error)
     if protocol == "kelvins":
-        scores += _organisers(data)
+        scores += _organisers(data, failed)
     if not scores:
         reason = next(iter(failed.values()), "no scene has the bands of any of the models")
         raise UsageError(f"nothing was scored: {reason}")
@@ -294,15 +299,19 @@ def _by_rules(
     return figures
 
 
-def _organisers(data: Data) -> list[SceneScore]:
+def _organisers(data: Data, failed: dict[str, str]) -> list[SceneScore]:
     """The challenge's baseline on every imgset, not rounded, as norm.csv has it."""
     found = []
     for path in probav.find_imgsets(data.path, data.pattern):
-        imgset = probav.read_imgset(path)
-        if imgset.truth is None or imgset.clear is None:
+        try:
+            imgset = probav.read_imgset(path)
+            if imgset.truth is None or imgset.clear is None:
+                continue
+            image = kelvins.baseline(imgset.frames, imgset.masks)
+            figures = _by_rules(image, imgset.truth / 65535, imgset.clear, str(path))
+        except GeosrError as error:
+            failed[path.name] = str(error)
             continue
-        image = kelvins.baseline(imgset.frames, imgset.masks)
-        figures = _by_rules(image, imgset.truth / 65535, imgset.clear, str(path))
         found.append(SceneScore(
             "kelvins-baseline", "kelvins-baseline", path.name, str(path), path.parent.name,
             "kelvins", 3, {}, figures,

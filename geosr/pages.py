@@ -19,7 +19,7 @@ from geosr.raster import open_raster, read_window
 from geosr.report import Crop, ScenePage
 from geosr.scene import Scene
 from geosr.sensors import OpenOptions, open_scene
-from geosr.shots import Crops, beneath, chosen
+from geosr.shots import Crops, chosen, share
 from geosr.tiles import Window
 from geosr.weights import load
 
@@ -34,27 +34,27 @@ def of_scores(found: Evaluation, crops: Crops) -> list[ScenePage]:
         scores = [s for s in found.scores if (s.scene, s.group) == key]
         if not scores:
             continue
-        low, scale = crops.low[key], crops.scale[key]
+        seen = crops.seen[key]
         models = sorted(by_model, key=lambda name: name != "bicubic")  # bicubic first
         first = by_model[models[0]]
         shown = [
             Crop(
                 _title(part.window),
                 {
-                    "LR": beneath(low, part.window, scale),
+                    "LR": seen.low[i],
                     **{name: by_model[name][i].estimate for name in models},
                     "truth": part.truth,
                 },
                 np.asarray(part.mask.all(0)),
-                crops.cases[key].bands,
-                scale,
+                seen.bands,
+                seen.scale,
             )
             for i, part in enumerate(first)
         ]
         facts = {"path": scores[0].path, "level": scores[0].level or "unknown", "group": group}
         pages.append(ScenePage(
-            f"{scene}, {group} m bands" if group.isdigit() else f"{scene}, {group}", low,
-            [_share(part.window, low, scale) for part in first], shown,
+            f"{scene}, {group} m bands" if group.isdigit() else f"{scene}, {group}", seen.overview,
+            seen.shares, shown,
             {score.model: score.whole for score in scores}, facts,
             [found.failed[scene]] if scene in found.failed else [],
         ))  # fmt: skip
@@ -105,7 +105,7 @@ def of_output(output: Path) -> ScenePage:
     }
     metrics = {"self-check": check.get("rmse", {})} if check else {}
     return ScenePage(
-        record["scene"], low, [_share(w, low, factor) for w in windows], crops, metrics, facts,
+        record["scene"], low, [share(w, low, factor) for w in windows], crops, metrics, facts,
         [str(note) for note in scene.notes if note.warning],
     )  # fmt: skip
 
@@ -167,8 +167,3 @@ def _crop(
 def _title(window: Window) -> str:
     bottom, right = window.row + window.height, window.col + window.width
     return f"rows {window.row}–{bottom}, columns {window.col}–{right}"
-
-
-def _share(window: Window, low: Image, scale: int) -> tuple[float, float, float, float]:
-    height, width = (n * scale for n in low.shape[1:])
-    return (window.row / height, window.col / width, window.height / height, window.width / width)

@@ -16,6 +16,7 @@ from geosr.tiles import Window
 
 _SHOT = 384  # pixels of truth along a saved picture
 _CROP = 256  # and along a crop of a report
+_OVERVIEW = 512  # pixels along an overview, at most
 
 Image = NDArray[np.float32]
 
@@ -71,18 +72,17 @@ class Album:
 
     folder: Path
     _part: Part | None = None
-    _case: Case | None = None
+    _low: Image | None = None
     _name: str = ""
-    _scale: int = 1
     _top: int = 0
 
     def begin(self, case: Case, name: str, net: Model) -> None:
         """A net starts on a scene."""
-        self._case, self._name, self._scale, self._top = case, name, net.card.scale, 0
-        low = case.low()
-        whole = tuple(n * self._scale for n in low.shape[1:])
-        window = shown(window_of((whole[0], whole[1]), _SHOT), self._scale)
-        self._part = Part.empty(window, low.shape[0])
+        self._top, scale, low = 0, net.card.scale, case.low()
+        whole = tuple(n * scale for n in low.shape[1:])
+        window = shown(window_of((whole[0], whole[1]), _SHOT), scale)
+        self._part, self._low = Part.empty(window, low.shape[0]), beneath(low, window, scale)
+        self._name = re.sub(r"[^\w.@-]", "_", f"{case.name}-{name}-{case.group}")
 
     def rows(self, rows: Rows) -> None:
         """Its next rows."""
@@ -92,15 +92,44 @@ class Album:
 
     def end(self) -> None:
         """Write the picture, stretched by what the LR holds."""
-        part, case = self._part, self._case
-        if part is None or case is None:
+        part, low = self._part, self._low
+        if part is None or low is None:
             return
-        low = beneath(case.low(), part.window, self._scale)
         ends = picture.limits(low)
-        name = re.sub(r"[^\w.@-]", "_", f"{case.name}-{self._name}-{case.group}")
         self.folder.mkdir(parents=True, exist_ok=True)
         images = [picture.visible(image, *ends) for image in (low, part.estimate, part.truth)]
-        picture.write_png(self.folder / f"{name}.png", picture.strip(images))
+        picture.write_png(self.folder / f"{self._name}.png", picture.strip(images))
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a report shows of a scene's input.
+
+    Attributes:
+        overview: the input, every n-th pixel of it.
+        windows: the crops, on the output's grid.
+        shares: the same as shares of the scene: top, left, height, width.
+        low: the input under each, on the output's grid.
+    """
+
+    bands: tuple[str, ...]
+    scale: int
+    overview: Image
+    windows: list[Window]
+    shares: list[tuple[float, float, float, float]]
+    low: list[Image]
+
+    @classmethod
+    def of(cls, case: Case, scale: int) -> Seen:
+        """Read a scene's input once, and keep little of it."""
+        whole = case.low()
+        every = -(-max(whole.shape[1:]) // _OVERVIEW)
+        windows = chosen(whole, scale)
+        return cls(
+            case.bands, scale, whole[:, ::every, ::every].copy(), windows,
+            [share(window, whole, scale) for window in windows],
+            [beneath(whole, window, scale) for window in windows],
+        )  # fmt: skip
 
 
 @dataclass
@@ -109,25 +138,21 @@ class Crops:
 
     Attributes:
         parts: by (scene, group), then by model, one a crop.
-        low: by (scene, group), the whole input.
+        seen: by (scene, group), what is kept of the input; never all of it.
     """
 
     parts: dict[tuple[str, str], dict[str, list[Part]]] = field(default_factory=dict)
-    low: dict[tuple[str, str], Image] = field(default_factory=dict)
-    cases: dict[tuple[str, str], Case] = field(default_factory=dict)
-    scale: dict[tuple[str, str], int] = field(default_factory=dict)
+    seen: dict[tuple[str, str], Seen] = field(default_factory=dict)
     _now: list[Part] = field(default_factory=list)
     _top: int = 0
 
     def begin(self, case: Case, name: str, net: Model) -> None:
         """A net starts on a scene."""
         key = (case.name, case.group)
-        if key not in self.low:
-            self.low[key], self.cases[key] = case.low(), case
-            self.scale[key] = net.card.scale
-        windows = chosen(self.low[key], net.card.scale)
-        bands = self.low[key].shape[0]
-        self._now = [Part.empty(window, bands) for window in windows]
+        if key not in self.seen:
+            self.seen[key] = Seen.of(case, net.card.scale)
+        windows = self.seen[key].windows
+        self._now = [Part.empty(window, len(case.bands)) for window in windows]
         self._top = 0
         self.parts.setdefault(key, {})[name] = self._now
 
@@ -139,6 +164,12 @@ class Crops:
 
     def end(self) -> None:
         """Nothing is left to do."""
+
+
+def share(window: Window, low: Image, scale: int) -> tuple[float, float, float, float]:
+    """A window on the output's grid as shares of the input: top, left, height, width."""
+    height, width = (n * scale for n in low.shape[1:])
+    return (window.row / height, window.col / width, window.height / height, window.width / width)
 
 
 def chosen(low: Image, scale: int) -> list[Window]:

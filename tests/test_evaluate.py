@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import shutil
 from pathlib import Path
 
 import make_scene
@@ -180,6 +181,22 @@ def test_without_a_truth_the_output_is_compared_with_its_input(geosr, tmp_path):
     for model in ("dsen2-20", "bicubic"):
         d_lambda, d_rho, qnr = (means[model][key] for key in ("d_lambda", "d_rho", "qnr"))
         assert qnr == pytest.approx((1 - d_lambda) * (1 - d_rho))
+
+
+def test_pictures_need_a_truth(geosr, scene_dir):
+    done = geosr("eval", "--model", "bicubic", "--data", scene_dir, "--protocol", "full",
+                 "--report", "r.html")  # fmt: skip
+    assert done.returncode == 2 and "superres --report" in done.stderr
+
+
+def test_a_broken_imgset_costs_itself(shared, tmp_path):
+    for name in ("imgset0000", "imgset0001"):
+        shutil.copytree(shared / "probav/train/RED/imgset0000", tmp_path / name)
+    broken = tmp_path / "imgset0001/QM003.png"
+    broken.chmod(0o644)
+    broken.write_bytes(b"nothing")
+    found = evaluate(Data(tmp_path), bicubic(3))
+    assert list(found.failed) == ["imgset0001"] and len(found.scores) == 2
 
 
 def moved(truth: np.ndarray) -> np.ndarray:
