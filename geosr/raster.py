@@ -17,6 +17,8 @@ import rasterio.shutil
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
+from rasterio.enums import ColorInterp, Resampling
+from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window as RasterioWindow
 
 from geosr import publish
@@ -34,6 +36,7 @@ _MAGIC = {
     b"\x89PNG\r\n\x1a\n": "PNG",
     b"\xff\xd8\xff": "JPEG",
 }
+_HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 
 
 @dataclass(frozen=True)
@@ -148,20 +151,52 @@ def open_raster(path: str | Path, *, driver: str | None = None, vrt: bool = Fals
     if driver is None:  # bytes on the network are not looked at, they are a GeoTIFF or refused
         remote = str(path).startswith("/vsi")
         driver = "GTiff" if remote else _driver_of(Path(path), vrt=vrt)
+    return _open(str(path), driver)
+
+
+def open_hdf5(path: str | Path, layer: str = "") -> Any:
+    """Open a local HDF5 file for reading, for its attributes and the names of its datasets.
+
+    Args:
+        layer: the dataset to open instead, "LEVEL3/QUALITY/SM".
+
+    Raises:
+        SceneError: no such file or dataset, or its content is not HDF5.
+    """
+    head = _head(Path(path))
+    if not head.startswith(_HDF5_MAGIC):
+        raise SceneError(f"{path}: not an HDF5 file ({_said(head)}). Replace the file.")
+    if not layer:
+        return _open(str(path), "HDF5")
+    if '"' in str(path):
+        raise SceneError(f"{path}: a quotation mark in the name of an HDF5 file. Rename it.")
+    return _open(f'HDF5:"{path}"://{layer}', "HDF5Image")
+
+
+def _open(name: str, driver: str) -> Any:
     try:
         with rasterio.Env(**SETTINGS), warnings.catch_warnings():
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-            return rasterio.open(str(path), driver=driver)
+            return rasterio.open(name, driver=driver)
     except (rasterio.errors.RasterioError, OSError) as error:
-        raise SceneError(f"cannot open {path}: {cause(error)}. Replace the file.") from error
+        raise SceneError(f"cannot open {name}: {cause(error)}. Replace the file.") from error
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(512)
+    except OSError as error:
+        raise SceneError(f"cannot read {path}: {error.strerror}. Check the path.") from error
+
+
+def _said(head: bytes) -> str:
+    start = head[:12].decode("latin-1").encode("unicode_escape").decode()
+    return f"starts with '{start}'" if head else "is empty"
 
 
 def _driver_of(path: Path, *, vrt: bool) -> str:
-    try:
-        with path.open("rb") as file:
-            head = file.read(512)
-    except OSError as error:
-        raise SceneError(f"cannot read {path}: {error.strerror}. Check the path.") from error
+    head = _head(path)
     if b"<VRTDataset" in head:
         if vrt:
             return "VRT"
@@ -171,19 +206,69 @@ def _driver_of(path: Path, *, vrt: bool) -> str:
         )
     driver = sniff(head)
     if driver is None:
-        start = head[:12].decode("latin-1").encode("unicode_escape").decode()
-        found = f"starts with '{start}'" if head else "is empty"
-        raise SceneError(f"{path}: not a GeoTIFF, JP2 or PNG ({found}). Replace the file.")
+        raise SceneError(f"{path}: not a GeoTIFF, JP2 or PNG ({_said(head)}). Replace the file.")
     return driver
 
 
-def read_window(dataset: Any, indexes: Sequence[int], window: Window) -> NDArray[Any]:
+@dataclass(frozen=True)
+class Warp:
+    """A raster brought onto another grid while it is read.
+
+    Attributes:
+        source: where the file's pixels lie.
+        target: where pixels are read.
+    """
+
+    source: Grid
+    target: Grid
+
+    def values(self, dataset: Any, nodata: float | None) -> Any:
+        """An open dataset on the target grid, bilinear; `nodata` where it does not reach.
+
+        Raises:
+            SceneError: the one CRS cannot be brought to the other.
+        """
+        return self._open(dataset, Resampling.bilinear, nodata=nodata)
+
+    def nearest(self, dataset: Any, *, alpha: bool = False) -> Any:
+        """The same with each pixel's nearest; 0 outside.
+
+        Args:
+            alpha: add a last band, 0 where the dataset does not reach or its mask says no.
+        """
+        more = alpha and ColorInterp.alpha not in dataset.colorinterp
+        return self._open(dataset, Resampling.nearest, alpha=more)
+
+    def _open(
+        self, dataset: Any, how: Resampling, *, nodata: float | None = None, alpha: bool = False
+    ) -> Any:
+        target, source = self.target, self.source
+        try:
+            return WarpedVRT(
+                dataset, resampling=how, src_nodata=nodata, nodata=nodata, add_alpha=alpha,
+                src_crs=source.crs, src_transform=source.transform, crs=target.crs,
+                transform=target.transform, width=target.width, height=target.height,
+            )  # fmt: skip
+        except (rasterio.errors.RasterioError, ValueError) as error:
+            raise SceneError(
+                f"cannot warp {dataset.name} ({source}) onto {target}: {cause(error)}. "
+                "Leave the file out."
+            ) from error
+
+
+def read_window(
+    dataset: Any, indexes: Sequence[int], window: Window, shape: tuple[int, int] | None = None
+) -> NDArray[Any]:
     """Bands `indexes` (from 1) of an open dataset inside `window`, (bands, rows, cols).
+
+    Args:
+        shape: (rows, cols) to decimate to; None reads every pixel.
 
     Raises:
         SceneError: a block cannot be decoded; names the file and the window.
     """
-    return _read(dataset, window, lambda w: dataset.read(list(indexes), window=w))
+    out = None if shape is None else (len(indexes), *shape)
+    return _read(dataset, window, lambda w: dataset.read(list(indexes), window=w, out_shape=out))
 
 
 def has_mask(dataset: Any) -> bool:
@@ -191,11 +276,17 @@ def has_mask(dataset: Any) -> bool:
     return rasterio.enums.MaskFlags.per_dataset in dataset.mask_flag_enums[0]
 
 
-def read_mask(dataset: Any, window: Window) -> NDArray[np.bool_] | None:
-    """The dataset's own mask (True is valid), internal or external; None where it has none."""
+def read_mask(
+    dataset: Any, window: Window, shape: tuple[int, int] | None = None
+) -> NDArray[np.bool_] | None:
+    """The dataset's own mask (True is valid), internal or external; None where it has none.
+
+    Args:
+        shape: as in `read_window`.
+    """
     if not has_mask(dataset):
         return None
-    return _read(dataset, window, lambda w: dataset.read_masks(1, window=w)) > 0
+    return _read(dataset, window, lambda w: dataset.read_masks(1, window=w, out_shape=shape)) > 0
 
 
 def _read(dataset: Any, window: Window, call: Any) -> NDArray[Any]:

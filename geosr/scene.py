@@ -7,19 +7,46 @@ arrays are (bands, rows, cols).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from rasterio.enums import ColorInterp
 
 from geosr.errors import SceneError
-from geosr.raster import Grid, has_mask, open_raster, read_mask, read_window
+from geosr.raster import Grid, Warp, has_mask, open_hdf5, open_raster, read_mask, read_window
 from geosr.tiles import Window
 
 SATURATED = 65535  # the special value of Sentinel-2 products, both levels
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Where it is written which pixels of a band are clear.
+
+    Attributes:
+        path, index, driver, layer: as in Band; the raster has the size of the band's.
+        bits: a pixel is clear where `value & bits == equals`; None: where the value is not 0.
+    """
+
+    path: str
+    index: int = 1
+    driver: str | None = None
+    layer: str = ""
+    bits: int | None = None
+    equals: int = 0
+
+    def clear(self, values: NDArray[Any]) -> NDArray[np.bool_]:
+        """Which of the values read say clear; NaN does not."""
+        known = np.isfinite(values)
+        if self.bits is None:
+            return known & (values != 0)
+        whole = np.where(known, values, 0).astype(np.int64)
+        return known & (whole & self.bits == self.equals)
 
 
 @dataclass(frozen=True)
@@ -36,6 +63,9 @@ class Band:
         nodata: the count that means "nothing sensed"; NaN where every count may be sensed.
         factor: file pixels along a native pixel; more than 1 where somebody brought the band to
             a finer grid.
+        layer: the dataset of an HDF5 file, "LEVEL3/RADIOMETRY/RED/TOC".
+        quality: where it is written which pixels are clear; None: all are.
+        warp: how the file is brought onto the scene's grid; None: it lies there.
     """
 
     name: str
@@ -47,6 +77,17 @@ class Band:
     nodata: float = 0.0
     factor: int = 1
     driver: str | None = None
+    layer: str = ""
+    quality: Quality | None = None
+    warp: Warp | None = None
+
+
+def nodata_value(value: float | None, dtype: np.dtype[Any]) -> float:
+    """What a file declares as nodata, as Band has it: NaN for none, or one its type cannot hold."""
+    if value is None:
+        return math.nan
+    outside = dtype.kind in "iu" and not np.iinfo(dtype).min <= value <= np.iinfo(dtype).max
+    return math.nan if outside else float(value)
 
 
 @dataclass(frozen=True)
@@ -65,8 +106,8 @@ class Scene:
     """Bands of one place, by GSD.
 
     Attributes:
-        sensor: "sentinel2", or "image" for any other raster.
-        level: processing level, "L1C", "L2A" or "" where unknown.
+        sensor: "sentinel2", "probav", or "image" for any other raster.
+        level: processing level, "L1C", "L2A", "LEVEL3 TOC" or "" where unknown.
         grids: native grid by GSD; where a file does not start or end on whole coarse pixels
             they are grown outward until it does.
         window: the part of the finest grid that the files really cover.
@@ -107,8 +148,10 @@ class Scene:
 
     @property
     def files(self) -> tuple[str, ...]:
-        """Every file the bands come from, each once."""
-        return tuple(dict.fromkeys(band.path for band in self.bands))
+        """Every file the bands and their quality come from, each once."""
+        bands = [band.path for band in self.bands]
+        written = [band.quality.path for band in self.bands if band.quality]
+        return tuple(dict.fromkeys(bands + written))
 
     def select(
         self, *, names: Sequence[str] | None = None, gsd: int | None = None, frame: int = 0
@@ -164,7 +207,7 @@ class Pixels:
     Attributes:
         values: in the file's own type, float32 where block means were taken.
         valid: a number was sensed: neither nodata nor NaN.
-        mask: the file's own mask allows it (all True where there is none).
+        mask: the file's own mask and the band's quality allow it (all True where there is none).
         saturated: the detector was full; the number says only "bright".
     """
 
@@ -249,7 +292,7 @@ class SceneReader:
 
     scene: Scene
     _stack: ExitStack = field(default_factory=ExitStack)
-    _open: dict[str, Any] = field(default_factory=dict)
+    _open: dict[Hashable, Any] = field(default_factory=dict)
 
     def __enter__(self) -> SceneReader:
         return self
@@ -276,10 +319,21 @@ class SceneReader:
         pick = [order.index(name) for name in names]
         return _joined(parts).map(lambda array: array[pick])
 
+    def clearance(self, name: str, side: int, *, frame: int = 0) -> float:
+        """Share of a band's pixels that are usable, by a look of at most `side` × `side` of them.
+
+        Raises:
+            SceneError: as `read`.
+        """
+        bands = self.scene.select(names=[name], frame=frame)
+        height, width = self.scene.window.height, self.scene.window.width
+        shape = min(height, side), min(width, side)
+        return float(self._file_pixels(bands, Window(0, 0, height, width), shape).usable.mean())
+
     def has_mask(self, names: Sequence[str], gsd: int) -> bool:
         """Whether a file of these bands has a mask of its own, internal or external."""
         bands = [b for b in self.scene.bands if b.gsd == gsd and b.name in names]
-        return any(has_mask(self._dataset(group[0])) for group in _by_file(bands))
+        return any(has_mask(self._raw(group[0])) for group in _by_file(bands))
 
     def _read_file(self, bands: Sequence[Band], gsd: int, window: Window) -> Pixels:
         """All of `bands` lie in one file."""
@@ -301,12 +355,13 @@ class SceneReader:
         inside = fine.intersect(Window(0, 0, cover.height, cover.width))
         return _block_means(self._file_pixels(bands, inside), fine, inside, factor)
 
-    def _file_pixels(self, bands: Sequence[Band], window: Window) -> Pixels:
-        dataset = self._dataset(bands[0])
-        values = read_window(dataset, [band.index for band in bands], window)
-        mask = read_mask(dataset, window)
-        if mask is None:
-            mask = np.ones(values.shape[1:], bool)
+    def _file_pixels(
+        self, bands: Sequence[Band], window: Window, shape: tuple[int, int] | None = None
+    ) -> Pixels:
+        values = read_window(self._values(bands[0]), [band.index for band in bands], window, shape)
+        mask = np.broadcast_to(self._mask(bands[0], window, shape), values.shape)
+        if any(band.quality for band in bands):
+            mask = mask & np.stack([self._clear(b, window, values.shape[1:]) for b in bands])
         nodata = np.array([band.nodata for band in bands])[:, None, None]
         valid = values != nodata
         saturated = np.zeros(values.shape, bool)
@@ -314,21 +369,77 @@ class SceneReader:
             valid &= np.isfinite(values)
         elif values.dtype == np.uint16 and self.scene.sensor == "sentinel2":
             saturated = values == SATURATED
-        return Pixels(values, valid, np.broadcast_to(mask, values.shape), saturated)
+        return Pixels(values, valid, mask, saturated)
 
-    def _dataset(self, band: Band) -> Any:
-        if band.path not in self._open:
-            dataset = open_raster(band.path, driver=band.driver, vrt=self.scene.vrt)
+    def _mask(self, band: Band, window: Window, shape: tuple[int, int] | None) -> NDArray[np.bool_]:
+        """Where the file's own mask allows it, and the file reaches; broadcasts to (rows, cols)."""
+        if band.warp is None:
+            mask = read_mask(self._raw(band), window, shape)
+            return np.ones((1, 1), bool) if mask is None else mask
+        warp, raw = band.warp, self._raw(band)
+        cover = self._kept(("cover", *_file(band), warp), lambda: warp.nearest(raw, alpha=True))
+        alpha = cover.colorinterp.index(ColorInterp.alpha) + 1
+        return read_window(cover, [alpha], window, shape)[0] > 0
+
+    def _clear(self, band: Band, window: Window, shape: tuple[int, int]) -> NDArray[np.bool_]:
+        """Where the band's quality is good, (rows, cols)."""
+        if band.quality is None:
+            return np.ones(shape, bool)
+        quality, warp = band.quality, band.warp
+        dataset = self._kept(_file(quality), lambda: self._checked(quality, band))
+        if warp is not None:
+            raw = dataset
+            dataset = self._kept(("nearest", *_file(quality), warp), lambda: warp.nearest(raw))
+        return quality.clear(read_window(dataset, [quality.index], window, shape)[0])
+
+    def _checked(self, quality: Quality, band: Band) -> Any:
+        """The file of a band's quality, which must lie as the band's does."""
+        dataset, raw = self._opened(quality), self._raw(band)
+        image, mask = Grid.of(raw), Grid.of(dataset)
+        placed = image.crs is not None and mask.crs is not None
+        if image.shape != mask.shape or (placed and image.ratio(mask) != 1):
+            raise SceneError(
+                f"{dataset.name} ({mask}) says which pixels of {raw.name} ({image}) are clear, "
+                "but has another size or lies elsewhere. Cut both alike, or take it away."
+            )
+        return dataset
+
+    def _values(self, band: Band) -> Any:
+        """The band's file on the scene's grid."""
+        raw, warp = self._raw(band), band.warp
+        if warp is None:
+            return raw
+        none = math.isnan(band.nodata) and self.scene.dtype.kind != "f"
+        nodata = None if none else band.nodata
+        return self._kept(("values", *_file(band), warp), lambda: warp.values(raw, nodata))
+
+    def _raw(self, band: Band) -> Any:
+        """The band's file as it is, or its dataset in it."""
+        return self._kept(_file(band), lambda: self._opened(band))
+
+    def _opened(self, source: Band | Quality) -> Any:
+        if source.layer:
+            return open_hdf5(source.path, source.layer)
+        return open_raster(source.path, driver=source.driver, vrt=self.scene.vrt)
+
+    def _kept(self, key: Hashable, opened: Callable[[], Any]) -> Any:
+        """A dataset that stays open until the reader is closed."""
+        if key not in self._open:
+            dataset = opened()
             # not enter_context: that would tie the dataset to the thread that opened it
             self._stack.callback(dataset.close)
-            self._open[band.path] = dataset
-        return self._open[band.path]
+            self._open[key] = dataset
+        return self._open[key]
+
+
+def _file(source: Band | Quality) -> tuple[str, str]:
+    return source.path, source.layer
 
 
 def _by_file(bands: Sequence[Band]) -> list[list[Band]]:
-    groups: dict[str, list[Band]] = {}
+    groups: dict[tuple[str, str], list[Band]] = {}
     for band in bands:
-        groups.setdefault(band.path, []).append(band)
+        groups.setdefault(_file(band), []).append(band)
     return list(groups.values())
 
 

@@ -17,6 +17,8 @@ class OpenOptions:
         remote: open paths on the network.
         kind: "sentinel2"; "image" takes any raster as a scene, "series" a folder of them.
         pattern: names of the rasters that count in a folder of them.
+        align: bring the rasters of a series that lie on other grids onto the grid of the first
+            by name, bilinear.
     """
 
     dn_offset: float | None = None
@@ -26,3 +28,4 @@ class OpenOptions:
     remote: bool = False
     kind: str = "sentinel2"
     pattern: str | None = None
+    align: bool = False

@@ -1,11 +1,12 @@
 """Proba-V in the layout of the Kelvins challenge: imgsets of PNG frames with quality masks.
 
 `LR000.png …` and `QM000.png …` (128 × 128), `SM.png` and, for training, `HR.png` (384 × 384); 16
-bits, masks 255 where clear.
+bits, masks 255 where clear. Products have a status map of bits instead.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -16,6 +17,18 @@ from numpy.typing import NDArray
 
 from geosr.errors import SceneError
 from geosr.raster import Grid, open_raster, read_window
+
+_UNCLEAR = 0b111  # 0 clear, 1 shadow, 2 undefined, 3 cloud, 4 ice; bit 3 is land
+_GOOD = {"SWIR": 1 << 4, "NIR": 1 << 5, "RED": 1 << 6, "BLUE": 1 << 7}
+
+
+def status_bits(name: str) -> tuple[int, int]:
+    """Which bits of a status map count for a band, and what they are where it is clear.
+
+    The band's own pixel must be good where its name (BLUE, RED, NIR, SWIR) tells its bit.
+    """
+    good = _GOOD.get(name.upper(), 0)
+    return _UNCLEAR | good, good
 
 
 @dataclass(frozen=True)
@@ -75,10 +88,7 @@ def read_imgset(path: Path) -> Imgset:
         SceneError: frames and masks do not match, or a file cannot be read.
     """
     low = sorted(path.glob("LR*.png"))
-    masks = [path / file.name.replace("LR", "QM") for file in low]
-    missing = [mask.name for mask in masks if not mask.exists()]
-    if missing:
-        raise SceneError(f"{path}: no mask {missing[0]} for its frame. Complete the imgset.")
+    masks = check_masks(path, low)
     frames = [_read(file) for file in low]
     clear = [_read(file) > 0 for file in masks]
     shapes = {image.shape for image in [*frames, *clear]}
@@ -89,6 +99,19 @@ def read_imgset(path: Path) -> Imgset:
         path, np.stack(frames), np.stack(clear), _read(truth) if truth.exists() else None,
         _read(counted) > 0 if counted.exists() else None,
     )  # fmt: skip
+
+
+def check_masks(path: Path, frames: Sequence[Path]) -> list[Path]:
+    """The masks of an imgset's frames.
+
+    Raises:
+        SceneError: a frame has none.
+    """
+    masks = [path / file.name.replace("LR", "QM") for file in frames]
+    missing = [mask.name for mask in masks if not mask.exists()]
+    if missing:
+        raise SceneError(f"{path}: no mask {missing[0]} for its frame. Complete the imgset.")
+    return masks
 
 
 def _read(path: Path) -> NDArray[Any]:
