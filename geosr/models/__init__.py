@@ -20,7 +20,9 @@ from geosr.models import (
     edsr,
     espcn,
     fsrcnn,
+    fusion,
     highresnet,
+    ibpnet,
     lapsrn,
     lpan,
     piunet,
@@ -35,14 +37,14 @@ from geosr.models import (
     trmisr,
     vdsr,
 )
-from geosr.models.card import ANY, Design, Input, Model, ModelCard, Recipe, Uncertain
+from geosr.models.card import ANY, SHIFTS, Design, Input, Model, ModelCard, Recipe, Uncertain
 
-__all__ = ["ANY", "DESIGNS", "PAIRS", "Design", "Input", "Model", "ModelCard", "Recipe",
+__all__ = ["ANY", "DESIGNS", "PAIRS", "SHIFTS", "Design", "Input", "Model", "ModelCard", "Recipe",
            "Uncertain", "build", "cards", "count", "design", "known", "measured"]  # fmt: skip
 
 _MODULES = (
     dsen2, aesr, seed001, lpan, lapsrn, srcnn, vdsr, espcn, fsrcnn, srresnet, edsr, carn,
-    rcan, swinir, rrdb, dual, highresnet, trmisr, piunet, rams, bicubic,
+    rcan, swinir, rrdb, dual, highresnet, trmisr, piunet, rams, ibpnet, fusion, bicubic,
 )  # fmt: skip
 DESIGNS: dict[str, Design] = {d.name: d for module in _MODULES for d in module.DESIGNS}
 PAIRS: dict[str, tuple[str, ...]] = {

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from geosr.errors import UsageError, WeightsError
 
 ANY = "*"  # a band of any name: the net takes one band at a time
+SHIFTS = 0  # key of where frames look, beside the GSDs of the inputs
 _UNIT = 10000.0  # inputs per unit of a single- or multi-image net, as reflectance is scaled
 
 
@@ -45,6 +46,8 @@ class ModelCard:
         options: keyword arguments of the architecture.
         file: weights file, or "" for nets without any.
         quantification: count that means 1.0, where the training was told one; 0 is the rule.
+        shifts: the net must know where its frames look.
+        fewer: it takes fewer frames than `frames` too; else some are given again.
     """
 
     name: str
@@ -62,6 +65,8 @@ class ModelCard:
     task: str = "guided"
     blend: int = 0
     quantification: float = 0.0
+    shifts: bool = False
+    fewer: bool = False
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -122,10 +127,12 @@ class Model:
 
     Inputs are float32 tensors of reflectance × 10000, one per GSD: (batch, bands, rows, cols), or
     (batch, frames, bands + 1, rows, cols) for multi-image nets, whose last band is the quality
-    mask (1 is clear). Upsampling happens inside the net.
+    mask (1 is clear). `inputs[SHIFTS]`, (batch, frames, 2), says where frames look: pixel (r, c)
+    of one sees the ground at (r + down, c + across) of the grid. Upsampling happens inside the net.
 
     Guided nets take the dictionary and normalise by themselves. The others are plain modules
-    from unit values to unit values: `net(image)`, `net(frames, clear)`.
+    from unit values to unit values: `net(image)`, `net(frames, clear)` and, where the card says
+    so, `net(frames, clear, shifts)`.
     """
 
     card: ModelCard
@@ -146,12 +153,24 @@ class Model:
             return self.net(inputs)
         x = inputs[self.card.inputs[0].gsd]
         if self.card.task == "misr":
-            out = self.net(x[:, :, :-1] / _UNIT, x[:, :, -1:])
+            where = (inputs[SHIFTS],) if self.card.shifts else ()
+            out = self.net(x[:, :, :-1] / _UNIT, x[:, :, -1:], *where)
         else:
             out = self.net(x / _UNIT)
         if isinstance(out, Uncertain):
             return Uncertain(out.mean * _UNIT, out.log_scale)
         return [level * _UNIT for level in out] if isinstance(out, list) else out * _UNIT
+
+    @property
+    def tells_uncertainty(self) -> bool:
+        """Whether `with_uncertainty` can be called."""
+        return hasattr(self.net, "uncertain")
+
+    def with_uncertainty(self, inputs: Mapping[int, Tensor]) -> Tensor:
+        """As calling it, then as many bands again: Laplace's scale, the error to be expected."""
+        x = inputs[self.card.inputs[0].gsd]
+        out: Uncertain = self.net.uncertain(x[:, :, :-1] / _UNIT)  # type: ignore[operator]
+        return torch.cat([out.mean, out.log_scale.float().exp()], 1) * _UNIT
 
     def to(self, device: str) -> Model:
         """The same, moved to a device and laid out for its convolutions."""
@@ -202,7 +221,7 @@ class Design:
     Attributes:
         reach: receptive radius in input pixels by scale; its keys are the scales on offer.
         scale: the default one.
-        blend: as on the card; the reach is then only what tiles read.
+        blend, shifts, fewer: as on the card; where it blends the reach is only what tiles read.
         card_: the one card of a guided net; None makes cards for any band count.
         paper: the published training, `--preset paper`.
     """
@@ -221,6 +240,8 @@ class Design:
     paper: Recipe = field(default_factory=Recipe)
     card_: ModelCard | None = None
     aliases: tuple[str, ...] = ()
+    shifts: bool = False
+    fewer: bool = False
 
     def card(self, *, scale: int | None = None, bands: int = 1, **options: Any) -> ModelCard:
         """The card at a scale, for `bands` bands at once (1: each band by itself).
@@ -247,6 +268,8 @@ class Design:
             source=self.source,
             task=self.task,
             blend=self.blend,
+            shifts=self.shifts,
+            fewer=self.fewer,
         )
 
     def _fixed(self, card: ModelCard, scale: int | None, bands: int) -> ModelCard:

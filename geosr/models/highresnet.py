@@ -132,7 +132,7 @@ def build(card: ModelCard) -> HighResNet:
 # 400 epochs of about 1040 scenes, the loss −cPSNR after an alignment that ShiftNet learns.
 DESIGNS = (
     Design("highres-net", "misr", "highres-net", build, {2: 21, 3: 21, 4: 21}, 3,
-           "Deudon et al., 2020 (arXiv 2002.06460)", frames=32,
+           "Deudon et al., 2020 (arXiv 2002.06460)", frames=32, fewer=True,
            options={"features": 64, "blocks": 2},
            recipe=Recipe(patch=12, batch_size=2),
            paper=Recipe("registered", 64, 32, 13_000, "adam", 7e-4, schedule="plateau", period=2,

@@ -117,13 +117,21 @@ class PIUnet(nn.Module):
         )  # fmt: skip
 
     def forward(self, frames: Tensor, clear: Tensor | None = None) -> Tensor | Uncertain:
+        if self.training:
+            return self.uncertain(frames)
+        x = (frames - MEAN) / STD
+        return self._mean(x, self._features(x))
+
+    def uncertain(self, frames: Tensor) -> Uncertain:
+        """The mean and the log of Laplace's scale, as in training."""
         x = (frames - MEAN) / STD
         seen = self._features(x)
+        return Uncertain(self._mean(x, seen), self.spread(self._raised(seen)) + math.log(STD))
+
+    def _mean(self, x: Tensor, seen: Tensor) -> Tensor:
+        """(batch, bands, s·rows, s·cols)."""
         mean = F.pixel_shuffle(self.mean(seen), self.scale) + self._raised(x.mean(1))
-        mean = mean * STD + MEAN  # (batch, bands, s·rows, s·cols)
-        if not self.training:
-            return mean
-        return Uncertain(mean, self.spread(self._raised(seen)) + math.log(STD))
+        return mean * STD + MEAN
 
     def _features(self, x: Tensor) -> Tensor:
         """(batch, frames, bands, rows, cols) to (batch, features, rows, cols)."""
@@ -149,7 +157,7 @@ def build(card: ModelCard) -> PIUnet:
 # 16 windows each, the loss registered.
 DESIGNS = (
     Design("piunet", "misr", "piunet", build, {2: 32, 3: 32, 4: 32}, 3,
-           "Valsesia and Magli, IEEE TGRS 60 (2022)", frames=9, blend=8,
+           "Valsesia and Magli, IEEE TGRS 60 (2022)", frames=9, fewer=True, blend=8,
            options={"features": 42, "blocks": 16, "heads": 1, "reduction": 8},
            recipe=Recipe("laplace-nll", patch=12, batch_size=4),
            paper=Recipe("laplace-nll", 32, 24, 200_000, "adam", 1e-4, schedule="constant",

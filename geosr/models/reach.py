@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from geosr.models.card import SHIFTS
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -39,8 +41,8 @@ def margin(card: ModelCard, build: Callable[[ModelCard], Model], side: int) -> i
     at = slice(corner, corner + block)
     seen: Tensor = model(inputs)[..., at, at].sum()
     seen.backward()  # type: ignore[no-untyped-call]
-    return max(_beyond(x, item.gsd // card.output.gsd, corner, block)
-               for item, x in zip(card.inputs, inputs.values(), strict=True))  # fmt: skip
+    return max(_beyond(inputs[item.gsd], item.gsd // card.output.gsd, corner, block)
+               for item in card.inputs)  # fmt: skip
 
 
 def measured(card: ModelCard, build: Callable[[ModelCard], Model]) -> int | None:
@@ -54,8 +56,9 @@ def measured(card: ModelCard, build: Callable[[ModelCard], Model]) -> int | None
 
 
 def _inputs(card: ModelCard, side: int) -> dict[int, Tensor]:
+    """Random inputs; frames look up to a pixel beside the grid, every other is half unclear."""
     coarsest = card.inputs[-1].gsd
-    inputs = {}
+    inputs: dict[int, Tensor] = {}
     for item in card.inputs:
         size, bands = side * coarsest // item.gsd, len(item.bands)
         shape = (1, bands, size, size)
@@ -65,6 +68,10 @@ def _inputs(card: ModelCard, side: int) -> dict[int, Tensor]:
         if card.task == "misr":
             x[:, :, -1] = 1
         inputs[item.gsd] = x.requires_grad_()
+    if card.shifts:
+        inputs[coarsest].data[:, 1::2, -1] = (x[:, 1::2, 0] > 5000).double()
+        along = torch.linspace(-1, 1, card.frames, dtype=torch.float64)
+        inputs[SHIFTS] = torch.stack([along, along.flip(0)], 1)[None]
     return inputs
 
 

@@ -132,7 +132,7 @@ def build(card: ModelCard) -> TRMISR:
 # rate, the loss a registered squared error in decibels.
 DESIGNS = (
     Design("tr-misr", "misr", "tr-misr", build, {2: 6, 3: 6, 4: 6}, 3,
-           "An et al., IEEE JSTARS 15 (2022)", frames=24,
+           "An et al., IEEE JSTARS 15 (2022)", frames=24, fewer=True,
            options={"features": 64, "blocks": 2, "layers": 6, "heads": 8, "hidden": 128,
                     "dropout": 0.1},
            recipe=Recipe(patch=12, batch_size=2),
