@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -11,12 +11,15 @@ from rasterio.crs import CRS
 from rasterio.errors import RasterioError
 from rasterio.warp import transform_bounds
 
+from geosr.consistent import REACH
 from geosr.errors import SceneError, UsageError
+from geosr.frames import FrameOptions, Looks, as_they_are
 from geosr.models import ANY, Model
 from geosr.raster import Grid
 from geosr.scene import Scene
 from geosr.tiles import TileGrid, Window
 
+UNCERTAINTY = "_uncertainty"  # behind the name of a band
 TILE_SIZE = 480  # output pixels of a guided net; the margin is read on top
 _FINE_TILE = 768  # output pixels of a net that makes a finer grid than its inputs
 _MOST_TILE = 512  # input pixels of one
@@ -34,6 +37,10 @@ class Request:
             what makes 768 output pixels of a net with a finer output grid.
         overlap: pixels of the finest grid to read around a core; None is the net's margin.
         options: creation options of the output, NAME to VALUE.
+        frames: how several images of a place are prepared.
+        ensemble: orders of the frames whose results are averaged.
+        uncertainty: give every band's, `NAME_uncertainty`, where the net tells it.
+        consistent: make the output degrade exactly to the input.
     """
 
     bands: tuple[str, ...] | None = None
@@ -44,6 +51,10 @@ class Request:
     overlap: int | None = None
     format: str = "GTiff"
     options: Mapping[str, str] = field(default_factory=dict)
+    frames: FrameOptions = FrameOptions()  # noqa: RUF009 - frozen
+    ensemble: int = 1
+    uncertainty: bool = False
+    consistent: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,11 +64,18 @@ class Bound:
     Attributes:
         inputs: GSD on the card, GSD and names in the scene; in the card's order.
         bands: names of what comes out.
+        uncertain: the uncertainty of each follows it out.
     """
 
     model: Model
     inputs: tuple[tuple[int, int, tuple[str, ...]], ...]
     bands: tuple[str, ...]
+    uncertain: bool = False
+
+    @property
+    def made(self) -> tuple[str, ...]:
+        """Names of all that comes out, in the net's order."""
+        return (*self.bands, *(f"{name}{UNCERTAINTY}" for name in self.bands if self.uncertain))
 
     @property
     def target(self) -> int:
@@ -79,6 +97,9 @@ class Plan:
         tiles: in those coarsest pixels; they may reach past `window` by less than a pixel.
         pad: coarsest pixels read around a tile.
         notes: what is left out and why.
+        looks: the frames that are read, where they look and how bright they are.
+        consistent: predictions are made consistent with the input.
+        ensemble: orders of the frames whose predictions are averaged.
     """
 
     scene: Scene
@@ -91,6 +112,9 @@ class Plan:
     tiles: TileGrid
     pad: int
     notes: tuple[str, ...]
+    looks: Looks
+    consistent: bool = False
+    ensemble: int = 1
 
     @property
     def models(self) -> tuple[Model, ...]:
@@ -98,20 +122,24 @@ class Plan:
         return tuple({net.model.card.name: net.model for net in self.nets}.values())
 
     @property
-    def frames(self) -> int:
-        """Images of the place that are read; nets for more get some of them again."""
-        wanted = max((net.model.card.frames for net in self.nets), default=1)
-        return min(wanted, self.scene.frames)
-
-    @property
     def native(self) -> tuple[str, ...]:
         """Output bands that are copied."""
-        return tuple(name for name in self.names if name not in self.made)
+        made = self.made | self.uncertain
+        return tuple(name for name in self.names if name not in made)
 
     @property
     def made(self) -> frozenset[str]:
         """Output bands that are super-resolved."""
         return frozenset(name for net in self.nets for name in net.bands)
+
+    @property
+    def uncertain(self) -> frozenset[str]:
+        """Output bands that say how uncertain another one is."""
+        return frozenset(name for net in self.nets for name in net.made) - self.made
+
+    def band(self, name: str) -> str:
+        """The scene's band that an output band is or speaks of."""
+        return name.removesuffix(UNCERTAINTY) if name in self.uncertain else name
 
     @property
     def zoom(self) -> int:
@@ -135,7 +163,7 @@ class Plan:
 
     def per_pixel(self, name: str) -> int:
         """Output pixels along a native pixel of a band."""
-        return self.scene.gsd(name) // self.scene.finest * self.finer
+        return self.scene.gsd(self.band(name)) // self.scene.finest * self.finer
 
     @cached_property
     def reads(self) -> dict[int, tuple[str, ...]]:
@@ -165,6 +193,10 @@ def make_plan(scene: Scene, models: Sequence[Model], request: Request) -> Plan:
         names = tuple(name for name in names if name in request.bands)
     if not anyhow:
         _note_left_out(scene, chosen, request, notes)
+    chosen = tuple(replace(net, uncertain=request.uncertainty) for net in chosen)
+    _check_nets(chosen, request)
+    if request.uncertainty:
+        names = (*names, *(f"{name}{UNCERTAINTY}" for name in names))
     if not names:
         raise SceneError(f"{scene.path}: nothing to write. Drop --only-sr or choose other bands.")
     inputs = {gsd for net in chosen for _, gsd, _ in net.inputs}
@@ -176,8 +208,32 @@ def make_plan(scene: Scene, models: Sequence[Model], request: Request) -> Plan:
     margin = max([net.model.card.margin for net in chosen], default=0)
     blend = max([net.model.card.blend for net in chosen], default=0)
     pad = max(-(-margin // (unit * finer)), -(-(request.overlap or 0) // unit), blend)
+    if request.consistent:
+        pad += max(-(-REACH * (net.target // scene.finest) // unit) for net in chosen)
     grid = scene.grids[scene.finest].crop(window).finer(finer)
-    return Plan(scene, chosen, names, grid, window, unit, finer, tiles, pad, tuple(notes))
+    frames = max((net.model.card.frames for net in chosen), default=1)
+    looks = as_they_are(min(frames, scene.frames))
+    return Plan(scene, chosen, names, grid, window, unit, finer, tiles, pad, tuple(notes), looks,
+                request.consistent, request.ensemble)  # fmt: skip
+
+
+def _check_nets(nets: Sequence[Bound], request: Request) -> None:
+    """Whether the nets can do what is asked beyond the bands.
+
+    Raises:
+        UsageError: they cannot; says which can.
+    """
+    for card in (net.model.card for net in nets):
+        several = card.task == "misr"
+        if request.consistent and several:
+            raise UsageError(f"--consistent: '{card.name}' takes several images. Drop it.")
+        if request.ensemble > 1 and (not several or card.frames == 2):
+            raise UsageError(
+                f"--ensemble averages over orders of frames; '{card.name}' "
+                f"{'builds on its first frame' if several else 'takes one image'}. Drop it."
+            )
+    if request.uncertainty and not all(net.model.tells_uncertainty for net in nets):
+        raise UsageError("--uncertainty: of the nets only piunet tells it. Drop it.")
 
 
 def _tile_size(finer: int) -> int:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geosr.blend import Blender
+from geosr.consistent import Change, change, project
 from geosr.errors import SceneError
-from geosr.fill import fill
+from geosr.frames import read
+from geosr.models import SHIFTS
 from geosr.plan import Bound, Plan
 from geosr.predict import Engine, predict
-from geosr.radiometry import reflectance
 from geosr.scene import Pixels, Reader
 from geosr.tiles import Tile, Window
 
@@ -28,12 +29,14 @@ class Strip:
         made: super-resolved bands, reflectance × 10000, (rows, cols) of the output grid each.
         read: what was read of the same ground by GSD; of several frames, where any was sensed.
         filled: input pixels that had to be filled.
+        changed: by band, what making it consistent changed in the tiles that end here.
     """
 
     window: Window
     made: Mapping[str, NDArray[np.float32]]
     read: Mapping[int, Pixels]
     filled: int = 0
+    changed: Mapping[str, Change] = field(default_factory=dict)
 
 
 def strips(
@@ -62,18 +65,19 @@ def strips(
         area = Window(rows.row, across.col, rows.height, across.width).grow(plan.pad)
         seen = _read(reader, plan, area)
         made: dict[str, NDArray[np.float32]] = {}
+        changed: dict[str, Change] = {}
         for net, blender in zip(plan.nets, blenders, strict=True):
             wanted = [_any_sensed(seen, tile.core.grow(blend), area, plan, net) for tile in tiles]
             cuts = [_cut(net, tile, area, seen, plan) for tile in tiles]
-            predictions = _predicted(net, cuts, wanted, plan, engine, progress)
+            predictions = _predicted(net, cuts, wanted, plan, engine, progress, changed)
             finished = blender.add(zip(tiles, predictions, strict=True))
             if not np.isfinite(finished).all():
                 raise SceneError(
-                    f"{plan.scene.path}: {net.model.card.name} gave NaN or Inf near row {top} in "
-                    f"{engine.precision}. Say --precision fp32, or use other weights."
+                    f"{plan.scene.path}: {net.model.card.name} gave NaN or Inf in fp32 near row "
+                    f"{top}. Use other weights."
                 )
-            made |= dict(zip(net.bands, finished, strict=True))
-        yield _strip(seen, made, done, area, plan)
+            made |= dict(zip(net.made, finished, strict=True))
+        yield replace(_strip(seen, made, done, area, plan), changed=changed)
         top += done.height
 
 
@@ -114,15 +118,14 @@ def _read(reader: Reader, plan: Plan, area: Window) -> _Seen:
     for gsd, names in plan.reads.items():
         k = plan.per_unit(gsd)
         at = area.at(k).within(wide.at(k))
-        frames = [reader.read(names, gsd, wide.at(k), frame=t) for t in range(plan.frames)]
-        filled = [
-            reflectance(plan.scene, names, fill(f.values, f.usable, plan.pad * k))[:, *at]
-            for f in frames
-        ]
-        frames = [frame.crop(at) for frame in frames]
+        each = {
+            look: read(reader, plan.scene, names, wide.at(k), look, plan.looks, plan.pad * k)
+            for look in plan.looks
+        }
+        frames = [each[look][0].crop(at) for look in plan.looks]
         pixels[gsd] = _joint(frames)
         for i, name in enumerate(names):
-            values[name] = np.stack([frame[i] for frame in filled])
+            values[name] = np.stack([each[look][1][i][at] for look in plan.looks])
             clear[name] = np.stack([frame.usable[i] for frame in frames])
     return _Seen(pixels, values, clear)
 
@@ -147,18 +150,19 @@ def _any_sensed(seen: _Seen, part: Window, area: Window, plan: Plan, net: Bound)
 
 def _cut(net: Bound, tile: Tile, area: Window, seen: _Seen, plan: Plan) -> Cut:
     """The net's inputs under one tile, pad included."""
-    window = tile.window.grow(plan.pad)
+    window, card = tile.window.grow(plan.pad), net.model.card
     cut = {}
     for key, gsd, names in net.inputs:
         k = plan.per_unit(gsd)
         at = window.at(k).within(area.at(k))
-        frames = np.stack([seen.values[name][:, *at] for name in names], 1)
-        if net.model.card.task == "misr":
+        stack = np.stack([seen.values[name][:, *at] for name in names], 1)
+        if card.task == "misr":
             clear = np.logical_and.reduce([seen.clear[name][:, *at] for name in names])
-            frames = np.concatenate([frames, clear[:, None]], 1, dtype=np.float32)
-            cut[key] = frames[np.arange(net.model.card.frames) % len(frames)]
+            stack = np.concatenate([stack, clear[:, None]], 1, dtype=np.float32)
+            again = np.arange(len(stack) if card.fewer else card.frames) % len(stack)
+            cut[key], cut[SHIFTS] = stack[again], plan.looks.shifts[again]
         else:
-            cut[key] = frames[0]
+            cut[key] = stack[0]
     return cut
 
 
@@ -169,10 +173,13 @@ def _predicted(
     plan: Plan,
     engine: Engine,
     progress: Callable[[int], None],
+    changed: dict[str, Change],
 ) -> Iterator[NDArray[np.float32]]:
     """Predictions of one row of tiles, cut to tile and ramp; empty tiles are not run."""
     run = [cut for cut, want in zip(cuts, wanted, strict=True) if want]
-    made = predict(net.model, run, engine)
+    made = predict(net.model, run, engine, uncertain=net.uncertain, orders=_orders(plan, run))
+    if plan.consistent:
+        made = _made_consistent(net, run, made, plan, changed)
     ramp = net.model.card.blend
     spare = (plan.pad - ramp) * plan.zoom
     height, width = (n + 2 * ramp * plan.zoom for n in plan.tile_shape)
@@ -181,4 +188,30 @@ def _predicted(
         if want:
             yield next(made)[:, spare : spare + height, spare : spare + width]
         else:
-            yield np.zeros((len(net.bands), height, width), np.float32)
+            yield np.zeros((len(net.made), height, width), np.float32)
+
+
+def _orders(plan: Plan, cuts: Sequence[Cut]) -> Sequence[NDArray[np.int64]]:
+    """Orders of the frames to average over, the given one first; none for one image."""
+    if plan.ensemble == 1 or not cuts:
+        return ()
+    count, rng = len(cuts[0][SHIFTS]), np.random.default_rng(0)
+    return [np.arange(count), *(rng.permutation(count) for _ in range(plan.ensemble - 1))]
+
+
+def _made_consistent(
+    net: Bound,
+    cuts: Sequence[Cut],
+    made: Iterator[NDArray[np.float32]],
+    plan: Plan,
+    changed: dict[str, Change],
+) -> Iterator[NDArray[np.float32]]:
+    """Predictions, pad included, that degrade to what the net was given of the same bands."""
+    key, _, names = net.inputs[-1]
+    index, spare = [names.index(name) for name in net.bands], plan.pad * plan.zoom
+    core = (slice(spare, -spare or None), slice(spare, -spare or None))
+    for cut, estimate in zip(cuts, made, strict=True):
+        result = project(estimate, cut[key][index], net.bands)
+        for name, before, after in zip(net.bands, estimate, result, strict=True):
+            changed.setdefault(name, Change()).add(change(before[core], after[core]))
+        yield result

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geosr import __version__, selfcheck
+from geosr.consistent import Change
+from geosr.frames import Look, settle
 from geosr.models import Model
 from geosr.plan import Plan, Request, make_plan
 from geosr.predict import Engine
@@ -21,6 +24,8 @@ from geosr.raster import Layout, create
 from geosr.scene import SATURATED, Band, Reader, Scene
 from geosr.selfcheck import Check
 from geosr.strips import Strip, strips
+
+log = logging.getLogger("geosr")
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,8 @@ class Result:
         shifted: valid values moved by one count because they equalled nodata.
         valid_share: share of super-resolved pixels that hold a value.
         check: how the output, degraded again, compares with the input; None where not asked.
+        frames: of several images of the place those that were used.
+        changed: by band, what making it consistent changed.
     """
 
     output: Path
@@ -43,6 +50,8 @@ class Result:
     shifted: int = 0
     valid_share: float = 1.0
     check: Check | None = None
+    frames: tuple[Look, ...] = ()
+    changed: Mapping[str, Change] = field(default_factory=dict)
 
 
 def superres(
@@ -72,8 +81,9 @@ def superres(
     """
     started = time.monotonic()
     plan = make_plan(scene, models, request)
-    counts = _Counts()
+    counts, changed = _Counts(), dict[str, Change]()
     with scene.open() as reader:
+        plan = settled(plan, reader, request)
         masked = _mask_gsd(reader, plan)
         layout = _layout(plan, request, masked=masked is not None)
         checked: list[Check] = []
@@ -87,12 +97,29 @@ def superres(
         with create(path, layout, before) as output:
             for strip in strips(reader, plan, engine, progress=progress):
                 counts.filled += strip.filled
+                for name, by in strip.changed.items():
+                    changed.setdefault(name, Change()).add(by)
                 rows = _finish(strip, plan, layout, counts)
                 output.write(rows, None if masked is None else _mask(strip, plan, masked))
     share = counts.valid / counts.pixels if counts.pixels else 1.0
+    if scene.frames > 1 and share < 1:
+        log.warning("%s: %.1f %% is clear in no image: left empty", scene.path, 100 * (1 - share))
     return Result(path, len(plan.tiles) * len(plan.nets), time.monotonic() - started,
                   counts.clipped, counts.filled, counts.shifted, share,
-                  checked[0] if checked else None)  # fmt: skip
+                  checked[0] if checked else None,
+                  plan.looks.looks if scene.frames > 1 else (), changed)  # fmt: skip
+
+
+def settled(plan: Plan, reader: Reader, request: Request) -> Plan:
+    """The plan with frames chosen, registered and brightened, where there are several."""
+    if plan.scene.frames == 1 or not any(net.model.card.task == "misr" for net in plan.nets):
+        return plan
+    names = plan.scene.order({name for net in plan.nets for name in net.bands})
+    looks = settle(reader, plan.scene, names, plan.nets[0].model.card, request.frames)
+    for look in looks:
+        if look.note:
+            log.warning("%s, frame %d: %s", plan.scene.path, look.frame, look.note)
+    return replace(plan, looks=looks)
 
 
 def _layout(plan: Plan, request: Request, *, masked: bool) -> Layout:
@@ -132,15 +159,18 @@ def _finish(strip: Strip, plan: Plan, layout: Layout, counts: _Counts) -> NDArra
     at = window.within(strip.window.at(plan.finer))
     rows = np.empty((len(plan.names), window.height, window.width), layout.dtype)
     for i, name in enumerate(plan.names):
-        gsd = scene.gsd(name)
+        own = plan.band(name)
+        gsd = scene.gsd(own)
         pixels = strip.read[gsd]
-        index = plan.reads[gsd].index(name)
+        index = plan.reads[gsd].index(own)
         if name not in strip.made:
             rows[i] = pixels.values[index][at]
             continue
         k = plan.per_pixel(name)
         sensed = _repeat(pixels.sensed[index], k)[at]
-        band = scene.select(names=[name])[0]
+        band = scene.select(names=[own])[0]
+        if name in plan.uncertain:
+            band = replace(band, offset=0.0)
         values, clipped, shifted = to_counts(
             strip.made[name][at], scene, band, layout.dtype, sensed
         )
@@ -165,7 +195,12 @@ def _repeat(array: NDArray[Any], k: int) -> NDArray[Any]:
 
 
 def _mask_gsd(reader: Reader, plan: Plan) -> int | None:
-    """The finest GSD whose files have a mask of their own: it becomes the output's."""
+    """The finest GSD whose files have a mask of their own: it becomes the output's.
+
+    Of several images the output's says where any is clear, by whatever told it.
+    """
+    if plan.scene.frames > 1 and any(band.quality for band in plan.scene.bands):
+        return plan.scene.finest
     masked = (gsd for gsd, names in plan.reads.items() if reader.has_mask(names, gsd))
     return next(masked, None)
 

@@ -17,7 +17,7 @@ from geosr import picture
 from geosr.datasets import Spot, Windows
 from geosr.errors import SceneError
 from geosr.feed import Batch, stack
-from geosr.models import Model, ModelCard
+from geosr.models import SHIFTS, Model, ModelCard, fusion
 from geosr.models.bicubic import Bicubic
 from geosr.ranks import Ranks
 
@@ -55,7 +55,7 @@ class _Sums:
     def __init__(self, card: ModelCard, images: int) -> None:
         shape = (images, len(card.bands))
         self.count = torch.zeros(shape, dtype=torch.float64)
-        several = ("bicubic of frame 1", "bicubic mean")
+        several = ("ibp" if card.shifts else "bicubic of frame 1", "bicubic mean")
         names = ("model", *(several if card.task == "misr" else ("bicubic",)))
         self.squared = {name: torch.zeros(shape, dtype=torch.float64) for name in names}
 
@@ -88,7 +88,10 @@ def validate(
 
 
 def interpolations(card: ModelCard, batch: Batch) -> dict[str, Tensor]:
-    """Bicubic estimates (a = −0.75); of several frames the first's and the clear ones' mean."""
+    """Bicubic estimates (a = −0.75); of several frames the first's and the clear ones' mean.
+
+    Nets that know where frames look stand beside iterated back-projection, which knows it too.
+    """
     if card.task == "guided":
         return {"bicubic": Bicubic(card.native_gsd, card.scale)(batch.inputs)}
     x = batch.inputs[card.inputs[0].gsd]
@@ -96,6 +99,10 @@ def interpolations(card: ModelCard, batch: Batch) -> dict[str, Tensor]:
         return {"bicubic": _enlarged(x, card.scale)}
     count, frames = x.shape[:2]
     clear = x[:, :, -1:]
+    if card.shifts:
+        shifts = batch.inputs[SHIFTS]
+        fused = fusion.back_projected(x[:, :, :-1], clear, shifts, card.scale)
+        return {"ibp": fused, "bicubic mean": fusion.mean(x[:, :, :-1], clear, shifts, card.scale)}
     share = clear + 1e-6
     up = _enlarged(torch.cat([x[:, :, :-1] * share, share], 2).flatten(0, 1), card.scale)
     up = up.view(count, frames, *up.shape[1:])

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geosr.errors import GeosrError, SceneError, UsageError
-from geosr.models import ANY, ModelCard
+from geosr.models import ANY, SHIFTS, ModelCard
 from geosr.tiles import Window
 
 log = logging.getLogger("geosr")
@@ -29,7 +29,7 @@ class Sample:
 
     Attributes:
         inputs: by GSD as on the card: (bands, rows, cols), or (frames, bands + 1, rows, cols)
-            with the quality mask last.
+            with the quality mask last; `SHIFTS` to where the frames look, (frames, 2).
         target: (bands, rows, cols).
         mask: True where the target was sensed.
     """
@@ -184,10 +184,11 @@ class Windows(ABC, Generic[I]):
         common = rng.normal(0, self.jitter)
         names = dict.fromkeys(name for item in self.card.inputs for name in item.bands)
         gains = {name: np.exp(common + rng.normal(0, self.jitter / 2)) for name in names}
-        inputs = {
+        brightened = {
             item.gsd: _times(sample.inputs[item.gsd], gains, item.bands)
             for item in self.card.inputs
         }
+        inputs = {**sample.inputs, **brightened}
         return Sample(inputs, _times(sample.target, gains, self.card.bands), sample.mask)
 
 
@@ -207,8 +208,19 @@ def turn(sample: Sample, k: int) -> Sample:
         turned = np.rot90(array, k % 4, (-2, -1))
         return np.ascontiguousarray(turned[..., ::-1] if k >= 4 else turned)
 
-    inputs = {gsd: one(values) for gsd, values in sample.inputs.items()}
+    inputs = {
+        gsd: turned_shifts(values, k) if gsd == SHIFTS else one(values)
+        for gsd, values in sample.inputs.items()
+    }
     return Sample(inputs, one(sample.target), one(sample.mask))
+
+
+def turned_shifts(shifts: NDArray[np.float32], k: int) -> NDArray[np.float32]:
+    """(frames, 2), down and across, of frames turned as `turn` does."""
+    down, across = shifts.T
+    for _ in range(k % 4):  # a quarter turn to the left: right becomes up
+        down, across = -across, down
+    return np.stack([down, -across if k >= 4 else across], 1)
 
 
 def pick(card: ModelCard, names: Sequence[str], band: int) -> tuple[str, ...]:
