@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from geosr import kelvins
+from geosr import fullres, kelvins
 from geosr.errors import GeosrError, UsageError
 from geosr.metrics import Scores
 from geosr.models import Model
@@ -222,11 +222,14 @@ def _score(
     else:
         full = case.group.startswith("full")
         scores = Scores(case.bands, factor=net.card.scale, peak=10000.0, extra=extra or full)
-        more = _Means()
+        more, corner = _Means(), _Corner()
         for part in rows:
             scores.add(part.truth, part.estimate, part.mask)
             more.add(part.figures)
+            if extra and not full:
+                corner.add(part)
         bands, whole = scores.bands(), scores.whole()
+        whole |= corner.opensr(case, net.card.scale)
         if full:
             whole |= _without_truth(whole, more)
     for watcher in watchers:
@@ -235,6 +238,33 @@ def _score(
         name, net.card.name, case.name, case.path, case.level, case.group, net.card.scale, bands,
         whole,
     )  # fmt: skip
+
+
+class _Corner:
+    """The upper left corner of a scene, kept for what can only be told of a whole image."""
+
+    def __init__(self) -> None:
+        self._parts: list[tuple[NDArray[np.float32], NDArray[np.float32], bool]] = []
+        self._rows = 0
+
+    def add(self, part: Rows) -> None:
+        """Keep what lies in it of some rows."""
+        at = (slice(None), slice(0, fullres.SIDE - self._rows), slice(0, fullres.SIDE))
+        truth, estimate = part.truth[at], part.estimate[at]
+        if truth.size:
+            self._parts.append((truth, estimate, bool(part.mask[at].all())))
+            self._rows += truth.shape[1]
+
+    def opensr(self, case: Case, scale: int) -> dict[str, float | None]:
+        """The figures of opensr-test; None where the corner is too small or not all valid."""
+        if not self._parts:
+            return {}
+        truth, estimate = (np.concatenate([p[i] for p in self._parts], 1) for i in (0, 1))
+        rows, cols = (n // scale for n in truth.shape[1:])
+        lr = case.low()[:, :rows, :cols]
+        at = (slice(None), slice(0, rows * scale), slice(0, cols * scale))
+        valid = all(whole for *_, whole in self._parts)
+        return fullres.opensr_or_none(lr, estimate[at], truth[at], scale=scale, valid=valid)
 
 
 class _Means:
@@ -260,7 +290,9 @@ def _without_truth(whole: Values, more: _Means) -> dict[str, float | None]:
     quality, spatial = whole["q2n"], more.get("d_rho")
     spectral = None if quality is None else 1 - quality
     known = spectral is not None and spatial is not None
+    agreement = {f"opensr_{name}": more.get(f"opensr_{name}") for name in fullres.WITHOUT_TRUTH}
     return {
+        **agreement,
         "d_lambda": spectral,
         "d_rho": spatial,
         "qnr": (1 - spectral) * max(1 - spatial, 0.0) if known else None,  # type: ignore[operator]

@@ -20,6 +20,9 @@ from geosr.metrics import UIQ_WINDOW, Scores, box, unmasked
 
 BORDER = 16  # pixels of sr that opensr-test leaves out on every side
 MOST = 5  # pixels by which it aligns at most
+SIDE = 1024  # pixels of sr along the part of a scene that opensr-test is shown
+WITHOUT_TRUTH = ("reflectance", "spectral", "spatial", "synthesis")
+WITH_TRUTH = ("improvement", "omission", "hallucination")
 _FINER = 20  # parts of a pixel that a shift is told to
 
 Array = NDArray[np.float64]
@@ -161,6 +164,21 @@ def opensr(
     return found if truth is None else found | _correctness(up, matched, _inside(truth, BORDER))
 
 
+def opensr_or_none(
+    lr: NDArray[Any], sr: NDArray[Any], hr: NDArray[Any] | None, *, scale: int, valid: bool
+) -> dict[str, Figure]:
+    """The figures of `opensr` as "opensr_…" from counts of 10000; None where it cannot tell any.
+
+    Args:
+        valid: whether every pixel was sensed.
+    """
+    names = WITHOUT_TRUTH if hr is None else (*WITHOUT_TRUTH, *WITH_TRUTH)
+    found: dict[str, Figure] = dict.fromkeys(names)
+    if valid and min(sr.shape[1:]) > 2 * scale * -(-BORDER // scale):
+        found = opensr(lr / 1e4, sr / 1e4, None if hr is None else hr / 1e4, scale)
+    return {f"opensr_{name}": value for name, value in found.items()}
+
+
 def _degraded(
     sr: NDArray[Any],
     lr: NDArray[Any],
@@ -294,18 +312,17 @@ def _shift(fixed: Array, moved: Array) -> tuple[float, float] | None:
 
 
 def _correctness(up: Array, sr: Array, hr: Array) -> dict[str, Figure]:
-    names = ("improvement", "omission", "hallucination")
     reference, better, same = _difference(up, hr), _difference(sr, hr), _difference(sr, up)
     kept = np.max([reference, better, same], 0) > np.percentile(reference, 75)
     if not kept.any():
-        return dict.fromkeys(names)
+        return dict.fromkeys(WITH_TRUTH)
     base = np.maximum(reference[kept], 1e-12)
     a, o = better[kept] / base, same[kept] / base
     rest = 1 - np.exp(-0.05 * (a + o - 1))
     terms = np.stack([a + o * rest, o + a * rest, np.exp(-0.05 * a * o)])
     weights = np.exp(-(terms - terms.min(0)) / 0.25)
     means = (weights / weights.sum(0)).mean(1)
-    return dict(zip(names, map(float, means), strict=True))
+    return dict(zip(WITH_TRUTH, map(float, means), strict=True))
 
 
 def _difference(a: Array, b: Array) -> Array:

@@ -42,6 +42,14 @@ DEFINITIONS: dict[str, str] = {
     "d_lambda": "1 − Q2n of the output, degraded by the sensor's point spread, against the input",
     "d_rho": "1 − mean correlation with the best native band over windows of 8 × 8, step 1",
     "qnr": "(1 − D_λ)·(1 − D_ρ)",
+    "opensr_reflectance": "mean |lr − sr↓| in reflectance, as all of opensr_…: opensr-test, border "
+    "of 16 px left out; of the upper left 1024 × 1024 px, null where not all of it is valid",
+    "opensr_spectral": "mean angle between lr and sr↓ in degrees",
+    "opensr_spatial": "shift of sr↓ in pixels of lr",
+    "opensr_synthesis": "mean |lr↑ − sr| in reflectance, sr brought to the truth's histogram",
+    "opensr_improvement": "share of the changed pixels' detail that is right; the three sum to 1",
+    "opensr_omission": "share that is missing",
+    "opensr_hallucination": "share that is invented",
     "cpsnr": "PSNR with peak 65535 in dB after the mean is set to the truth's, best of 49 shifts "
     "of up to 3 px, border of 3 px left out, rounded to 16 bits",
     "cssim": "SSIM with L = 65535 at the best of those shifts, masked pixels 0 in both",

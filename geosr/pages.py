@@ -16,6 +16,7 @@ from geosr.evaluate import Evaluation
 from geosr.protocols import whole
 from geosr.radiometry import reflectance
 from geosr.raster import open_raster, read_window
+from geosr.records import record_path
 from geosr.report import Crop, ScenePage
 from geosr.scene import Scene
 from geosr.sensors import OpenOptions, open_scene
@@ -123,7 +124,7 @@ def read_record(output: Path) -> dict[str, Any]:
     Raises:
         UsageError: there is none that tells the source.
     """
-    path = output.with_name(f"{output.stem}.geosr.json")
+    path = record_path(output)
     try:
         record: dict[str, Any] = json.loads(path.read_text())
         record["source"]["path"], record["recipe"]["models"]
@@ -139,7 +140,7 @@ def _options(record: Mapping[str, Any]) -> OpenOptions:
     recipe = record["recipe"]
     bands = tuple(recipe["bands_in"]) if recipe["bands_in"] else None
     return OpenOptions(recipe["dn_offset"], bands, recipe["quantification"],
-                       kind=record["source"]["kind"])  # fmt: skip
+                       kind=record["source"]["kind"], align=recipe.get("align", False))  # fmt: skip
 
 
 def _crop(

@@ -23,10 +23,11 @@ from numpy.typing import NDArray
 
 from geosr import fullres, selfcheck
 from geosr.datasets import kind_of, pairs
-from geosr.datasets.series import SeriesWindows
+from geosr.datasets.series import Sensor, SeriesWindows
 from geosr.datasets.wald import WaldReader
 from geosr.datasets.windows import Area, Spot
 from geosr.errors import GeosrError, SceneError, UsageError
+from geosr.frames import FrameOptions
 from geosr.models import ANY, Model, ModelCard
 from geosr.plan import Plan, Request, make_plan
 from geosr.predict import Engine, predict
@@ -35,7 +36,7 @@ from geosr.raster import open_raster, read_window
 from geosr.scene import Reader, Scene
 from geosr.sensors import OpenOptions, find_scenes, open_scene, probav
 from geosr.strips import strips
-from geosr.superres import superres
+from geosr.superres import settled, superres
 from geosr.tiles import Window
 
 PROTOCOLS = ("wald", "folder", "series", "pairs", "dual", "kelvins", "full")
@@ -82,6 +83,7 @@ class Data:
     Attributes:
         protocol: one of PROTOCOLS, or None to tell by what lies there.
         operator: how images are degraded.
+        frames: how several images of a place are prepared; of simulated series how many.
     """
 
     path: Path
@@ -90,6 +92,7 @@ class Data:
     operator: str | None = None
     options: OpenOptions = OpenOptions()  # noqa: RUF009 - frozen
     tile_size: int | None = None
+    frames: FrameOptions = FrameOptions()  # noqa: RUF009 - frozen
 
 
 def protocol_of(data: Data, task: str) -> str:
@@ -120,13 +123,13 @@ def cases(data: Data, card: ModelCard, failed: dict[str, str]) -> Iterator[Case]
     elif protocol == "folder" and card.task == "sisr":
         yield from _images(data, card, failed, _folder_case)
     elif protocol == "series" and card.task in ("sisr", "misr"):
-        yield from _images(data, card, failed, _series_cases)
+        yield from _images(data, _with_frames(card, data), failed, _series_cases)
     elif protocol in ("pairs", "dual") and card.task in ("sisr", "misr"):
         yield from _pairs(data, card, protocol)
     elif protocol == "full" and card.task in ("guided", "sisr"):
         yield from _full(data, card, failed)
     elif protocol == "kelvins" and card.task in ("sisr", "misr") and card.scale == 3:
-        yield from _kelvins(data, failed)
+        yield from _kelvins(data, card, failed)
     else:
         raise UsageError(
             f"'{card.name}' ({card.task}, scale {card.scale}) cannot be scored by '{protocol}' on "
@@ -213,9 +216,27 @@ def _full_rows(scene: Scene, data: Data, model: Model, engine: Engine) -> Iterat
         superres(scene, output, [model], request=request, engine=engine)
         with open_raster(output, driver="GTiff") as dataset:
             for gsd, names in selfcheck.made_of(plan).items():
+                agreement = _agreement(dataset, plan, reader, names)
                 for window in selfcheck.windows(plan, gsd):
                     truth, low, mask = selfcheck.compare(dataset, plan, reader, names, window)
-                    yield Rows(truth, low, mask, _likeness(dataset, plan, names, window, mask))
+                    figures = _likeness(dataset, plan, names, window, mask) | agreement
+                    yield Rows(truth, low, mask, figures)
+
+
+def _agreement(
+    dataset: Any, plan: Plan, reader: Reader, names: Sequence[str]
+) -> dict[str, tuple[float, float]]:
+    """opensr-test's figures without a truth, of the upper left corner; one weight for all."""
+    gsd, factor = plan.scene.gsd(names[0]), plan.per_pixel(names[0])
+    first = next(iter(selfcheck.windows(plan, gsd)))
+    side = fullres.SIDE // factor
+    corner = Window(*first[:2], *(min(n, side) for n in first[2:]))
+    truth, _, mask = selfcheck.compare(dataset, plan, reader, names, corner)
+    indexes = [plan.names.index(name) + 1 for name in names]
+    own = corner.at(factor).shift(*(-n * plan.finer for n in plan.window[:2]))
+    output = reflectance(plan.scene, names, read_window(dataset, indexes, own))
+    found = fullres.opensr_or_none(truth, output, None, scale=factor, valid=bool(mask.all()))
+    return {name: (value, 1.0) for name, value in found.items() if value is not None}
 
 
 def _likeness(
@@ -314,7 +335,7 @@ def _series_cases(scene: Scene, data: Data, card: ModelCard) -> Iterator[Case]:
             names = (scene.bands[band].name,) if bands > 1 else _all_names(scene)
             yield Case(
                 name if bands == 1 else f"{name}:{names[0]}", scene.path, "", f"x{card.scale}",
-                names, partial(_series_rows, scene, there, side),
+                names, partial(_series_rows, scene, there, side, data),
                 partial(_series_low, scene, there, side, card),
             )  # fmt: skip
 
@@ -323,10 +344,23 @@ def _all_names(scene: Scene) -> tuple[str, ...]:
     return tuple(band.name for band in scene.bands)
 
 
+def _with_frames(card: ModelCard, data: Data) -> ModelCard:
+    """The card of a net that takes that many frames, where it takes any number."""
+    if not card.fewer or not data.frames.count:
+        return card
+    return replace(card, inputs=(replace(card.inputs[0], frames=data.frames.count),))
+
+
+def _every_frame(scene: Scene, card: ModelCard, side: int) -> SeriesWindows:
+    """Windows of series with as many frames as the net takes, all there."""
+    sensor = Sensor(fewest=card.frames)
+    return SeriesWindows([Area(scene, scene.grid.window)], card, side, sensor=sensor)
+
+
 def _series_rows(
-    scene: Scene, spot: Spot, side: int, model: Model, engine: Engine
+    scene: Scene, spot: Spot, side: int, data: Data, model: Model, engine: Engine
 ) -> Iterator[Rows]:
-    windows = SeriesWindows([Area(scene, scene.grid.window)], model.card, side)
+    windows = _every_frame(scene, _with_frames(model.card, data), side)
     sample = windows.at(spot)
     windows.close()
     (estimate,) = predict(model, [sample.inputs], engine)
@@ -334,7 +368,7 @@ def _series_rows(
 
 
 def _series_low(scene: Scene, spot: Spot, side: int, card: ModelCard) -> NDArray[np.float32]:
-    windows = SeriesWindows([Area(scene, scene.grid.window)], card, side)
+    windows = _every_frame(scene, card, side)
     low = windows.at(spot).inputs[card.inputs[0].gsd]
     windows.close()
     return low[0, :-1] if card.task == "misr" else low
@@ -374,10 +408,11 @@ def _pair_rows(
 # Proba-V's challenge
 
 
-def _kelvins(data: Data, failed: dict[str, str]) -> Iterator[Case]:
+def _kelvins(data: Data, card: ModelCard, failed: dict[str, str]) -> Iterator[Case]:
+    options = replace(data.options, kind="series")
     for path in probav.find_imgsets(data.path, data.pattern):
         try:
-            imgset = probav.read_imgset(path)
+            imgset, scene = probav.read_imgset(path), open_scene(path, options)
         except SceneError as error:
             failed[path.name] = str(error)
             continue
@@ -385,21 +420,24 @@ def _kelvins(data: Data, failed: dict[str, str]) -> Iterator[Case]:
             continue
         yield Case(
             path.name, str(path), path.parent.name, "kelvins", (path.parent.name,),
-            partial(_kelvins_rows, imgset), partial(_kelvins_low, imgset),
+            partial(_kelvins_rows, imgset, scene, data), partial(_kelvins_low, imgset),
         )  # fmt: skip
 
 
-def _kelvins_rows(imgset: probav.Imgset, model: Model, engine: Engine) -> Iterator[Rows]:
-    """The clearest frames, as many as the net takes, again and again where there are too few."""
+def _kelvins_rows(
+    imgset: probav.Imgset, scene: Scene, data: Data, model: Model, engine: Engine
+) -> Iterator[Rows]:
+    """The whole image at once, as the challenge's shifts need it."""
     assert imgset.truth is not None and imgset.clear is not None
-    order = imgset.clearest()[np.arange(model.card.frames) % len(imgset.frames)]
-    frames = imgset.frames[order].astype(np.float32) * np.float32(10000 / 65535)
-    inputs: Any = np.stack([frames, imgset.masks[order].astype(np.float32)], 1)
-    if model.card.task == "sisr":
-        inputs = frames[:1]
-    (estimate,) = predict(model, [{model.card.scale: inputs}], engine)
+    request = Request(tile_size=data.tile_size, frames=data.frames)
+    plan = make_plan(scene, [model], request)
+    with scene.open() as reader:
+        parts = [
+            np.stack([strip.made[name] for name in plan.names])
+            for strip in strips(reader, settled(plan, reader, request), engine)
+        ]
     truth = imgset.truth.astype(np.float32)[None] * np.float32(10000 / 65535)
-    yield Rows(truth, estimate, imgset.clear[None])
+    yield Rows(truth, np.concatenate(parts, 1), imgset.clear[None])
 
 
 def _kelvins_low(imgset: probav.Imgset) -> NDArray[np.float32]:

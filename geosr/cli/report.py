@@ -71,7 +71,7 @@ def _again(path: Path, where: Engine, *, quiet: bool) -> tuple[Evaluation, Crops
     Raises:
         UsageError: the file is none of `geosr eval --json`.
     """
-    from geosr.cli.eval import data_of, placed
+    from geosr.cli.scoring import data_of, placed
     from geosr.errors import UsageError
     from geosr.evaluate import evaluate
     from geosr.shots import Crops
