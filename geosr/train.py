@@ -26,6 +26,7 @@ from geosr.ranks import Ranks, joined
 from geosr.schedule import Schedule, optimizer
 from geosr.sensors import OpenOptions
 from geosr.validation import Check, validate
+from geosr.weights import load_file
 
 log = logging.getLogger("geosr")
 _NAN_LIMIT = 10  # steps in a row
@@ -45,6 +46,7 @@ class TrainConfig:
         val_share: share of the images to hold out, whole places at a time.
         patience: validations without a gain until the training ends; 0 is never.
         precision: "fp32", "bf16" or "fp16" of the net; losses and skips stay in fp32.
+        init: weights of the same net to begin with; None begins with random ones.
     """
 
     model: str
@@ -68,6 +70,7 @@ class TrainConfig:
     pattern: str | None = None
     degradation: str | None = None
     quantification: float | None = None
+    init: str | None = None
 
     @cached_property
     def card(self) -> ModelCard:
@@ -181,6 +184,25 @@ def train(
     return Result(out / "best.safetensors", run.step, stopped, run.skipped, run.broken)
 
 
+def _begin_with(model: Model, path: Path) -> None:
+    """Give a net the weights of a file.
+
+    Raises:
+        UsageError: they are of another net.
+        WeightsError: missing or damaged.
+    """
+    other = load_file(path)
+    if (other.card.arch, dict(other.card.options)) != (model.card.arch, dict(model.card.options)):
+        raise UsageError(
+            f"--init {path}: weights of '{other.card.name}' {dict(other.card.options)}, not of "
+            f"'{model.card.name}' {dict(model.card.options)}. Choose the file of that net."
+        )
+    try:
+        model.net.load_state_dict(other.net.state_dict())
+    except RuntimeError as error:  # another scale or number of bands
+        raise UsageError(f"--init {path}: made for another scale or other bands.") from error
+
+
 class _Run:
     """The state of a training, and what one step does to it."""
 
@@ -193,6 +215,8 @@ class _Run:
         self.model = models.build(card).to(device)
         if not self.model.parameters:
             raise UsageError(f"'{card.name}' has nothing to train. Choose a net.")
+        if config.init:
+            _begin_with(self.model, Path(config.init))
         net = self.model.net
         shared = ranks.share(net, device)
         compiled: nn.Module = torch.compile(shared) if config.compile else shared  # type: ignore[assignment]

@@ -103,6 +103,7 @@ class Duration(click.ParamType[Any]):
     default=0,
     help="Validations without a gain until the training ends; 0 is never.",
 )
+@option("--init", type=PATH, help="Weights of the same net to begin with, to train them further.")
 @option("--resume", is_flag=True, help="Go on where --out stopped.")
 @option(
     "--workers",
@@ -199,7 +200,7 @@ def _config(params: dict[str, Any], device: str, precision: str) -> TrainConfig:
         **plain, **chosen, net_options=_net_options(params["net_options"]),
         recipe=replace(recipe, **said), steps=steps, epochs=params["epochs"] or 0.0,
         seconds=params["seconds"] or 0.0, patch=params["patch"] or 0, precision=precision,
-        workers=workers,
+        workers=workers, init=str(params["init"]) if params["init"] else None,
     )  # fmt: skip
 
 

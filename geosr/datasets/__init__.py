@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from geosr.datasets import folder, pairs, series, wald
+from geosr.datasets import folder, kelvins, pairs, series, wald
 from geosr.datasets.windows import (
     Area,
     Sample,
@@ -21,12 +21,12 @@ from geosr.datasets.windows import (
 )
 from geosr.errors import UsageError
 from geosr.models import ModelCard
-from geosr.sensors import OpenOptions
+from geosr.sensors import OpenOptions, probav
 
 __all__ = ["KINDS", "Choice", "Sample", "Sets", "Spot", "Windows", "kind_of", "open_sets"]
 
 _CHECKED = 192  # pixels of truth along a held-out window, where the images have them
-KINDS = ("wald", "folder", "pairs", "npz", "dual", "series")
+KINDS = ("wald", "folder", "pairs", "npz", "dual", "series", "kelvins")
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,8 @@ def kind_of(data: Path, task: str) -> str:
         raise UsageError(f"{data}: no such file or folder. Check --data.")
     if task == "guided":
         return "wald"
+    if probav.is_imgsets(data):
+        return "kelvins"
     if pairs.dual_folder(data) or pairs.dual_folder(data, "test"):
         return "dual"
     if pairs.npz_files(data):
@@ -106,6 +108,9 @@ def open_sets(data: Path, card: ModelCard, choice: Choice) -> Sets:
         inside = pairs.dual_folder(data) if kind == "dual" else None
         found = pairs.areas(inside or data, card, images, choice.pattern)
         make = pairs.PairsWindows
+    elif kind == "kelvins":
+        found = kelvins.areas(data, card, choice.options, choice.pattern)
+        make = kelvins.KelvinsWindows
     else:
         found = folder.areas(data, card, images, choice.pattern)
         make = series.SeriesWindows
@@ -125,8 +130,8 @@ def _check(kind: str, card: ModelCard) -> None:
         raise UsageError(f"unknown kind of data '{kind}' (known: {', '.join(KINDS)}).")
     fits = {
         "guided": ("wald",),
-        "sisr": ("folder", "pairs", "npz", "dual", "series"),
-        "misr": ("series", "pairs", "dual"),
+        "sisr": ("folder", "pairs", "npz", "dual", "series", "kelvins"),
+        "misr": ("series", "pairs", "dual", "kelvins"),
     }[card.task]
     if kind not in fits:
         raise UsageError(

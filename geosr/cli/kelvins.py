@@ -1,0 +1,42 @@
+"""`geosr kelvins`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from geosr.cli.console import say
+from geosr.cli.options import PATH, option
+
+
+@click.group("kelvins")
+def command() -> None:
+    """The Proba-V super-resolution challenge."""
+
+
+@command.command("submit")
+@click.argument("folder", type=PATH)
+@option("--output", "-o", type=PATH, required=True, help="The zip.")
+def submit(folder: Path, output: Path) -> None:
+    """Pack the outputs in FOLDER as a submission.
+
+    \b
+    geosr superres probav/test/RED out/ --model ibp-net
+    geosr superres probav/test/NIR out/ --model ibp-net
+    geosr kelvins submit out/ -o submission.zip
+
+    FOLDER holds imgsetNNNN.tif or .png as geosr superres writes them; the zip gets 16-bit PNGs
+    of those names. Images of the test set that are missing are named; the zip is written anyway.
+    """
+    from geosr.cli.main import prepare_gdal
+
+    prepare_gdal(None)
+    from geosr.submission import submit as pack
+
+    made = pack(folder, output)
+    say(f"{made.path}: {made.images} images")
+    if made.missing:
+        named = ", ".join(made.missing[:3]) + (" …" if len(made.missing) > 3 else "")
+        count = len(made.missing)
+        say(f"warning: {count} of the challenge's 290 test images are missing ({named})")
