@@ -1,0 +1,116 @@
+"""`geosr config`."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import click
+
+from geosr.cli.console import say
+from geosr.cli.options import option
+
+Row = dict[str, Any]
+
+
+@click.command("config")
+@click.argument("action", type=click.Choice(["show"]))
+@click.argument("name", metavar="[COMMAND]", required=False)
+@option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@click.pass_context
+def command(ctx: click.Context, /, action: str, name: str | None, as_json: bool) -> None:
+    """Show every setting, its value, and where that comes from.
+
+    \b
+    geosr config show
+    geosr config show superres --json
+
+    For every option of every command, or of COMMAND: the environment, the settings file (.env,
+    or the one given by --env-file), or the default. GEOSR_ names that no option has are told on
+    stderr with the nearest one that exists. Passwords and queries in URLs are masked.
+    """
+    from geosr.cli.main import COMMANDS, cli, read_env
+
+    if name is not None and name not in COMMANDS:
+        raise click.UsageError(f"No such command '{name}'.{_hint(name, COMMANDS)}")
+    path = ctx.find_root().params.get("env_file") or Path(".env")
+    settings = read_env(path)
+    commands = {other: cli.get_command(ctx, other) for other in COMMANDS}
+    params = [(key, param) for key, made in commands.items() if made for param in made.params]
+    rows = [
+        _row(key, param, settings, path)
+        for key, param in params
+        if name in (None, key) and variables(param)
+    ]
+    known = {each for param in (*cli.params, *(p for _, p in params)) for each in variables(param)}
+    unknown = list(_unknown(known, settings, path))
+    click.echo(json.dumps({"settings": rows, "unknown": unknown}) if as_json else _text(rows))
+    for odd in unknown:
+        hint = f" Did you mean {odd['nearest']}?" if odd["nearest"] else ""
+        say(f"warning: {odd['name']} ({odd['source']}) is no setting of geosr.{hint}")
+
+
+def variables(param: click.Parameter) -> list[str]:
+    """The names a parameter has in the environment and in settings files, the first wins."""
+    return [param.envvar] if isinstance(param.envvar, str) else list(param.envvar or ())
+
+
+def _row(name: str, param: click.Parameter, settings: Mapping[str, str], path: Path) -> Row:
+    """One setting as plain values, found as click and `geosr` find it."""
+    names = variables(param)
+    sources = ((os.environ, "environment"), (settings, str(path)))
+    found = ((key, held[key], said) for held, said in sources for key in names if held.get(key))
+    variable, value, source = next(found, (names[0], param.to_info_dict()["default"], "default"))
+    long = (text for text in param.opts if text.startswith("--"))
+    shown = next(long, str(param.name).upper())
+    return {"command": name, "option": shown, "variable": variable, "value": _masked(value),
+            "source": source}  # fmt: skip
+
+
+def _masked(value: Any) -> Any:
+    """URLs without passwords and queries, which may hold keys."""
+    if not isinstance(value, str):
+        return value
+    value = re.sub(r"(?<=://)[^/@\s]*@", "***@", value)
+    return re.sub(r"(://[^\s?]*)\?\S+", r"\1?***", value)
+
+
+def _unknown(known: set[str], settings: Mapping[str, str], path: Path) -> Iterator[Row]:
+    """GEOSR_ names that stand for nothing."""
+    for held, source in ((os.environ, "environment"), (settings, str(path))):
+        for key in sorted(held):
+            if key.startswith("GEOSR_") and key not in known:
+                near = get_close_matches(key, sorted(known), 1)
+                yield {"name": key, "source": source, "nearest": near[0] if near else None}
+
+
+def _hint(name: str, names: tuple[str, ...]) -> str:
+    near = get_close_matches(name, names, 1)
+    return f" Did you mean '{near[0]}'?" if near else ""
+
+
+def _text(rows: list[Row]) -> str:
+    lines = []
+    for name, group in groupby(rows, lambda row: row["command"]):
+        lines.append(name)
+        lines += [_line(row) for row in group]
+    return "\n".join(lines)
+
+
+def _line(row: Row) -> str:
+    told = row["source"]
+    if told != "default":
+        told = f"{told}: {row['variable']}"
+    return f"  {row['option']:20} {_cell(row['value']):24} {told}"
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    return str(value).lower() if isinstance(value, bool) else str(value)
