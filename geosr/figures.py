@@ -20,6 +20,7 @@ Range = tuple[float, float]
 
 _LEFT, _RIGHT, _TOP = 52, 10, 10  # units of a drawing around its plot
 _SQUARE, _WIDE, _SMALL = (260, 248), (400, 270), (270, 166)  # of a drawing, as shown unscaled
+_COMPOSITES = (("B4", "B3", "B2"), ("B11", "B8A", "B5"))
 _BINS = 96  # of a scatter, along each axis
 _FLOOR = 1e-9  # of the highest power: below is rounding
 _SMALLEST = 8  # pixels a side of an image with a power spectrum
@@ -92,6 +93,15 @@ def shrunk(image: Image, side: int) -> Image:
     )
     mean = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
     return np.asarray(mean, np.float32)
+
+
+def composite(names: Sequence[str]) -> list[int]:
+    """The bands to show as red, green and blue: true colour, or SWIR, NIR and red edge.
+
+    The first three where there are neither, the first where there are fewer.
+    """
+    found = next((known for known in _COMPOSITES if set(known) <= set(names)), tuple(names[:3]))
+    return [list(names).index(name) for name in (found if len(found) == 3 else found[:1])]
 
 
 def _chosen(image: Image) -> Image:

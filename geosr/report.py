@@ -43,7 +43,7 @@ class Crop:
         images: "LR" (every pixel repeated), "bicubic", models, and "truth" where there is one, in
             this order; (bands, rows, cols) in counts of 10000 to 1.0. NaN counts as masked.
         mask: (rows, cols), True is valid; None is all valid.
-        bands: names; the first three are shown as RGB, or the first as grey.
+        bands: names; three are shown as `figures.composite` chooses, or the first as grey.
         factor: output pixels along an input pixel.
     """
 
@@ -183,7 +183,7 @@ def _fill(drafts: Sequence[_Draft], budget: _Budget) -> int:
     side = _between(_LEAST, math.sqrt(0.7 * share / depth) // 16 * 16, _SIDE)
     small = _between(_THUMB, math.sqrt(0.2 * share / _DEEP), _OVERVIEW)
     for draft in drafts:
-        draft.overview = budget.take(_overview(draft.page.overview, small)) or ""
+        draft.overview = budget.take(_overview(_overview_of(draft.page), small)) or ""
     for number in range(max((len(draft.page.crops) for draft in drafts), default=0)):
         for draft in drafts:
             if number < len(draft.page.crops):
@@ -396,6 +396,12 @@ def _section(number: int, draft: _Draft) -> str:
     )
 
 
+def _overview_of(page: ScenePage) -> Image:
+    """The overview's bands that are shown."""
+    bands = page.crops[0].bands if page.crops else ()
+    return page.overview[figures.composite(bands)] if bands else page.overview
+
+
 def _overview(image: Image, side: int) -> str:
     """The input as part of an SVG, in whose units its own pixels are one; empty if it is."""
     if not image.size:
@@ -442,12 +448,13 @@ def _crop(number: int, crop: Crop) -> str:
 
 def _slider(crop: Crop) -> str:
     """All images; the script lays them over each other, without it they stand side by side."""
-    low = crop.images.get("LR", next(iter(crop.images.values())))
+    order = figures.composite(crop.bands)
+    low = crop.images.get("LR", next(iter(crop.images.values())))[order]
     stretch = figures.stretch(low, crop.valid)
     names = list(crop.images)
     left, right = (names.index(name) if name in names else 0 for name in ("LR", crop.model))
     shown = "".join(
-        _picture(name, figures.visible(image, stretch), crop.factor if name == "LR" else 1)
+        _picture(name, figures.visible(image[order], stretch), crop.factor if name == "LR" else 1)
         for name, image in crop.images.items()
     )
     picks = "".join(_select(*pair, names) for pair in (("left", left), ("right", right)))
@@ -481,8 +488,9 @@ def _select(label: str, chosen: int, names: Sequence[str]) -> str:
 
 
 def _shown_as(crop: Crop, stretch: Sequence[tuple[float, float]]) -> str:
-    ends = [f"{band} {low:,.0f}–{high:,.0f}" for band, (low, high) in zip(crop.bands, stretch,
-            strict=False)]  # fmt: skip
+    shown = [crop.bands[i] for i in figures.composite(crop.bands)]
+    ends = [f"{band} {low:,.0f}–{high:,.0f}" for band, (low, high) in zip(shown, stretch,
+            strict=True)]  # fmt: skip
     colours = "red, green, blue" if len(stretch) == 3 else "grey"
     return f"{colours}: {', '.join(ends)} counts, the 2nd to 98th percentile of LR"
 
