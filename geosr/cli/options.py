@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from geosr.frames import FrameOptions
     from geosr.sensors import OpenOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -138,13 +139,14 @@ def open_options(params: dict[str, Any]) -> OpenOptions:
         quantification=params.pop("quantification"),
         vrt=params.pop("allow_vrt"),
         remote=params.pop("allow_remote"),
+        align=params.pop("align", False),
     )
 
 
 def pair_options(command: F) -> F:
     """What training pairs are made of, and how."""
-    kinds = ["auto", "wald", "folder", "pairs", "npz", "dual", "series"]
-    operators = ["auto", "gaussian", "mtf", "bicubic", "box", "blur-noise"]
+    kinds = ["auto", "wald", "folder", "pairs", "npz", "dual", "series", "kelvins"]
+    operators = ["auto", "gaussian", "mtf", "mixed", "bicubic", "box", "blur-noise"]
     for add in reversed((
         option("--scale", type=click.IntRange(2), help="Of nets that come in several."),
         option("--bands", type=click.IntRange(1), default=1,
@@ -153,13 +155,41 @@ def pair_options(command: F) -> F:
                help="How pairs are made; auto tells by net and folder."),
         option("--pattern", metavar="GLOB", help="Only files whose name matches."),
         option("--degradation", type=click.Choice(operators), default="auto",
-               help="How inputs are made of the truth: gaussian for scenes, bicubic for images."),
+               help="How inputs are made of the truth: auto is gaussian for scenes, bicubic for "
+               "images; mixed is gaussian or mtf, window by window."),
         option("--quantification", type=Auto(float, 1e-6), default="auto",
                help="Value of 1.0 in images; auto is 255 for 8 bits, 65535 for PNG of 16 bits, "
                "10000 for other integers, 1 for floats."),
     )):  # fmt: skip
         command = add(command)
     return command
+
+
+def frame_options(command: F) -> F:
+    """How several images of a place are prepared."""
+    for add in reversed((
+        option("--frames", type=Auto(int, 1), default="auto",
+               help="Images of a place to take at most; auto is what the net was made for."),
+        option("--clearance", type=click.FloatRange(0, 1), default=0.85,
+               help="Share of clear pixels that an image needs; the clearest is always taken."),
+        option("--register", type=click.Choice(["auto", "none", "integer", "subpixel"]),
+               default="auto", help="Move images onto the first one's grid by phase correlation; "
+               "auto is integer, or subpixel for nets that are told where images look."),
+        option("--brightness/--no-brightness", default=True,
+               help="Bring images to their median mean and contrast."),
+        option("--align", is_flag=True,
+               help="Warp images on other grids onto the first one's, which are refused else."),
+    )):  # fmt: skip
+        command = add(command)
+    return command
+
+
+def frames_of(params: dict[str, Any]) -> FrameOptions:
+    """Take the values of `frame_options` out of a command's parameters."""
+    from geosr.frames import FrameOptions
+
+    return FrameOptions(params.pop("frames"), params.pop("clearance"), params.pop("register"),
+                        params.pop("brightness"))  # fmt: skip
 
 
 def log_options(command: F) -> F:

@@ -111,6 +111,8 @@ def open_sets(data: Path, card: ModelCard, choice: Choice) -> Sets:
     elif kind == "kelvins":
         found = kelvins.areas(data, card, choice.options, choice.pattern)
         make = kelvins.KelvinsWindows
+    elif choice.operator == wald.MIXED:
+        raise UsageError("--degradation mixed is for Sentinel-2 scenes. Say blur-noise for images.")
     else:
         found = folder.areas(data, card, images, choice.pattern)
         make = series.SeriesWindows

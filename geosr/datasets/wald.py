@@ -25,6 +25,7 @@ from geosr.scene import Pixels, Reader, Scene, fold
 from geosr.sensors import OpenOptions, find_scenes, open_scene
 from geosr.tiles import Window
 
+MIXED = "mixed"  # for training: each window by the published operator or the sensor's own
 _FILL_REACH = 16
 
 
@@ -98,8 +99,8 @@ class WaldWindows(Windows[Scene]):
         self, areas: Sequence[Area[Scene]], card: ModelCard, patch: int, *, seed: int = 0,
         jitter: float = 0.0, operator: str = "gaussian",
     ) -> None:  # fmt: skip
-        if operator not in ("gaussian", "mtf"):
-            raise UsageError(f"Wald's protocol degrades by gaussian or mtf, not {operator}.")
+        if operator not in ("gaussian", "mtf", MIXED):
+            raise UsageError(f"Wald's protocol degrades by gaussian, mtf or mixed, not {operator}.")
         super().__init__(areas, card, patch, seed=seed, jitter=jitter)
         self.operator = operator
 
@@ -108,7 +109,10 @@ class WaldWindows(Windows[Scene]):
         scene, card, window = self.areas[spot.area].item, self.card, spot.window
         source = self._reader(scene.path, scene.open)
         gsds = tuple(item.gsd for item in card.inputs)
-        degraded = WaldReader(source, card.scale, gsds, self.operator)
+        operator = self.operator
+        if operator == MIXED:
+            operator = str(rng.choice(["gaussian", "mtf"]))
+        degraded = WaldReader(source, card.scale, gsds, operator)
         inputs = {}
         for item in card.inputs:
             ratio = item.gsd // card.output.gsd

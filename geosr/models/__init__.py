@@ -16,6 +16,7 @@ from geosr.models import (
     bicubic,
     carn,
     dsen2,
+    dsen2ps,
     dual,
     edsr,
     espcn,
@@ -43,13 +44,14 @@ __all__ = ["ANY", "DESIGNS", "PAIRS", "SHIFTS", "Design", "Input", "Model", "Mod
            "Uncertain", "build", "cards", "count", "design", "known", "measured"]  # fmt: skip
 
 _MODULES = (
-    dsen2, aesr, seed001, lpan, lapsrn, srcnn, vdsr, espcn, fsrcnn, srresnet, edsr, carn,
+    dsen2, dsen2ps, aesr, seed001, lpan, lapsrn, srcnn, vdsr, espcn, fsrcnn, srresnet, edsr, carn,
     rcan, swinir, rrdb, dual, highresnet, trmisr, piunet, rams, ibpnet, fusion, bicubic,
 )  # fmt: skip
 DESIGNS: dict[str, Design] = {d.name: d for module in _MODULES for d in module.DESIGNS}
 PAIRS: dict[str, tuple[str, ...]] = {
     "dsen2": ("dsen2-20", "dsen2-60"),
     "vdsen2": ("vdsen2-20", "vdsen2-60"),
+    "dsen2-ps": ("dsen2-ps-20", "dsen2-ps-60"),
     "aesr": ("aesr-20", "aesr-60"),
     "bicubic": ("bicubic-20", "bicubic-60"),
 }
