@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geosr import fullres, selfcheck
+from geosr import fullres, kelvins, selfcheck
 from geosr.datasets import kind_of, pairs
 from geosr.datasets.series import Sensor, SeriesWindows
 from geosr.datasets.wald import WaldReader
-from geosr.datasets.windows import Area, Spot
+from geosr.datasets.windows import Area, Sample, Spot
 from geosr.errors import GeosrError, SceneError, UsageError
 from geosr.frames import FrameOptions
 from geosr.models import ANY, Model, ModelCard
@@ -364,7 +364,16 @@ def _series_rows(
     sample = windows.at(spot)
     windows.close()
     (estimate,) = predict(model, [sample.inputs], engine)
-    yield Rows(sample.target, estimate, sample.mask)
+    yield Rows(sample.target, estimate, sample.mask, _challenge(sample, estimate))
+
+
+def _challenge(sample: Sample, estimate: NDArray[np.float32]) -> dict[str, tuple[float, float]]:
+    """The challenge's figure of one band, its peak 1.0."""
+    if len(estimate) > 1 or not sample.mask.any():
+        return {}
+    made, truth = (np.clip(x[0].astype(np.float64) / 1e4, 0, 1) for x in (estimate, sample.target))
+    value, _ = kelvins.cpsnr(made, truth, sample.mask[0])
+    return {"cpsnr": (value, 1.0)}
 
 
 def _series_low(scene: Scene, spot: Spot, side: int, card: ModelCard) -> NDArray[np.float32]:

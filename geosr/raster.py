@@ -307,7 +307,7 @@ class Layout:
         names: band descriptions, in order.
         nodata: value to declare, or None.
         masked: whether an internal mask will be written.
-        format: "GTiff" or "COG".
+        format: "GTiff", "COG", or "PNG" (one or three bands of 8 or 16 bits, no georeference).
         options: creation options that replace the defaults, NAME to VALUE.
     """
 
@@ -331,8 +331,11 @@ def create(
         before_publish: called with the whole temporary file; what it raises keeps `path` as it is.
 
     Raises:
+        SceneError: a PNG cannot hold it.
         StoppedError: the file could not be written, or does not read back as it was written.
     """
+    if layout.format == "PNG":
+        _check_png(path, layout)
     parts = [publish.part_path(path)]
     try:
         with rasterio.Env(**SETTINGS):
@@ -342,9 +345,9 @@ def create(
             finally:
                 writer.close()
             writer.verify(parts[0])
-            if layout.format == "COG":
+            if layout.format != "GTiff":
                 parts.append(publish.part_path(path))
-                _copy_cog(parts[0], parts[1], path, layout)
+                _copy(parts[0], parts[1], path, layout)
                 writer.verify(parts[1])
         before_publish(parts[-1])
         try:
@@ -423,7 +426,7 @@ class RasterWriter:
         """
         try:
             publish.flush(part)
-            with rasterio.open(part, driver="GTiff") as dataset:
+            with open_raster(part) as dataset:
                 self._compare(dataset)
         except (rasterio.errors.RasterioError, OSError, SceneError) as error:
             reason = f"could not verify it (disk full?): {error}"
@@ -431,11 +434,9 @@ class RasterWriter:
 
     def _compare(self, dataset: Any) -> None:
         layout = self.layout
-        if (
-            Grid.of(dataset) != layout.grid
-            or dataset.count != len(layout.names)
-            or self._rows != layout.grid.height
-        ):
+        placed = dataset.driver != "PNG"  # a PNG does not say where it lies
+        there = Grid.of(dataset) == layout.grid if placed else dataset.shape == layout.grid.shape
+        if not there or dataset.count != len(layout.names) or self._rows != layout.grid.height:
             raise publish.stopped(self._final, "could not verify it: its header differs")
         for window, checksum in self._sums:
             rows = read_window(dataset, range(1, dataset.count + 1), window)
@@ -471,17 +472,34 @@ def _profile(layout: Layout) -> dict[str, Any]:
         "predictor": 3 if layout.dtype.kind == "f" else 2,
         "bigtiff": "if_safer",
     }
-    if layout.format == "COG":
+    if layout.format != "GTiff":
         return profile | {"zlevel": 1}
     return profile | {name.lower(): value for name, value in layout.options.items()}
 
 
-def _copy_cog(part: Path, copy: Path, final: Path, layout: Layout) -> None:
-    options = {"COMPRESS": "DEFLATE", "PREDICTOR": "YES", "BLOCKSIZE": "512"}
-    options |= {"BIGTIFF": "IF_SAFER", "OVERVIEW_RESAMPLING": "AVERAGE"}
-    options |= {name.upper(): value for name, value in layout.options.items()}
+_COPIES = {
+    "COG": {
+        "COMPRESS": "DEFLATE", "PREDICTOR": "YES", "BLOCKSIZE": "512", "BIGTIFF": "IF_SAFER",
+        "OVERVIEW_RESAMPLING": "AVERAGE",
+    },
+    "PNG": {},
+}  # fmt: skip
+
+
+def _check_png(path: Path, layout: Layout) -> None:
+    if len(layout.names) not in (1, 3) or layout.dtype not in (np.uint8, np.uint16):
+        raise SceneError(
+            f"{path}: a PNG holds one or three bands of 8 or 16 bits, not {len(layout.names)} of "
+            f"{layout.dtype}. Choose --bands, or --format GTiff."
+        )
+
+
+def _copy(part: Path, copy: Path, final: Path, layout: Layout) -> None:
+    """The finished GeoTIFF in a format that cannot be written in pieces."""
+    given = {name.upper(): value for name, value in layout.options.items()}
+    options, placed = _COPIES[layout.format] | given, layout.format != "PNG"
     try:
-        rasterio.shutil.copy(part, copy, driver="COG", **options)
+        rasterio.shutil.copy(part, copy, driver=layout.format, strict=placed, **options)
     except Exception as error:  # CPLE_AppDefinedError on a full disk is no RasterioError
         raise publish.stopped(final, error) from error
     finally:

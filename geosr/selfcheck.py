@@ -53,7 +53,7 @@ def check(output: Path, plan: Plan, reader: Reader) -> Check:
     """
     rmse: dict[str, float | None] = {}
     sam: dict[str, float | None] = {}
-    with open_raster(output, driver="GTiff") as dataset:
+    with open_raster(output) as dataset:
         for gsd, names in made_of(plan).items():
             scores = Scores(names, extra=False)
             for window in windows(plan, gsd):

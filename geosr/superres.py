@@ -84,7 +84,7 @@ def superres(
     counts, changed = _Counts(), dict[str, Change]()
     with scene.open() as reader:
         plan = settled(plan, reader, request)
-        masked = _mask_gsd(reader, plan)
+        masked = None if request.format == "PNG" else _mask_gsd(reader, plan)
         layout = _layout(plan, request, masked=masked is not None)
         checked: list[Check] = []
 

@@ -31,3 +31,12 @@ def test_training_on_images_and_enlarging_one(tmp_path):
     assert said.startswith("step 3:")
     with rasterio.open(tmp_path / "run/scene0-x2.tif") as file:
         assert file.shape == (128, 128)
+
+
+def test_another_image_helps(tmp_path):
+    write(tmp_path / "images/field.tif", picture(0, side=96))
+    lines = run("frames.py", tmp_path / "images").splitlines()
+    assert lines[0].split() == ["1", "2", "4", "9", "16"]
+    table = {line.split()[0]: [float(v) for v in line.split()[1:]] for line in lines[1:]}
+    assert set(table) == {"mean", "median", "shift-and-add", "ibp"}
+    assert table["ibp"][0] < table["ibp"][2] < table["ibp"][4]
