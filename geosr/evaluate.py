@@ -11,9 +11,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from geosr import fullres, kelvins
+from geosr import fullres, kelvins, lpips
 from geosr.errors import GeosrError, UsageError
-from geosr.metrics import Scores
+from geosr.lpips import Lpips
+from geosr.metrics import PEAK, Peak, Scores
 from geosr.models import Model
 from geosr.predict import Engine
 from geosr.protocols import Case, Data, Rows, cases, protocol_of
@@ -159,6 +160,8 @@ def evaluate(
     *,
     engine: Engine = Engine(),  # noqa: B008 - frozen
     extra: bool = False,
+    peak: Peak = PEAK,
+    perceptual: Lpips | None = None,
     watchers: Sequence[Watcher] = (),
     progress: Callable[[str, str], None] = lambda *_: None,
 ) -> Evaluation:
@@ -167,26 +170,31 @@ def evaluate(
     Args:
         models: nets by the name to report them under; add bicubic yourself.
         extra: the slower metrics too (MS-SSIM, Q2n).
+        peak: of PSNR and SSIM, as `Scores` takes it.
+        perceptual: what tells LPIPS.
         watchers: are shown the rows of every scene and net, for pictures and reports.
         progress: called with scene and net before each is run.
 
     Raises:
-        UsageError: no scene fits any net, or nets need different protocols.
+        UsageError: no scene fits any net, or nets need different protocols; a peak that is
+            neither positive nor "max"; LPIPS where there is no truth, or on a Kelvins set.
     """
     nets = [(name, net) for name, parts in models.items() for net in parts]
+    asked = _Asked(extra, peak, perceptual)
     protocol = _protocol(data, [net for _, net in nets])
     if protocol == "full" and watchers:
         raise UsageError(
             "without a truth there is nothing to show beside the output here. "
             "Leave pictures out, or draw outputs: geosr superres --report."
         )
+    asked.check(protocol)
     scores: list[SceneScore] = []
     failed: dict[str, str] = {}
     for name, net in nets:
         for case in cases(replace(data, protocol=protocol), net.card, failed):
             progress(case.name, net.card.name)
             try:
-                scores.append(_score(case, name, net, engine, extra, watchers))
+                scores.append(_score(case, name, net, engine, asked, watchers))
             except GeosrError as error:
                 failed[case.name] = str(error)
     if protocol == "kelvins":
@@ -211,8 +219,24 @@ def _protocol(data: Data, nets: Sequence[Model]) -> str:
     return found.pop()
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """What is to be told of every scene."""
+
+    extra: bool
+    peak: Peak
+    perceptual: Lpips | None
+
+    def check(self, protocol: str) -> None:
+        positive = not isinstance(self.peak, str) and 0 < self.peak < math.inf
+        if not positive and self.peak != "max":
+            raise UsageError(f"peak {self.peak} is no count. Give a number above 0, or max.")
+        if self.perceptual and protocol in ("full", "kelvins"):
+            raise UsageError(f"LPIPS is not told by the protocol '{protocol}'. Leave --lpips out.")
+
+
 def _score(
-    case: Case, name: str, net: Model, engine: Engine, extra: bool, watchers: Sequence[Watcher]
+    case: Case, name: str, net: Model, engine: Engine, asked: _Asked, watchers: Sequence[Watcher]
 ) -> SceneScore:
     for watcher in watchers:
         watcher.begin(case, name, net)
@@ -220,18 +244,7 @@ def _score(
     if case.group == "kelvins":
         bands, whole = _kelvins(rows, case)
     else:
-        full = case.group.startswith("full")
-        scores = Scores(case.bands, factor=net.card.scale, peak=10000.0, extra=extra or full)
-        more, corner = _Means(), _Corner()
-        for part in rows:
-            scores.add(part.truth, part.estimate, part.mask)
-            more.add(part.figures)
-            if extra and not full:
-                corner.add(part)
-        bands, whole = scores.bands(), scores.whole()
-        whole |= corner.opensr(case, net.card.scale)
-        if full:
-            whole |= _without_truth(whole, more)
+        bands, whole = _figures(rows, case, net.card.scale, asked)
     for watcher in watchers:
         watcher.end()
     return SceneScore(
@@ -240,10 +253,32 @@ def _score(
     )  # fmt: skip
 
 
+def _figures(
+    rows: Iterator[Rows], case: Case, scale: int, asked: _Asked
+) -> tuple[dict[str, dict[str, float | None]], dict[str, float | None]]:
+    """Scores by band and of the whole scene."""
+    full = case.group.startswith("full")
+    scores = Scores(case.bands, factor=scale, peak=asked.peak, extra=asked.extra or full)
+    more, corner = _Means(), _Corner(scale)
+    for part in rows:
+        scores.add(part.truth, part.estimate, part.mask)
+        more.add(part.figures)
+        if not full and (asked.extra or asked.perceptual):
+            corner.add(part)
+    whole = scores.whole()
+    if corner.held and asked.extra:
+        whole |= corner.opensr(case.low())
+    if corner.held and asked.perceptual:
+        whole["lpips"] = corner.lpips(case.bands, asked.perceptual)
+    whole |= _without_truth(whole, more) if full else more.all()
+    return scores.bands(), whole
+
+
 class _Corner:
     """The upper left corner of a scene, kept for what can only be told of a whole image."""
 
-    def __init__(self) -> None:
+    def __init__(self, scale: int) -> None:
+        self._scale = scale
         self._parts: list[tuple[NDArray[np.float32], NDArray[np.float32], bool]] = []
         self._rows = 0
 
@@ -255,16 +290,35 @@ class _Corner:
             self._parts.append((truth, estimate, bool(part.mask[at].all())))
             self._rows += truth.shape[1]
 
-    def opensr(self, case: Case, scale: int) -> dict[str, float | None]:
+    @property
+    def held(self) -> bool:
+        """Whether there is any of it."""
+        return bool(self._parts)
+
+    def opensr(self, low: NDArray[np.float32]) -> dict[str, float | None]:
         """The figures of opensr-test; None where the corner is too small or not all valid."""
-        if not self._parts:
-            return {}
+        truth, estimate = self._images()
+        rows, cols = (n // self._scale for n in truth.shape[1:])
+        return fullres.opensr_or_none(
+            low[:, :rows, :cols], estimate, truth, scale=self._scale, valid=self._valid
+        )
+
+    def lpips(self, names: Sequence[str], perceptual: Lpips) -> float | None:
+        """LPIPS; None where the corner is too small or not all valid."""
+        truth, estimate = self._images()
+        at = list(lpips.shown(names))
+        fits = self._valid and min(truth.shape[1:]) >= lpips.LEAST
+        return perceptual(truth[at], estimate[at]) if fits else None
+
+    @property
+    def _valid(self) -> bool:
+        return all(whole for *_, whole in self._parts)
+
+    def _images(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Truth and estimate, cut to whole pixels of the input."""
         truth, estimate = (np.concatenate([p[i] for p in self._parts], 1) for i in (0, 1))
-        rows, cols = (n // scale for n in truth.shape[1:])
-        lr = case.low()[:, :rows, :cols]
-        at = (slice(None), slice(0, rows * scale), slice(0, cols * scale))
-        valid = all(whole for *_, whole in self._parts)
-        return fullres.opensr_or_none(lr, estimate[at], truth[at], scale=scale, valid=valid)
+        rows, cols = (n // self._scale * self._scale for n in truth.shape[1:])
+        return truth[:, :rows, :cols], estimate[:, :rows, :cols]
 
 
 class _Means:
@@ -278,6 +332,10 @@ class _Means:
         for name, (value, weight) in figures.items():
             total, weights = self._sums.get(name, (0.0, 0.0))
             self._sums[name] = total + value * weight, weights + weight
+
+    def all(self) -> dict[str, float | None]:
+        """Every mean so far."""
+        return {name: self.get(name) for name in self._sums}
 
     def get(self, name: str) -> float | None:
         """The mean so far."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,13 @@ Q2N_BLOCK = 32
 SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # exponents of MS-SSIM, finest first
 _ROWS = 64  # worked on at once: what the processor's cache holds of a wide scene
 
+PEAK = 10000.0  # counts of reflectance 1
+_PSNR = "10·log10(peak² / mean((y − x)²)) in dB; peak {}"
+_SSIM = (
+    "Gaussian window 11 × 11, σ 1.5, inside the image; K 0.01 and 0.03, L = {}, population "
+    "covariances"
+)
+
 DEFINITIONS: dict[str, str] = {
     "rmse": "sqrt(mean((y − x)²)) in counts; of a scene the mean over bands",
     "rmse_pooled": "sqrt of the mean (y − x)² over the pixels of all bands together, in counts",
@@ -30,9 +37,8 @@ DEFINITIONS: dict[str, str] = {
     "cc": "Pearson's correlation of x and y",
     "sre": "10·log10(mean(x)² / mean((y − x)²)) in dB",
     "sre_energy": "10·log10(mean(x²) / mean((y − x)²)) in dB",
-    "psnr": "10·log10(peak² / mean((y − x)²)) in dB; peak 10000 counts unless given",
-    "ssim": "Gaussian window 11 × 11, σ 1.5, inside the image; K 0.01 and 0.03, L = peak, "
-    "population covariances",
+    "psnr": _PSNR.format("10000 counts unless given"),
+    "ssim": _SSIM.format("10000 counts unless given"),
     "dssim": "(1 − SSIM) / 2",
     "ms_ssim": "SSIM's window at 5 scales, halved by 2 × 2 means; contrast-structure at 1-4, SSIM "
     "at 5; exponents 0.0448 0.2856 0.3001 0.2363 0.1333; means below 0 count as 0",
@@ -50,8 +56,11 @@ DEFINITIONS: dict[str, str] = {
     "opensr_improvement": "share of the changed pixels' detail that is right; the three sum to 1",
     "opensr_omission": "share that is missing",
     "opensr_hallucination": "share that is invented",
-    "cpsnr": "PSNR with peak 65535 in dB after the mean is set to the truth's, best of 49 shifts "
-    "of up to 3 px, border of 3 px left out, rounded to 16 bits",
+    "lpips": "LPIPS 0.1 with AlexNet of B4, B3, B2, else of the first three bands, the first again "
+    "where there are fewer; reflectance clipped to 0 … 1 and brought to −1 … 1; of the upper left "
+    "1024 × 1024 px, null where not all of it is valid or it is below 64 px",
+    "cpsnr": "PSNR in dB after the mean is set to the truth's, best of 49 shifts of up to 3 px, "
+    "border of 3 px left out; peak 65535 and rounded to 16 bits, of simulated series peak 10000",
     "cssim": "SSIM with L = 65535 at the best of those shifts, masked pixels 0 in both",
     "score": "cPSNR of the organisers' baseline (norm.csv) / cPSNR; lower is better",
     "q2n": "mean over blocks of 32 × 32 of 4·|σxy|·|x̄|·|ȳ| / ((σx² + σy²)(|x̄|² + |ȳ|²)), a "
@@ -61,6 +70,21 @@ DEFINITIONS: dict[str, str] = {
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Figure = float | None
+Peak = float | Literal["max"]
+
+
+def definitions(peak: Peak = PEAK) -> dict[str, str]:
+    """`DEFINITIONS` as they are with a peak."""
+    top = "the largest valid x of the band in the scene, 0 where none is positive"
+    return DEFINITIONS | {
+        "psnr": _PSNR.format(top if isinstance(peak, str) else f"{peak:.10g} counts"),
+        "ssim": _SSIM.format(f"{_range(peak):.10g} counts"),
+    }
+
+
+def _range(peak: Peak) -> float:
+    """SSIM's L."""
+    return PEAK if isinstance(peak, str) else peak
 
 
 class Scores:
@@ -79,7 +103,8 @@ class Scores:
     Args:
         names: bands, in the order of the arrays' first axis.
         factor: coarse pixel size over fine, ERGAS' s.
-        peak: largest value there can be, in counts.
+        peak: largest value there can be, in counts; "max" takes for PSNR the largest valid value
+            of the truth, by band, and leaves SSIM's L at 10000.
         extra: score MS-SSIM and Q2n too, at almost twice the time.
     """
 
@@ -88,7 +113,7 @@ class Scores:
         names: Sequence[str],
         *,
         factor: int = 1,
-        peak: float = 10000.0,
+        peak: Peak = PEAK,
         extra: bool = True,
     ) -> None:
         self.names = tuple(names)
@@ -240,11 +265,11 @@ class _Carry:
 class _Band:
     """All that is gathered of one band."""
 
-    def __init__(self, peak: float, scales: int) -> None:
+    def __init__(self, peak: Peak, scales: int) -> None:
         self.peak = peak
         self.sums = _Sums()
         self._uiq, self._carry = _Mean(), _Carry.windows(UIQ_WINDOW)
-        self._scales = [_Scale(peak) for _ in range(scales)]
+        self._scales = [_Scale(_range(peak)) for _ in range(scales)]
 
     def add(self, x: Array, y: Array, valid: Mask) -> None:
         self.sums.add(x, y, valid)
@@ -273,6 +298,7 @@ class _Sums:
     """Sums over valid pixels; dx and dy are distances from each image's first valid pixel.
 
     From there a constant image has no spread at all, and counts of thousands lose no digits.
+    `top` is the largest x, 0 where none is positive.
     """
 
     n: int = 0
@@ -287,6 +313,7 @@ class _Sums:
     dxdx: float = 0.0
     dydy: float = 0.0
     dxdy: float = 0.0
+    top: float = 0.0
 
     def add(self, x: Array, y: Array, valid: Mask) -> None:
         """x and y are 0 where they are not valid."""
@@ -295,6 +322,7 @@ class _Sums:
             first = np.unravel_index(valid.argmax(), valid.shape)
             self.origin = float(x[first]), float(y[first])
         self.n += n
+        self.top = max(self.top, float(x.max(initial=0.0)))
         error = y - x
         self.x, self.xx = self.x + float(x.sum()), self.xx + _dot(x, x)
         self.error += float(error.sum())
@@ -312,7 +340,7 @@ class _Sums:
         return self.squared / self.n
 
 
-def _pointwise(sums: _Sums, peak: float) -> dict[str, Figure]:
+def _pointwise(sums: _Sums, peak: Peak) -> dict[str, Figure]:
     """Metrics of pixels by themselves."""
     if not sums.n:
         names = ("rmse", "mae", "bias", "cc", "sre", "sre_energy", "psnr")
@@ -325,7 +353,7 @@ def _pointwise(sums: _Sums, peak: float) -> dict[str, Figure]:
         "cc": _correlation(sums),
         "sre": _decibels((sums.x / n) ** 2, mse),
         "sre_energy": _decibels(sums.xx / n, mse),
-        "psnr": _decibels(peak**2, mse),
+        "psnr": _decibels((sums.top if isinstance(peak, str) else peak) ** 2, mse),
     }
 
 

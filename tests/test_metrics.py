@@ -1,5 +1,6 @@
 """Scores against published vectors and independent implementations; masks, strips and edges."""
 
+import json
 import math
 
 import numpy as np
@@ -7,8 +8,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_datasets import picture, write
 
-from geosr.metrics import DEFINITIONS, Scores, mean, unmasked
+from geosr import fullres
+from geosr.metrics import DEFINITIONS, Scores, definitions, mean, unmasked
 
 ROW, COL = np.mgrid[0:32, 0:32]
 X = ((7 * ROW + 3 * COL) % 17) / 17
@@ -372,7 +375,8 @@ def test_without_extra_the_slow_metrics_are_absent():
 def test_every_metric_is_defined_and_every_definition_is_a_metric():
     scores = scored(*THREE)
     without_truth, by_rules = {"d_lambda", "d_rho", "qnr"}, {"cpsnr", "cssim", "score"}
-    assert set(DEFINITIONS) == {*scores.whole(), *without_truth, *by_rules}
+    opensr = {f"opensr_{name}" for name in (*fullres.WITHOUT_TRUTH, *fullres.WITH_TRUTH)}
+    assert set(DEFINITIONS) == {*scores.whole(), *without_truth, *by_rules, *opensr, "lpips"}
     assert set(scores.bands()) == {*PIXEL, *WINDOW}
     assert all("\n" not in text for text in DEFINITIONS.values())
 
@@ -397,3 +401,59 @@ def test_a_window_is_whole_where_all_its_pixels_are(side):
     valid = np.random.default_rng(0).random((20, 30)) > 0.02
     views = np.lib.stride_tricks.sliding_window_view(valid, (side, side))
     assert (unmasked(valid, side) == views.all((2, 3))).all()
+
+
+@pytest.mark.parametrize("rows", [1, 70, 200])
+def test_the_peak_may_be_the_largest_valid_truth_of_each_band(rows):
+    truth, estimate = (10000 * image for image in pictures())
+    truth[1] *= 0.3
+    mask = np.ones(truth.shape, bool)
+    truth[0, 150, 3], mask[0, 150, 3] = 60000, False
+    found = scored(truth, estimate, mask, rows, peak="max", extra=False).bands()
+    for i in range(2):
+        top, rmse = truth[i][mask[i]].max(), found["rmse"][f"B{i}"]
+        assert found["psnr"][f"B{i}"] == pytest.approx(20 * math.log10(top / rmse))
+    plain = scored(truth, estimate, mask, rows, peak=10000.0, extra=False).bands()
+    assert {**found, "psnr": 0} == {**plain, "psnr": 0}
+
+
+def test_a_truth_without_a_positive_value_has_no_largest_one():
+    dark = np.full((1, 40, 40), -5.0)
+    assert scored(dark, dark + 1, peak="max").bands()["psnr"]["B0"] == -math.inf
+    assert scored(dark, dark, peak="max").bands()["psnr"]["B0"] == math.inf
+
+
+def test_definitions_say_the_peak_there_was():
+    assert definitions(4000.0)["psnr"].endswith("peak 4000 counts")
+    assert "L = 4000 counts" in definitions(4000.0)["ssim"]
+    assert "largest valid x of the band" in definitions("max")["psnr"]
+    assert definitions("max")["ssim"] == definitions()["ssim"]
+    assert {**definitions(), "psnr": "", "ssim": ""} == {**DEFINITIONS, "psnr": "", "ssim": ""}
+
+
+def test_the_program_scores_by_the_peak_it_is_given(geosr, tmp_path):
+    for i in range(2):
+        write(tmp_path / f"d/{i}.tif", picture(i, side=32))
+
+    def run(*more):
+        done = geosr("eval", "--model", "bicubic", "--scale", 2, "--data", "d", "--json", *more)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    plain, given, top = run(), run("--peak", "5000"), run("--peak", "max")
+    assert [d["settings"]["peak"] for d in (plain, given, top)] == [10000, 5000, "max"]
+    assert "5000 counts" in given["definitions"]["psnr"]
+    assert "largest" in top["definitions"]["psnr"]
+    for i, scores in enumerate(zip(plain["scores"], given["scores"], top["scores"], strict=True)):
+        usual, half, largest = (score["whole"] for score in scores)
+        assert half["psnr"] == pytest.approx(usual["psnr"] - 20 * math.log10(2))
+        assert half["ssim"] < usual["ssim"] == largest["ssim"]
+        counts = picture(i, side=32).max() / 255 * 10000
+        assert largest["psnr"] == pytest.approx(20 * math.log10(counts / usual["rmse"]))
+
+
+@pytest.mark.parametrize("peak", ["0", "-1", "nan", "inf", "most"])
+def test_a_peak_that_is_no_positive_number_is_refused(geosr, tmp_path, peak):
+    write(tmp_path / "d/a.tif", picture(0, side=32))
+    done = geosr("eval", "--model", "bicubic", "--scale", 2, "--data", "d", "--peak", peak)
+    assert done.returncode == 2 and "max" in done.stderr

@@ -18,11 +18,37 @@ from geosr.cli.options import (
     log_options,
     option,
 )
-from geosr.cli.scoring import as_csv, data_of, document, finite, placed, settings_of, table
+from geosr.cli.scoring import (
+    as_csv,
+    data_of,
+    document,
+    finite,
+    lpips_of,
+    peak_of,
+    placed,
+    settings_of,
+    table,
+)
 
 if TYPE_CHECKING:
     from geosr.evaluate import Evaluation, Watcher
+    from geosr.metrics import Peak
     from geosr.shots import Crops
+
+
+class _Peak(click.ParamType[Any]):
+    """A number, or "max"."""
+
+    name = "peak"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Peak:
+        """As `Scores` takes it."""
+        if str(value).strip().lower() == "max":
+            return "max"
+        try:
+            return float(value)
+        except ValueError:
+            self.fail(f"'{value}' is neither 'max' nor a number.", param, ctx)
 
 
 @click.command("eval")
@@ -51,6 +77,21 @@ if TYPE_CHECKING:
 )
 @option("--pattern", metavar="GLOB", help="Only scenes whose name matches.")
 @option("--extra", is_flag=True, help="The slower metrics too: MS-SSIM, Q2n and opensr-test.")
+@option(
+    "--peak",
+    type=_Peak(),
+    metavar="NUMBER|max",
+    default="10000",
+    help="Of PSNR and SSIM, in counts of 10000 to 1.0; max: PSNR's is the truth's largest value by "
+    "band and scene, SSIM's stays 10000. That of cPSNR is fixed.",
+)
+@option(
+    "--lpips",
+    type=PATH,
+    metavar="FILE",
+    help="Score LPIPS too, by the weights in this .safetensors: AlexNet's features.0 … features.10 "
+    "and lin0 … lin4.",
+)
 @option("--tile-size", type=Auto(int, 1), default="auto", help="Core of a tile; as superres.")
 @option("--save-images", type=PATH, metavar="DIR", help="Pictures LR | SR | HR of every scene.")
 @option("--report", type=PATH, metavar="HTML", help="One static page with sliders and figures.")
@@ -95,7 +136,8 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
     watchers: list[Watcher] = [*album, crops] if params["report"] else [*album]
     with Bar(quiet=quiet, unit="net") as bar:
         found = evaluate(
-            data_of(settings), models, engine=where, extra=params["extra"], watchers=watchers,
+            data_of(settings), models, engine=where, extra=params["extra"],
+            peak=peak_of(settings), perceptual=lpips_of(settings), watchers=watchers,
             progress=lambda scene, net: bar.advance(net, 1, 0, note=scene),
         )  # fmt: skip
     result = document(found, settings, models)
@@ -106,7 +148,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
     elif params["as_csv"]:
         click.echo(as_csv(found), nl=False)
     else:
-        click.echo(table(found))
+        click.echo(table(found, peak_of(settings)))
     for name, reason in found.failed.items():
         say(f"geosr: {name}: {reason}")
     ctx.exit(3 if found.failed else 0)
@@ -114,12 +156,11 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
 
 def _write_report(path: Path, found: Evaluation, crops: Crops, result: dict[str, Any]) -> None:
     from geosr import __version__, pages, report
-    from geosr.metrics import DEFINITIONS
 
     facts = {"geosr": __version__, "protocol": found.protocol, "data": result["data"]}
     html = report.render(
-        "geosr eval", pages.of_scores(found, crops), facts=facts, definitions=DEFINITIONS,
-        table=pages.table(found),
+        "geosr eval", pages.of_scores(found, crops), facts=facts,
+        definitions=result["definitions"], table=pages.table(found),
     )  # fmt: skip
     report.write(path, html)
     say(f"report: {path} ({len(html) / 1e6:.1f} MB)")

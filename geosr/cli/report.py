@@ -43,6 +43,8 @@ def command(ctx: click.Context, /, **params: Any) -> None:
     import torch
 
     from geosr import __version__, pages, report
+    from geosr.cli.scoring import peak_of
+    from geosr.metrics import definitions
     from geosr.predict import engine
 
     if params["threads"]:
@@ -50,17 +52,17 @@ def command(ctx: click.Context, /, **params: Any) -> None:
     where = engine(params["device"], params["precision"])
     shown, facts = [], {"geosr": __version__}
     table: dict[str, Any] = {}
+    told = definitions()
     for path in params["results"]:
         if path.suffix == ".json":
             found, crops, document = _again(path, where, quiet=params["quiet"])
             shown += pages.of_scores(found, crops)
             table |= pages.table(found)
             facts |= {"protocol": found.protocol, "data": document["data"], **_nets(document)}
+            told = definitions(peak_of(document["settings"]))
         else:
             shown.append(pages.of_output(path))
-    from geosr.metrics import DEFINITIONS
-
-    html = report.render(params["title"], shown, facts=facts, definitions=DEFINITIONS, table=table)
+    html = report.render(params["title"], shown, facts=facts, definitions=told, table=table)
     report.write(params["output"], html)
     say(f"report: {params['output']} ({len(html) / 1e6:.1f} MB)", quiet=params["quiet"])
 
@@ -71,7 +73,7 @@ def _again(path: Path, where: Engine, *, quiet: bool) -> tuple[Evaluation, Crops
     Raises:
         UsageError: the file is none of `geosr eval --json`.
     """
-    from geosr.cli.scoring import data_of, placed
+    from geosr.cli.scoring import data_of, lpips_of, peak_of, placed
     from geosr.errors import UsageError
     from geosr.evaluate import evaluate
     from geosr.shots import Crops
@@ -87,7 +89,8 @@ def _again(path: Path, where: Engine, *, quiet: bool) -> tuple[Evaluation, Crops
     crops = Crops()
     with Bar(quiet=quiet, unit="net") as bar:
         found = evaluate(
-            data, models, engine=where, watchers=[crops],
+            data, models, engine=where, peak=peak_of(settings), perceptual=lpips_of(settings),
+            watchers=[crops],
             progress=lambda scene, net: bar.advance(net, 1, 0, note=scene),
         )  # fmt: skip
     return found, crops, document

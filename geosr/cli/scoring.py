@@ -14,6 +14,8 @@ from geosr.cli.options import frames_of, open_options
 
 if TYPE_CHECKING:
     from geosr.evaluate import Evaluation
+    from geosr.lpips import Lpips
+    from geosr.metrics import Peak
     from geosr.models import Model
     from geosr.predict import Engine
     from geosr.protocols import Data
@@ -24,7 +26,7 @@ _SHOWN = {  # metric: heading, digits; in the table
     "d_lambda": ("D_lambda", 4), "d_rho": ("D_rho", 4), "qnr": ("QNR", 4),
     "opensr_improvement": ("improve", 4), "opensr_omission": ("omission", 4),
     "opensr_hallucination": ("halluc.", 4),
-    "cpsnr": ("cPSNR", 3), "cssim": ("cSSIM", 5), "score": ("score", 5),
+    "lpips": ("LPIPS", 4), "cpsnr": ("cPSNR", 3), "cssim": ("cSSIM", 5), "score": ("score", 5),
 }  # fmt: skip
 
 
@@ -38,7 +40,33 @@ def settings_of(params: dict[str, Any]) -> dict[str, Any]:
         "scale": params["scale"], "data": str(params["data"].absolute()),
         "pattern": params["pattern"], "tile_size": params["tile_size"], **auto,
         "options": asdict(options), "frames": asdict(frames),
+        "peak": params["peak"], "lpips": _stamped(params["lpips"]),
     }  # fmt: skip
+
+
+def _stamped(path: Path | None) -> dict[str, str] | None:
+    """LPIPS weights as settings name them."""
+    from geosr.lpips import load
+
+    return {"file": str(path.absolute()), "sha256": load(path).sha256} if path else None
+
+
+def peak_of(settings: dict[str, Any]) -> Peak:
+    """The peak of `settings_of`."""
+    peak: Peak = settings.get("peak", 10000.0)
+    return peak
+
+
+def lpips_of(settings: dict[str, Any]) -> Lpips | None:
+    """The LPIPS of `settings_of`, by the same weights.
+
+    Raises:
+        WeightsError: the file is gone or has changed.
+    """
+    from geosr.lpips import load
+
+    named = settings.get("lpips")
+    return load(Path(named["file"]), sha256=named["sha256"]) if named else None
 
 
 def data_of(settings: dict[str, Any]) -> Data:
@@ -80,7 +108,7 @@ def document(
     `ratio` is that of the mean RMSEs.
     """
     from geosr import __version__
-    from geosr.metrics import DEFINITIONS
+    from geosr.metrics import definitions
 
     means = {
         group: {
@@ -105,7 +133,7 @@ def document(
              "parameters": net.parameters, "sha256": net.card.sha256}
             for name, parts in models.items() for net in parts
         ],
-        "definitions": DEFINITIONS,
+        "definitions": definitions(peak_of(settings)),
         "means": means,
         "paired": [asdict(pair) for pair in _paired(found)],
         "scores": [asdict(score) for score in found.scores],
@@ -133,10 +161,11 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def table(found: Evaluation) -> str:
+def table(found: Evaluation, peak: Peak = 10000.0) -> str:
     """A block a group, a row a model: RMSE by band, then the other metrics, means over scenes."""
+    said = peak if isinstance(peak, str) else f"{peak:.10g}"
     lines = [f"protocol: {found.protocol}; means over scenes; RMSE in counts of 10000 to 1.0, "
-             "SRE and PSNR in dB (peak 10000), SAM in °"]  # fmt: skip
+             f"SRE and PSNR in dB (peak {said}), SAM in °"]  # fmt: skip
     for group in found.groups:
         lines += ["", *_block(found, group)]
     for pair in _paired(found):
