@@ -20,7 +20,10 @@ from geosr.errors import UsageError, WeightsError, cause
 from geosr.models import Model, ModelCard
 from geosr.publish import write_bytes
 
+INTACT, DAMAGED, MISSING, ABSENT = "intact", "damaged", "missing", "not fetched"
 _CARD = "card"
+_PICKLE = (".pt", ".pth")
+_FOREIGN = (*_PICKLE, ".h5", ".hdf5")
 
 
 def folder() -> Path:
@@ -47,7 +50,7 @@ def manifest() -> Mapping[str, Any]:
         raise WeightsError(f"{path}: damaged ({error}). Install geosr again.") from error
 
 
-def load(name: str, *, scale: int | None = None, allow_pickle: bool = False) -> tuple[Model, ...]:
+def load(name: str, *, scale: int | None = None) -> tuple[Model, ...]:
     """The nets that a name or a weights file stands for, in evaluation mode.
 
     Args:
@@ -58,8 +61,8 @@ def load(name: str, *, scale: int | None = None, allow_pickle: bool = False) -> 
         WeightsError: no weights are bundled for the name, or the file is refused.
     """
     path = Path(name)
-    if path.suffix in (".safetensors", ".pt", ".pth", ".h5", ".hdf5"):
-        model = load_file(path, allow_pickle=allow_pickle)
+    if path.suffix == ".safetensors" or path.suffix.lower() in _FOREIGN:
+        model = load_file(path)
         if scale not in (None, model.card.scale):
             raise UsageError(
                 f"{path} holds {model.card.name} at scale {model.card.scale}, not {scale}. "
@@ -91,14 +94,46 @@ def _bundled(card: ModelCard) -> Model:
             f"geosr train --model {card.name}{scale} --data IMAGES --out RUN, "
             "then --model RUN/best.safetensors."
         )
-    if Path(found["file"]).name != found["file"]:
+    path = folder() / file_name(found)
+    if "url" in found and not path.exists():
         raise WeightsError(
-            f"manifest entry '{card.name}' names a path, {found['file']!r}: refused."
+            f"the weights of '{card.name}' are not on this machine. Get them: "
+            f"geosr weights fetch {found['name']}"
         )
-    return load_file(folder() / found["file"], sha256=found["sha256"])
+    return load_file(path, sha256=found["sha256"])
 
 
-def load_file(path: Path, *, sha256: str = "", allow_pickle: bool = False) -> Model:
+def file_name(found: Mapping[str, Any]) -> str:
+    """The file of a manifest entry.
+
+    Raises:
+        WeightsError: the entry names a path.
+    """
+    name = str(found["file"])
+    if Path(name).name != name:
+        raise WeightsError(f"manifest entry '{found['name']}' names a path, {name!r}: refused.")
+    return name
+
+
+def state(found: Mapping[str, Any]) -> str:
+    """INTACT, DAMAGED or MISSING by the file's sha256; ABSENT is yet to be fetched.
+
+    Raises:
+        WeightsError: the entry names a path.
+    """
+    path = folder() / file_name(found)
+    if not path.is_file():
+        return ABSENT if "url" in found else MISSING
+    return INTACT if digest(path) == found["sha256"] else DAMAGED
+
+
+def digest(path: Path) -> str:
+    """The sha256 of a file in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def load_file(path: Path, *, sha256: str = "") -> Model:
     """The net in a weights file that carries its card.
 
     Raises:
@@ -106,8 +141,10 @@ def load_file(path: Path, *, sha256: str = "", allow_pickle: bool = False) -> Mo
     """
     if path.suffix != ".safetensors":
         raise WeightsError(
-            f"{path}: pickle and HDF5 weights are refused; geosr reads safetensors. "
-            f"Convert them: geosr weights convert {path} OUT.safetensors"
+            f"{path}: pickle and HDF5 weights are refused; geosr reads safetensors. Convert them: "
+            f"geosr weights convert {path} OUT.safetensors"
+            + " --allow-pickle-format"
+            * (path.suffix.lower() in _PICKLE)
         )
     try:
         data = path.read_bytes()
