@@ -28,7 +28,19 @@ _MARK = 300  # for the mark of a crop
 _DEEP, _FLAT = 3.4, 1.3  # bytes of a pixel in RGB and in grey, measured on textured scenes
 _HIGH = {"cc", "sre", "sre_energy", "psnr", "ssim", "ms_ssim", "uiq", "q2n", "qnr", "cpsnr",
          "cssim"}  # fmt: skip
-_LOW = {"rmse", "rmse_pooled", "mae", "bias", "dssim", "sam", "ergas", "d_lambda", "d_rho", "score", "lpips"}
+_LOW = {
+    "rmse",
+    "rmse_pooled",
+    "mae",
+    "bias",
+    "dssim",
+    "sam",
+    "ergas",
+    "d_lambda",
+    "d_rho",
+    "score",
+    "lpips",
+}
 
 Values = Mapping[str, Mapping[str, float | None]]
 Image = NDArray[np.float32]

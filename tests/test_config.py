@@ -23,7 +23,8 @@ def shown(done) -> dict[tuple[str, str], tuple[object, str, str]]:
 
 def test_every_option_of_every_command_is_shown_with_its_default(geosr):
     found = shown(geosr("config", "show", "--json"))
-    assert {command for command, _ in found} == set(COMMANDS) - {"completion"}
+    assert {command.split()[0] for command, _ in found} == set(COMMANDS) - {"completion"}
+    assert found["kelvins submit", "--output"] == (None, "default", "GEOSR_OUTPUT")
     assert found["superres", "--tile-size"] == ("auto", "default", "GEOSR_TILE_SIZE")
     assert found["superres", "DST"] == (None, "default", "GEOSR_DST")
     assert found["superres", "--only-sr"][0] is False

@@ -41,12 +41,12 @@ def command(ctx: click.Context, /, action: str, name: str | None, as_json: bool)
         raise click.UsageError(f"No such command '{name}'.{_hint(name, COMMANDS)}")
     path = ctx.find_root().params.get("env_file") or Path(".env")
     settings = read_env(path)
-    commands = {other: cli.get_command(ctx, other) for other in COMMANDS}
-    params = [(key, param) for key, made in commands.items() if made for param in made.params]
+    commands = (leaf for other in COMMANDS for leaf in leaves(other, cli.get_command(ctx, other)))
+    params = [(key, param) for key, made in commands for param in made.params]
     rows = [
         _row(key, param, settings, path)
         for key, param in params
-        if name in (None, key) and variables(param)
+        if name in (None, key.split()[0]) and variables(param)
     ]
     known = {each for param in (*cli.params, *(p for _, p in params)) for each in variables(param)}
     unknown = list(_unknown(known, settings, path))
@@ -54,6 +54,15 @@ def command(ctx: click.Context, /, action: str, name: str | None, as_json: bool)
     for odd in unknown:
         hint = f" Did you mean {odd['nearest']}?" if odd["nearest"] else ""
         say(f"warning: {odd['name']} ({odd['source']}) is no setting of geosr.{hint}")
+
+
+def leaves(name: str, made: click.Command | None) -> Iterator[tuple[str, click.Command]]:
+    """A command, or what a group of commands holds, as "kelvins submit"."""
+    if isinstance(made, click.Group):
+        for key, inner in made.commands.items():
+            yield from leaves(f"{name} {key}", inner)
+    elif made:
+        yield name, made
 
 
 def variables(param: click.Parameter) -> list[str]:

@@ -12,7 +12,13 @@ from geosr.cli.options import PATH, option
 
 @click.group("kelvins")
 def command() -> None:
-    """The Proba-V super-resolution challenge."""
+    """What the Proba-V super-resolution challenge wants.
+
+    \b
+    geosr kelvins submit out/ -o submission.zip
+
+    Super-resolve its folders by geosr superres, score them by geosr eval.
+    """
 
 
 @command.command("submit")
