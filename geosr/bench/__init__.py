@@ -1,0 +1,494 @@
+"""How fast this machine super-resolves: its ceilings, the seed's way and geosr's, in one run.
+
+The seed's way is how DSen2 was published: fp32, tiles with a fixed border, one at a time, cut from
+whole arrays in memory and put into whole arrays, which are written uncompressed. Both ways run the
+same nets on the same device and make the same bands of the same scene.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import ModuleType
+from typing import Any, TypeVar
+
+import numpy as np
+import rasterio
+import torch
+from numpy.typing import NDArray
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
+
+import geosr.strips as strips_module
+import geosr.superres as superres_module
+from geosr import __version__
+from geosr.bench.landscape import GROUPS, SIZE, generate
+from geosr.bench.limits import Ceilings, ceilings
+from geosr.bench.meter import Meter
+from geosr.bench.seedway import SeedTiles, as_seed, seed, seed_predict
+from geosr.blend import Blender
+from geosr.errors import SceneError, UsageError
+from geosr.models import ANY, Model, ModelCard
+from geosr.plan import Bound, Plan, Request, make_plan
+from geosr.predict import Engine, free_memory, place, predict
+from geosr.predict import engine as default_engine
+from geosr.publish import require_space, stopped
+from geosr.raster import Grid, create, open_raster
+from geosr.scene import Pixels, Reader, Scene
+from geosr.sensors import OpenOptions, open_scene
+from geosr.tiles import Window
+
+_KINDS = {"guided": "sentinel2", "sisr": "image"}  # of scenes, by task of nets
+_BY_STAGES = "geosr by stages"  # beside "geosr" and "seed"
+_CPU_FACTS = Path("/proc/cpuinfo")
+_T = TypeVar("_T")
+_Shapes = tuple[tuple[int, tuple[int, ...]], ...]  # of a tile's inputs by GSD
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to the output.
+
+    Attributes:
+        seconds: end to end, the lower median of `runs`.
+        mpixel_per_s: 10⁶ pixels of the output grid a second.
+        timed_seconds: end to end of the run whose stages are told.
+        stages: its seconds by stage; "net" holds the copies to and from the device, "write" all
+            from counts to the finished file.
+        net_flop: of all tiles, margins included; a multiply-add counts as two.
+        ceiling: the precision of the matrix product with which `share` compares.
+        share: of that ceiling which the net stage reached.
+        peak_rss_mb: the most memory of the process until the end of the first run; geosr's runs
+            come first.
+        peak_device_mb: the most that PyTorch had in use on the GPU; None on a CPU.
+        tiles: passes of one tile through a net.
+        taken: tile size, batch and precision, and why.
+    """
+
+    seconds: float
+    runs: tuple[float, ...]
+    mpixel_per_s: float
+    timed_seconds: float
+    stages: Mapping[str, float]
+    net_flop: int
+    net_tflop_per_s: float
+    ceiling: str
+    share: float
+    peak_rss_mb: float
+    peak_device_mb: float | None
+    tiles: int
+    taken: str
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far the two outputs are apart, in counts.
+
+    Attributes:
+        share: of super-resolved pixels to which the seed's border shows all that the net sees.
+        largest: difference among those.
+        elsewhere: largest difference among the others.
+    """
+
+    share: float
+    largest: float
+    elsewhere: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that was measured.
+
+    Attributes:
+        shape: (height, width) of the output.
+        ratio: seconds of the seed by those of geosr, end to end.
+        net_ratio: the same of the net stage.
+    """
+
+    versions: Mapping[str, str]
+    machine: Mapping[str, Any]
+    scene: str
+    shape: tuple[int, int]
+    bands: tuple[str, ...]
+    models: tuple[str, ...]
+    repeat: int
+    ceilings: Ceilings
+    seed: Way
+    geosr: Way
+    ratio: float
+    net_ratio: float
+    agreement: Agreement @ dataclass(frozen=True)
+
+
+@dataclass
+class _Run:
+    seconds: float
+    meter: Meter
+    peak_rss_mb: float
+    peak_device_mb: float | None
+
+
+def bench(
+    nets: Sequence[Model],
+    engine: Engine,
+    *,
+    folder: Path,
+    path: Path | None = None,
+    size: int = SIZE,
+    repeat: int = 1,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Report:
+    """Run both ways in turn, `repeat` times, then measure the ceilings.
+
+    Args:
+        nets: moved to the engine's device, as `superres` wants them.
+        folder: there; a folder in it holds all files, and is removed.
+        path: the scene; None generates one of `size` × `size` pixels, rounded to whole 60 m.
+        progress: called with what is done next.
+
+    Raises:
+        UsageError: multi-image nets, or a scene that the seed's way cannot read.
+        SceneError: the scene is broken, or lacks the bands.
+        StoppedError: `folder` cannot be written, or has not the space.
+    """
+    require_one_image([net.card for net in nets])
+    with _inside(folder) as work:
+        source = path or generate(work / "generated", size, _bands(nets[0].card))
+        scene = open_scene(source, _options(nets))
+        plan = make_plan(scene, nets, Request())
+        _require_native(plan)
+        require_space(work / "geosr.tif", 2 * len(plan.names) * scene.dtype.itemsize * _size(plan))
+        apart = {net.card.name: as_seed(net, engine.device) for net in nets}
+        job = _Job(plan, [place(net, engine) for net in nets], apart, engine, work)
+        progress("one tile of each kind, to warm up")
+        _warm_up(job)
+        runs = _runs(job, repeat, progress)
+        agreement = compare(plan, job.theirs, job.ours)
+        progress("ceilings")
+        free_memory(engine)
+        limits = ceilings(engine.device, work)
+    way = _way(job, runs["geosr"], runs[_BY_STAGES], limits, engine.precision, _taken(job))
+    was = _way(job, runs["seed"], runs["seed"], limits, "fp32", _seed_taken(plan))
+    return Report(
+        _versions(), _machine(engine.device), str(path or "generated"), plan.grid.shape, plan.names,
+        tuple(net.card.name for net in plan.models), repeat, limits, was, way,
+        was.seconds / way.seconds, was.stages["net"] / way.stages["net"], agreement,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What is run: geosr's nets and, by name, the seed's."""
+
+    plan: Plan
+    nets: Sequence[Model]
+    apart: Mapping[str, Model]
+    engine: Engine
+    folder: Path
+
+    @property
+    def ours(self) -> Path:
+        return self.folder / "geosr.tif"
+
+    @property
+    def theirs(self) -> Path:
+        return self.folder / "seed.tif"
+
+
+def _runs(job: _Job, repeat: int, progress: Callable[[str], None]) -> dict[str, list[_Run]]:
+    """Every way in turn; geosr's first, so that the seed's arrays are not in its peak memory."""
+    ways: dict[str, Callable[[Meter], None]] = {
+        "geosr": lambda _: _superres(job),
+        "seed": lambda meter: seed(job.plan, job.theirs, job.apart, job.engine.device, meter),
+        _BY_STAGES: lambda meter: _superres_by_stages(job, meter),
+    }
+    runs: dict[str, list[_Run]] = {name: [] for name in ways}
+    for i in range(repeat):
+        for name, work in ways.items():
+            progress(f"{name}, {i + 1} of {repeat}")
+            runs[name].append(_run(work, job.engine.device))
+            if name == _BY_STAGES and not runs[name][0].meter.tiles:
+                raise SceneError(f"{job.plan.scene.path}: holds no pixels. Choose another --scene.")
+    return runs
+
+
+def require_one_image(cards: Sequence[ModelCard]) -> None:
+    """Refuse nets that take several images.
+
+    Raises:
+        UsageError: names the first of them.
+    """
+    several = [card.name for card in cards if card.task not in _KINDS]
+    if several:
+        raise UsageError(
+            f"bench takes nets for one image, '{several[0]}' takes several. Give another --model."
+        )
+
+
+def _options(nets: Sequence[Model]) -> OpenOptions:
+    card = nets[0].card
+    return OpenOptions(kind=_KINDS[card.task], quantification=card.quantification or None)
+
+
+def _bands(card: ModelCard) -> Mapping[int, tuple[str, ...]]:
+    """Bands of a generated scene for a net, by GSD."""
+    if card.task == "guided":
+        return GROUPS
+    return {10: ("1",) if card.bands == (ANY,) else card.bands}
+
+
+def _require_native(plan: Plan) -> None:
+    names = [name for names in plan.reads.values() for name in names]
+    for band in plan.scene.select(names=names):
+        if band.factor > 1 or band.layer or band.warp:
+            raise UsageError(
+                f"{plan.scene.path}: the seed's way reads bands on their own grid, and {band.name} "
+                "is kept otherwise. Give a SAFE product, or a folder of 10m.tif, 20m.tif, 60m.tif."
+            )
+
+
+def _size(plan: Plan) -> int:
+    return plan.grid.height * plan.grid.width
+
+
+@contextmanager
+def _inside(folder: Path) -> Iterator[Path]:
+    try:
+        temporary = TemporaryDirectory(prefix=".geosr-bench-", dir=folder)
+    except OSError as error:
+        raise stopped(folder / "bench", error) from error
+    with temporary as name:
+        yield Path(name)
+
+
+def _run(work: Callable[[Meter], None], device: str) -> _Run:
+    gpu = torch.device(device).type == "cuda"
+    if gpu:
+        torch.cuda.reset_peak_memory_stats(device)
+    meter = Meter()
+    work(meter)
+    seconds = meter.book()
+    held = torch.cuda.max_memory_allocated(device) / 1e6 if gpu else None
+    unit = 1 if sys.platform == "darwin" else 1024
+    rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+    return _Run(seconds, meter, rss, held)
+
+
+def _median(runs: Sequence[_Run]) -> _Run:
+    return sorted(runs, key=lambda run: run.seconds)[(len(runs) - 1) // 2]
+
+
+def _way(
+    job: _Job,
+    runs: Sequence[_Run],
+    timed: Sequence[_Run],
+    limits: Ceilings,
+    precision: str,
+    taken: str,
+) -> Way:
+    run, told = _median(runs), _median(timed)
+    tiles = told.meter.tiles
+    flop = sum(flops(job.apart[name], shapes) * n for (name, shapes), n in tiles.items())
+    rate = flop / told.meter.seconds["net"] / 1e12
+    ceiling = _ceiling(precision, limits)
+    return Way(
+        run.seconds, tuple(each.seconds for each in runs), _size(job.plan) / 1e6 / run.seconds,
+        told.seconds, told.meter.seconds, flop, rate, ceiling, rate / limits.tflop_per_s[ceiling],
+        runs[0].peak_rss_mb, runs[0].peak_device_mb, sum(tiles.values()), taken,
+    )  # fmt: skip
+
+
+def _ceiling(precision: str, limits: Ceilings) -> str:
+    """The precision in which a GPU really convolves: PyTorch lets cuDNN take TF32 for fp32."""
+    cudnn: Any = torch.backends.cudnn
+    rounded = "tf32" in limits.tflop_per_s and cudnn.conv.fp32_precision == "tf32"
+    return "tf32" if precision == "fp32" and rounded else precision
+
+
+def flops(model: Model, shapes: _Shapes) -> int:
+    """FLOP of one tile by PyTorch's counter, where a multiply-add is two; nothing is computed.
+
+    Args:
+        shapes: (GSD, (bands, rows, cols)) of each input.
+    """
+    device = next((p.device for p in model.net.parameters()), torch.device("cpu"))
+    with (
+        FakeTensorMode(allow_non_fake_inputs=True),
+        torch.no_grad(),
+        FlopCounterMode(display=False) as counter,
+    ):
+        model({gsd: torch.empty(1, *shape, device=device) for gsd, shape in shapes})
+    return int(counter.get_total_flops())
+
+
+# geosr's way
+
+
+def _superres(job: _Job) -> None:
+    """The real line, from opening the scene to the published file."""
+    scene = open_scene(job.plan.scene.path, _options(job.nets))
+    superres_module.superres(scene, job.ours, job.nets, engine=job.engine)
+
+
+def _superres_by_stages(job: _Job, meter: Meter) -> None:
+    """The same, its stages told: the steps that the line calls are wrapped while it runs."""
+
+    def timed_strips(reader: Reader, *args: Any, **more: Any) -> Iterator[Any]:
+        return meter.each(
+            "prepare", strips_module.strips(_TimedReader(reader, meter), *args, **more)
+        )
+
+    def timed_predict(model: Model, tiles: Sequence[Any], *args: Any, **more: Any) -> Iterator[Any]:
+        if tiles:
+            meter.count(model, tiles[0], len(tiles))
+        return meter.each("net", predict(model, tiles, *args, **more))
+
+    @contextmanager
+    def timed_create(*args: Any, **more: Any) -> Iterator[Any]:
+        with meter.stage("write"), create(*args, **more) as output:
+            yield output
+
+    class TimedBlender(Blender):
+        def add(self, strip: Any) -> NDArray[np.float32]:
+            with meter.stage("blend"):
+                return super().add(strip)
+
+    with (
+        _instead(superres_module, strips=timed_strips, create=timed_create),
+        _instead(strips_module, predict=timed_predict, Blender=TimedBlender),
+    ):
+        _superres(job)
+
+
+@contextmanager
+def _instead(module: ModuleType, **others: object) -> Iterator[None]:
+    """Other values for names of a module, for a while."""
+    own = {name: getattr(module, name) for name in others}
+    for name, value in others.items():
+        setattr(module, name, value)
+    try:
+        yield
+    finally:
+        for name, value in own.items():
+            setattr(module, name, value)
+
+
+@dataclass(frozen=True)
+class _TimedReader:
+    reader: Reader
+    meter: Meter
+
+    @property
+    def grids(self) -> Mapping[int, Grid]:
+        return self.reader.grids
+
+    def read(self, names: Sequence[str], gsd: int, window: Window, *, frame: int = 0) -> Pixels:
+        with self.meter.stage("read"):
+            return self.reader.read(names, gsd, window, frame=frame)
+
+    def has_mask(self, names: Sequence[str], gsd: int) -> bool:
+        return self.reader.has_mask(names, gsd)
+
+
+def _taken(job: _Job) -> str:
+    plan, engine = job.plan, job.engine
+    height, width = plan.tile_shape
+    guided = all(net.card.task == "guided" for net in job.nets)
+    usual = default_engine(engine.device, guided=guided).precision == engine.precision
+    blends = any(net.model.card.blend for net in plan.nets)
+    why = "to blend" if blends else "the margin: they join exactly"
+    return (
+        f"tiles of {height} × {width} px, of the default size spread evenly, and "
+        f"{plan.pad * plan.zoom} around them ({why}); batches of {engine.batch_size}; "
+        f"{engine.precision}, {'as auto takes here' if usual else 'as asked'}"
+    )
+
+
+def _warm_up(job: _Job) -> None:
+    """A small tile through every net, so that no run pays for what happens once."""
+    by_name = {net.card.name: net for net in job.nets}
+    for name, net in {bound.model.card.name: bound for bound in job.plan.nets}.items():
+        card = net.model.card
+        sides = {key: SeedTiles.of(card).step * card.native_gsd // key for key, _, _ in net.inputs}
+        tile = {
+            key: np.zeros((len(names), sides[key], sides[key]), np.float32)
+            for key, _, names in net.inputs
+        }
+        seed_predict(job.apart[name], tile, job.engine.device)
+        list(predict(by_name[name], [tile] * job.engine.batch_size, job.engine))
+
+
+def _seed_taken(plan: Plan) -> str:
+    nets = {net.model.card.name: net.model.card for net in plan.nets}.values()
+    each = dict.fromkeys(_seed_tile(card) for card in nets)
+    return f"{' and '.join(each)}; one at a time; fp32; default layout: as DSen2 was published"
+
+
+def _seed_tile(card: ModelCard) -> str:
+    tiles, k = SeedTiles.of(card), card.scale if card.task == "guided" else 1
+    return f"tiles of {tiles.size * k} px, border {tiles.border * k} of them ({card.name})"
+
+
+def compare(plan: Plan, one: Path, other: Path) -> Agreement:
+    """The two outputs of a plan, made bands where both hold numbers."""
+    seen = largest = elsewhere = 0.0
+    total = 0
+    with open_raster(one) as first, open_raster(other) as second:
+        for net in plan.nets:
+            sure = _sure(net, plan.scene)
+            for name in net.bands:
+                index = plan.names.index(name) + 1
+                a, b = (file.read(index).astype(np.float64) for file in (first, second))
+                apart = np.where((b == second.nodata) | ~np.isfinite(a - b), 0, np.abs(a - b))
+                largest = max(largest, float(apart[sure].max(initial=0)))
+                elsewhere = max(elsewhere, float(apart[~sure].max(initial=0)))
+                seen, total = seen + float(sure.sum()), total + sure.size
+    return Agreement(seen / total, largest, elsewhere)
+
+
+def _sure(net: Bound, scene: Scene) -> NDArray[np.bool_]:
+    """Output pixels that see no further than the seed's border, (rows, cols)."""
+    card, (height, width) = net.model.card, scene.grids[net.target].shape
+    tiles = SeedTiles.of(card)
+    return np.logical_and.outer(tiles.sure(height, card), tiles.sure(width, card))
+
+
+# what it was measured on
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "geosr": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "rasterio": rasterio.__version__,
+        "gdal": rasterio.__gdal_version__,
+    }
+
+
+def _machine(device: str) -> dict[str, Any]:
+    gpu = torch.device(device).type == "cuda"
+    return {
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "device": device,
+        "gpu": torch.cuda.get_device_name(device) if gpu else None,
+    }
+
+
+def _cpu_name() -> str:
+    if _CPU_FACTS.exists():
+        for line in _CPU_FACTS.read_text(errors="replace").splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "model name":
+                return value.strip()
+    return platform.processor() or platform.machine()
