@@ -124,10 +124,10 @@ class Report:
     geosr: Way
     ratio: float
     net_ratio: float
-    agreement: Agreement @ dataclass(frozen=True)
+    agreement: Agreement
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Run:
     seconds: float
     meter: Meter
