@@ -1,34 +1,28 @@
-"""Many scenes: which are finished, which are ours, and what became of each.
-
-A small record beside every output, written last, says what it was made of; "finished" is told
-by that record, never by the file's existence.
-"""
+"""Many scenes: which are to be done, what becomes of each, and what is told of all."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import logging
+import os
 import re
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from filelock import FileLock, Timeout
-
-from geosr import __version__, pages, publish, report
-from geosr.errors import GeosrError, LockedError, SceneError, StoppedError, UsageError
+from geosr import __version__, pages, publish, records, report
+from geosr.backoff import superres_in_memory
+from geosr.errors import GeosrError, LockedError, SceneError, StoppedError, UsageError, cause
 from geosr.models import Model
 from geosr.plan import Plan, Request, make_plan
-from geosr.predict import Engine
+from geosr.predict import Engine, device_lost
 from geosr.scene import Scene
 from geosr.sensors import OpenOptions, find_scenes, is_remote, open_scene
-from geosr.superres import Result, superres
+from geosr.superres import Result
 
 log = logging.getLogger("geosr")
 
@@ -42,6 +36,10 @@ class Job:
         overwrite: replace outputs made otherwise, and files of others.
         check, check_limit: of `superres`.
         report: draw every output as a page beside it.
+        strict_resume: record and compare the sha256 of inputs too, not size and time alone.
+        skip_locked: an output that another run is writing is skipped, not failed.
+        lock_timeout: seconds to wait for such an output; None waits as long as it takes.
+        batch_fixed: the engine's batch size stays where memory runs out, as a given tile size does.
     """
 
     models: tuple[Model, ...]
@@ -53,6 +51,10 @@ class Job:
     check: bool = False
     check_limit: float | None = None
     report: bool = False
+    strict_resume: bool = False
+    skip_locked: bool = False
+    lock_timeout: float | None = 0.0
+    batch_fixed: bool = False
 
     @property
     def recipe(self) -> dict[str, Any]:
@@ -65,6 +67,11 @@ class Job:
             "bounds": request.bounds and list(request.bounds),
             "bounds_crs": request.bounds_crs,
             "format": request.format,
+            "align": options.align,
+            "frames": asdict(request.frames),
+            "ensemble": request.ensemble,
+            "uncertainty": request.uncertainty,
+            "consistent": request.consistent,
             "dn_offset": options.dn_offset,
             "bands_in": options.bands_in and list(options.bands_in),
             "quantification": options.quantification,
@@ -88,19 +95,33 @@ class Outcome:
     filled: int = 0
     shifted: int = 0
     check: dict[str, dict[str, float | None]] | None = None
+    frames: list[dict[str, Any]] | None = None
+    changed: dict[str, dict[str, float]] | None = None
 
     def to_json(self) -> str:
         """One JSON object on one line."""
         return json.dumps(asdict(self), ensure_ascii=False)
 
+    @property
+    def stops(self) -> bool:
+        """Whether no further scene can succeed, so none is begun."""
+        return self.status == "failed" and self.code == StoppedError.exit_code
+
+
+Pair = tuple[Path, Path]  # scene and output
+Progress = Callable[[str, int, int], None]  # name of the work, units finished, units in all
+Executor = Callable[[Sequence[Pair], Job, Progress], Generator[Outcome, None, None]]
+
 
 def targets(
-    src: Path, dst: Path, *, pattern: str | None = None, kind: str = "sentinel2"
-) -> dict[Path, Path]:
+    src: Path, dst: Path, *, pattern: str | None = None, kind: str = "sentinel2",
+    suffix: str = ".tif",
+) -> dict[Path, Path]:  # fmt: skip
     """The output of every scene of `src`; nothing is created.
 
     Args:
         kind: of the scenes, as in OpenOptions.
+        suffix: of outputs in a folder.
 
     Raises:
         UsageError: `src` is missing, outputs would collide or lie in the input.
@@ -113,15 +134,27 @@ def targets(
             )
         outputs = dict.fromkeys(scenes, dst)
     else:
-        outputs = {scene: dst / f"{output_name(scene)}.tif" for scene in scenes}
+        outputs = {scene: dst / f"{output_name(scene)}{suffix}" for scene in scenes}
     _check_distinct(outputs)
     _check_outside(src, outputs)
     return outputs
 
 
+def shard(outputs: Mapping[Path, Path], part: int, parts: int) -> dict[Path, Path]:
+    """The scenes of one part of several (1 … `parts`): told by the output's name alone.
+
+    The parts together are all scenes, none twice, whatever else lies in the folder.
+    """
+    return {
+        scene: output
+        for scene, output in outputs.items()
+        if int(hashlib.sha256(os.fsencode(output.name)).hexdigest(), 16) % parts == part - 1
+    }
+
+
 def is_file_name(dst: Path) -> bool:
-    """DST ending in .tif or .tiff is a file, anything else a folder."""
-    return dst.suffix.lower() in (".tif", ".tiff")
+    """DST ending in .tif, .tiff or .png is a file, anything else a folder."""
+    return dst.suffix.lower() in records.SUFFIXES
 
 
 def output_name(scene: Path) -> str:
@@ -173,31 +206,88 @@ def check_writable(folder: Path) -> None:
         ) from error
 
 
+def serially(pairs: Sequence[Pair], job: Job, progress: Progress) -> Generator[Outcome, None, None]:
+    """One scene after the other, in this process."""
+    for path, output in pairs:
+        outcome = attempt(path, output, job, progress)
+        yield outcome
+        if outcome.stops:
+            break
+
+
 def run(
     outputs: Mapping[Path, Path],
     job: Job,
     *,
+    executor: Executor = serially,
+    folder: Path | None = None,
+    shard: tuple[int, int] | None = None,
     report: Callable[[Outcome], None] = lambda _: None,
-    progress: Callable[[str, int, int], None] = lambda *_: None,
+    progress: Progress = lambda *_: None,
 ) -> list[Outcome]:
     """Work through the scenes; one that fails costs only itself.
 
     Args:
         outputs: scene to output file, from `targets`.
+        executor: gives the outcomes in any order; `serially` or one of `geosr.workers`.
+        folder: DST where it is a folder; the run's report is written there, also where the run
+            is interrupted, as far as it came.
+        shard: (I, N) where the outputs are one of several parts; each has its own report.
         report: called with every outcome as it is known.
-        progress: called with scene name, tiles finished, tiles in all.
+        progress: called with scene name, tiles finished, tiles in all; executors with several
+            workers count scenes.
+
+    Returns:
+        Outcomes in the order of `outputs`; none of scenes that were not begun.
     """
-    _warn.cache_clear()
-    for folder in {output.parent for output in outputs.values()}:
-        publish.sweep_parts(folder)
-    outcomes = []
-    for path, output in outputs.items():
-        outcome = _attempt(path, output, job, progress)
-        outcomes.append(outcome)
-        report(outcome)
-        if outcome.code == StoppedError.exit_code:
-            break
+    started, outcomes, code = records.now(), list[Outcome](), 1
+    once = _Once()
+    log.addFilter(once)
+    try:
+        records.tidy(outputs.values())
+        with closing(executor(list(outputs.items()), job, progress)) as made:
+            for outcome in made:
+                outcomes.append(outcome)
+                report(outcome)
+        code = exit_code(outcomes)
+    except BaseException as error:
+        code = _code_of(error)
+        records.tidy(outputs.values())
+        raise
+    finally:
+        log.removeFilter(once)
+        order = {output_name(scene): i for i, scene in enumerate(outputs)}
+        outcomes.sort(key=lambda outcome: order[outcome.scene])
+        if folder is not None:
+            facts = {"geosr": __version__, "started": started, "code": code}
+            records.report_run(folder, facts, [asdict(each) for each in outcomes], shard=shard)
     return outcomes
+
+
+class _Once(logging.Filter):
+    """Lets a warning about scenes pass once, however many scenes and workers it concerns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = set[str]()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """False for what was said before."""
+        if not getattr(record, "once", False):
+            return True
+        text = record.getMessage()
+        new = text not in self.seen
+        self.seen.add(text)
+        return new
+
+
+def _code_of(error: BaseException) -> int:
+    """What the shell sees of a run that ended by an exception."""
+    if isinstance(error, SystemExit) and isinstance(error.code, int):
+        return error.code
+    if isinstance(error, GeosrError):
+        return error.exit_code
+    return 130 if isinstance(error, KeyboardInterrupt) else 1
 
 
 def plan(
@@ -224,11 +314,15 @@ def plan(
 def describe(plan: Plan) -> str:
     """A plan in one line."""
     nets = " + ".join(model.card.name for model in plan.models) or "no net"
-    size = plan.grid.width * plan.grid.height * len(plan.names) * plan.scene.dtype.itemsize
     return (
         f"{nets}: {' '.join(plan.names)}, {plan.grid.height} × {plan.grid.width} px, "
-        f"{len(plan.tiles)} tiles, {size / 2**20:.1f} MiB before compression"
+        f"{len(plan.tiles)} tiles, {_size(plan) / 2**20:.1f} MiB before compression"
     )
+
+
+def _size(plan: Plan) -> int:
+    """Of the output before compression, bytes."""
+    return plan.grid.width * plan.grid.height * len(plan.names) * plan.scene.dtype.itemsize
 
 
 def exit_code(outcomes: Sequence[Outcome]) -> int:
@@ -244,65 +338,70 @@ def exit_code(outcomes: Sequence[Outcome]) -> int:
     return 3 if len(failed) < len(outcomes) else 4
 
 
-@cache
-def _warn(text: str) -> None:
-    """Each warning once a run, however many scenes it concerns."""
-    log.warning("%s", text)
-
-
-def _attempt(
-    path: Path, output: Path, job: Job, progress: Callable[[str, int, int], None]
-) -> Outcome:
+def attempt(path: Path, output: Path, job: Job, progress: Progress = lambda *_: None) -> Outcome:
+    """Do one scene, and say what became of it whatever happens."""
     name = output_name(path)
     try:
         return _work(path, output, job, progress)
+    except LockedError as error:
+        status = "skipped" if job.skip_locked else "failed"
+        return Outcome(name, status, 0 if job.skip_locked else error.exit_code, str(error),
+                       str(output))  # fmt: skip
     except GeosrError as error:
         return Outcome(name, "failed", error.exit_code, str(error), str(output))
     except Exception as error:  # a bug costs one scene too
         log.debug("internal error", exc_info=True)
-        message = (
-            f"internal error on {path}: {type(error).__name__}: {error}. Please report it (-vv)."
+        code, message = _unforeseen(path, job, error)
+        return Outcome(name, "failed", code, message, str(output))
+
+
+def _unforeseen(path: Path, job: Job, error: Exception) -> tuple[int, str]:
+    """Code and message of what no part of geosr has a name for."""
+    if device_lost(error):
+        return StoppedError.exit_code, (
+            f"{path}: device {job.engine.device} is lost ({cause(error)[:200]}). "
+            "Look at the GPU (nvidia-smi), then run the same command again."
         )
-        return Outcome(name, "failed", 1, message, str(output))
+    said = f"{type(error).__name__}: {error}"
+    return 1, f"internal error on {path}: {said}. Please report it (-vv)."
 
 
-def _work(path: Path, output: Path, job: Job, progress: Callable[[str, int, int], None]) -> Outcome:
+def _work(path: Path, output: Path, job: Job, progress: Progress) -> Outcome:
     scene = open_scene(path, job.options)
     name = output_name(path)
     for note in scene.notes:
         if note.warning:
-            _warn(note.text)
+            log.warning("%s", note.text, extra={"once": True})
         else:
             log.info("%s: %s", name, note)
-    with _locked(output):
+    with records.locked(output, timeout=job.lock_timeout):
         if _finished(scene, output, job):
             return Outcome(name, "skipped", message="finished already", output=str(output))
         planned = make_plan(scene, job.models, job.request)
         for left_out in planned.notes:
             log.info("%s: %s", name, left_out)
         log.info("%s: %s", name, describe(planned))
-        total = len(planned.tiles) * len(planned.nets)
-        before = _stamps(scene)
+        publish.require_space(output, _size(planned))
+        before = records.stamps(scene, strict=job.strict_resume)
 
         def before_publish(part: Path) -> None:
-            if _stamps(scene) != before:
+            if records.stamps(scene, strict=job.strict_resume) != before:
                 raise SceneError(f"{path} changed while it was read. Run the same command again.")
             write_journal(part)
 
-        with _journalled(output) as write_journal:
-            result = superres(
+        with records.journalled(output) as write_journal:
+            result, tile = superres_in_memory(
                 scene, output, job.models, request=job.request, engine=job.engine,
-                progress=lambda n: progress(name, n, total), before_publish=before_publish,
-                check=job.check, check_limit=job.check_limit,
+                batch_fixed=job.batch_fixed, progress=lambda n, total: progress(name, n, total),
+                before_publish=before_publish, check=job.check, check_limit=job.check_limit,
             )  # fmt: skip
             _record(scene, output, job, result, before)
         if job.report:
             _draw(output)
     return Outcome(
         name, "done", output=str(output), seconds=round(result.seconds, 3),
-        tile=planned.tile_size, device=job.engine.device, clipped=result.clipped,
-        filled=result.filled, shifted=result.shifted,
-        check=asdict(result.check) if result.check else None,
+        tile=tile, device=job.engine.device, clipped=result.clipped,
+        filled=result.filled, shifted=result.shifted, **_extras(result),
     )  # fmt: skip
 
 
@@ -316,174 +415,38 @@ def _draw(output: Path) -> None:
         log.warning("no report of %s: %s", output, error)
 
 
-# records
-
-
-def record_path(output: Path) -> Path:
-    """Where the record of an output lies."""
-    return output.with_name(f"{output.stem}.geosr.json")
-
-
 def _finished(scene: Scene, output: Path, job: Job) -> bool:
-    """Whether `output` is whole and made of this scene in this way.
-
-    Raises:
-        SceneError: the file is somebody else's, or was made in another way.
-    """
-    if not output.exists() or _interrupted(output):
-        return False
-    if job.overwrite:
-        return _ours(scene, output, job)
-    record = _load(output)
-    if record is None:
-        raise SceneError(
-            f"{output} exists and was not made by geosr (no record beside it): left alone. "
-            "Move it away, or pass --overwrite."
-        )
-    if record["recipe"] != job.recipe:
-        raise SceneError(
-            f"{output} was made with other settings "
-            f"({_differences(record['recipe'], job.recipe)}): left alone. "
-            "Choose another DST, or pass --overwrite."
-        )
-    return _ours(scene, output, job)
-
-
-def _journal(output: Path) -> Path:
-    return output.with_name(f".{output.stem}.geosr.begun")
-
-
-def _stamp(path: Path) -> list[int] | None:
-    """Size and modification time of a file, None where there is none."""
-    try:
-        stat = path.stat()
-    except OSError:
-        return None
-    return [stat.st_size, stat.st_mtime_ns]
-
-
-@contextmanager
-def _journalled(output: Path) -> Iterator[Callable[[Path], None]]:
-    """Gives a function that notes which temporary file is about to become `output`.
-
-    Between the renaming of an output and its record lies an instant; killed there, the next run
-    finds the note, knows the file for its own by size and time, which renaming keeps, and makes
-    it again. No other file can match.
-    """
-    journal = _journal(output)
-    try:
-        yield lambda part: publish.write_bytes(journal, json.dumps(_stamp(part)).encode())
-    except BaseException:
-        if not _interrupted(output):
-            journal.unlink(missing_ok=True)
-        raise
-    journal.unlink(missing_ok=True)
-
-
-def _interrupted(output: Path) -> bool:
-    """Whether `output` was published by a run that died before it wrote the record."""
-    try:
-        noted = json.loads(_journal(output).read_text())
-    except (OSError, ValueError):
-        return False
-    return noted is not None and bool(noted == _stamp(output))
-
-
-def _ours(scene: Scene, output: Path, job: Job) -> bool:
-    record = _load(output)
-    return (
-        record is not None
-        and record["recipe"] == job.recipe
-        and record["inputs"] == _stamps(scene)
-        and record["output"]["size"] == output.stat().st_size
+    return records.finished(
+        scene, output, job.recipe, overwrite=job.overwrite, strict=job.strict_resume
     )
 
 
-def _load(output: Path) -> dict[str, Any] | None:
-    """The output's record; None where there is none or it is no record."""
-    path = record_path(output)
-    try:
-        if path.stat().st_size > 2**20:
-            return None
-        record = json.loads(path.read_text())
-        sound = (
-            record["geosr_record"] == 1
-            and isinstance(record["recipe"], dict)
-            and isinstance(record["inputs"], dict)
-            and isinstance(record["output"]["size"], int)
-        )
-        return record if sound else None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return None
-
-
 def _record(
-    scene: Scene, output: Path, job: Job, result: Result, inputs: dict[str, list[int]]
+    scene: Scene, output: Path, job: Job, result: Result, inputs: Mapping[str, Any]
 ) -> None:
     """Write the commit mark, last and whole."""
-    record = {
-        "geosr_record": 1,
+    records.write(output, {
         "scene": scene.name,
         "source": {"path": str(Path(scene.path).absolute()), "kind": job.options.kind},
         "inputs": inputs,
         "recipe": job.recipe,
         "geosr": __version__,
-        "output": {"size": output.stat().st_size, "sha256": _sha256(output)},
         "seconds": round(result.seconds, 3),
-        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "clipped": result.clipped,
         "filled": result.filled,
         "shifted": result.shifted,
         "valid_share": result.valid_share,
-        "check": asdict(result.check) if result.check else None,
+        **_extras(result),
+    })  # fmt: skip
+
+
+def _extras(result: Result) -> dict[str, Any]:
+    """What only some outputs have to tell."""
+    changed = {
+        name: {"rmse": by.rmse, "largest": by.largest} for name, by in result.changed.items()
     }
-    publish.write_bytes(record_path(output), (json.dumps(record, indent=1) + "\n").encode())
-
-
-def _stamps(scene: Scene) -> dict[str, list[int]]:
-    """Size and modification time of every input file, by its place in the scene."""
-    root = Path(scene.path)
-    if "*" in root.name:  # a series by name in a folder of many
-        root = root.parent
-    files = [root] if root.is_file() else [Path(name) for name in scene.files]
-    stamps = {}
-    for file in files:
-        stamp = _stamp(file)
-        if stamp is not None:
-            name = file.relative_to(root) if file != root else Path(file.name)
-            stamps[str(name)] = stamp
-    return stamps
-
-
-def _differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
-    names = sorted(key for key in {*ours, *theirs} if ours.get(key) != theirs.get(key))
-    return ", ".join(name.replace("_", " ") for name in names)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextmanager
-def _locked(output: Path) -> Iterator[None]:
-    """A kernel lock on one output; it dies with its process.
-
-    Raises:
-        LockedError: another process is writing this output.
-    """
-    path = output.with_name(f".{output.name}.lock")
-    lock = FileLock(path, timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise LockedError(
-            f"{output} is being written by another run. Wait for it to end."
-        ) from None
-    except OSError as error:
-        raise publish.stopped(output, error) from error
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-        lock.release()
+    return {
+        "check": asdict(result.check) if result.check else None,
+        "frames": [asdict(look) for look in result.frames] or None,
+        "changed": changed or None,
+    }

@@ -83,7 +83,7 @@ def of_output(output: Path) -> ScenePage:
     record = read_record(output)
     recipe = record["recipe"]
     scene = open_scene(record["source"]["path"], _options(record))
-    with open_raster(output, driver="GTiff") as dataset:
+    with open_raster(output) as dataset:
         names = [str(name) for name in dataset.descriptions]
         gsd = _shown_gsd(scene, names)
         bands = tuple(n for n in names if scene.gsd(n) == gsd)

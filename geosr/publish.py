@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import re
 import shutil
 import socket
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 from geosr.errors import StoppedError, cause
 
 _PART = re.compile(r"^\..+\.(?P<host>[^.]+)\.(?P<pid>\d+)\.[0-9a-f]{8}\.part(\..+)?$")
+_ROOM = 1.2  # of what an output takes uncompressed: its record, and blocks that do not compress
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -28,8 +31,9 @@ def sweep_parts(folder: Path) -> list[Path]:
     for path in folder.glob(".*.part*"):
         match = _PART.match(path.name)
         if match and match["host"] == _host() and not _alive(int(match["pid"])):
-            path.unlink(missing_ok=True)
-            swept.append(path)
+            with suppress(OSError):  # another user's
+                path.unlink(missing_ok=True)
+                swept.append(path)
     return swept
 
 
@@ -66,6 +70,24 @@ def write_bytes(path: Path, data: bytes) -> None:
         raise stopped(path, error) from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def require_space(path: Path, size: int) -> None:
+    """Check, before any work, that an output of `size` bytes before compression can be written.
+
+    Raises:
+        StoppedError: less than 1.2 times as much is free.
+    """
+    need = math.ceil(_ROOM * size)
+    try:
+        free = shutil.disk_usage(path.parent).free
+    except OSError:  # writing it will tell
+        return
+    if free < need:
+        raise StoppedError(
+            f"not enough space for {path}: {need:,} bytes needed, {free:,} free in {path.parent}. "
+            "Free some space, then run the same command again."
+        )
 
 
 def stopped(path: Path, error: BaseException | str) -> StoppedError:

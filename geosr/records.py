@@ -12,7 +12,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("geosr")
 
+SUFFIXES = (".tif", ".tiff", ".png")  # of outputs
 FORMAT = 1
 RUN_FORMAT = 1
 _LARGEST = 2**20  # bytes; a record takes a few thousand
@@ -370,6 +371,22 @@ def write_run(
     publish.write_bytes(run_path(folder, shard), (json.dumps(report, indent=1) + "\n").encode())
 
 
+def report_run(
+    folder: Path,
+    facts: Mapping[str, Any],
+    scenes: Sequence[Mapping[str, Any]],
+    *,
+    shard: tuple[int, int] | None = None,
+) -> None:
+    """Count and write the report of a run; where it cannot be written the run's own end stands."""
+    statuses = [scene["status"] for scene in scenes]
+    counts = {status: statuses.count(status) for status in ("done", "skipped", "failed")}
+    try:
+        write_run(folder, {**facts, **counts, "scenes": list(scenes)}, shard=shard)
+    except StoppedError as error:
+        log.warning("no report of this run: %s", error)
+
+
 def load_run(folder: Path) -> dict[str, Any] | None:
     """The report of the last run into a folder; None where there is none or it is no report."""
     reports = {path: _stamp(path) or [0, 0] for path in folder.glob("geosr-run*.json")}
@@ -390,7 +407,7 @@ def load_run(folder: Path) -> dict[str, Any] | None:
 def outputs(dst: Path) -> list[Path]:
     """Everything that is or will be an output in a folder, by name; `dst` itself where it is none.
 
-    Rasters (.tif, .tiff), what records are of, and what is being written.
+    Rasters (by SUFFIXES), what records are of, and what is being written.
     """
     if not dst.is_dir():
         return [dst]
@@ -404,7 +421,7 @@ def outputs(dst: Path) -> list[Path]:
 
 
 def _is_raster(path: Path) -> bool:
-    return path.suffix.lower() in (".tif", ".tiff")
+    return path.suffix.lower() in SUFFIXES
 
 
 def standing(output: Path) -> str:

@@ -126,7 +126,7 @@ def _require_whole(output: Path) -> None:
 
 def _read_through(output: Path) -> None:
     """Decode every block of every band, and of the mask."""
-    with rasterio.Env(**SETTINGS), open_raster(output, driver="GTiff") as dataset:
+    with rasterio.Env(**SETTINGS), open_raster(output) as dataset:
         bands, masked = range(1, dataset.count + 1), has_mask(dataset)
         for _, block in dataset.block_windows(1):
             window = Window(block.row_off, block.col_off, block.height, block.width)

@@ -7,7 +7,7 @@ import make_scene
 import pytest
 import rasterio
 
-from geosr import batch, weights
+from geosr import backoff, batch, weights
 from geosr.batch import Job, Outcome
 from geosr.errors import UsageError
 from geosr.plan import Request
@@ -110,7 +110,7 @@ def test_an_input_that_changes_while_it_is_read_is_not_published(
         (scenes / "a/60m.tif").touch()
         return superres(scene, path, models, **settings)
 
-    monkeypatch.setattr(batch, "superres", meddling)
+    monkeypatch.setattr(backoff, "superres", meddling)
     (outcome,) = batch.run(outputs, job)
     assert outcome.status == "failed" and "changed while" in outcome.message
     assert not list((tmp_path / "out").iterdir())

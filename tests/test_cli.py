@@ -62,10 +62,13 @@ def test_a_folder_of_scenes_gives_one_raster_each_and_a_second_run_nothing(geosr
     assert tags["GEOSR_WEIGHTS_SHA256"] == "none none"
     assert (tags["GEOSR_SOURCE"], tags["GEOSR_DN_OFFSET"]) == ("one", "0")
     assert {"GEOSR_VERSION", "PROCESSING_LEVEL"} <= set(tags)
-    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").iterdir()}
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").glob("[!g]*")}
+    assert len(before) == 4
     done = ok(geosr("superres", "in", "out", *BICUBIC, "--json"))
     assert {line["status"] for line in lines(done)} == {"skipped"}
-    assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "out").iterdir()}
+    assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "out").glob("[!g]*")}
+    run = json.loads((tmp_path / "out/geosr-run.json").read_text())
+    assert (run["skipped"], run["code"]) == (2, 0) and run["scenes"] == lines(done)
 
 
 @pytest.mark.parametrize("suffix", [".tif", ".TIFF"])

@@ -15,6 +15,7 @@ import rasterio
 from affine import Affine
 
 from geosr import models
+from geosr.cli.config import leaves
 from geosr.cli.main import COMMANDS, SEED_KEYS, cli
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -24,8 +25,8 @@ ENV_EXAMPLE = ROOT / ".env.example"
 
 def commands() -> dict[str, click.Command]:
     context = click.Context(cli)
-    found = {name: cli.get_command(context, name) for name in COMMANDS}
-    return {name: command for name, command in found.items() if command}
+    found = (leaf for name in COMMANDS for leaf in leaves(name, cli.get_command(context, name)))
+    return dict(found)
 
 
 def help_of(name: str) -> str:
@@ -68,16 +69,18 @@ def env_example() -> str:
 
 
 def readme_with_help(text: str) -> str:
-    def block(match: re.Match[str]) -> str:
-        name = match[1]
-        return f"<!-- help: {name} -->\n```text\n{help_of(name)}\n```\n<!-- end -->"
-
-    return re.sub(r"<!-- help: (\w+) -->.*?<!-- end -->", block, text, flags=re.DOTALL)
+    blocks = "".join(
+        f"<details><summary>geosr {name}</summary>\n\n```text\n{help_of(name)}\n```\n</details>\n"
+        for name in commands()
+    )
+    before, rest = text.split("<!-- commands -->\n")
+    return (
+        before + "<!-- commands -->\n" + blocks + "<!-- end -->" + rest.split("<!-- end -->", 1)[1]
+    )
 
 
 def test_readme_shows_the_help_as_it_is():
     text = README.read_text()
-    assert re.findall(r"<!-- help: (\w+) -->", text) == list(COMMANDS)
     assert text == readme_with_help(text), "run python tests/test_docs.py"
 
 

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = [
     {"errors", "tiles", "metrics", "fill", "degrade"},
-    {"publish", "figures", "kelvins", "fullres", "losses", "ranks", "schedule"},
+    {"publish", "figures", "kelvins", "fullres", "lpips", "losses", "ranks", "schedule"},
     {"raster"},
     {"scene"},
     {"sensors", "models"},
@@ -20,11 +20,13 @@ LAYERS = [
     {"strips", "datasets", "checkpoint", "selfcheck"},
     {"feed"},
     {"superres"},
+    {"backoff", "bench"},
     {"validation", "protocols"},
     {"shots"},
-    {"survey", "train", "evaluate", "inspect", "report", "verify", "doctor"},
+    {"survey", "train", "evaluate", "inspect", "report", "verify", "doctor", "convert", "fetch"},
     {"pages"},
     {"batch"},
+    {"workers"},
     {"cli"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -153,3 +153,30 @@ def test_uncertainty_is_told_by_piunet_alone(geosr, truth, tmp_path):
     refused = geosr("superres", folder, tmp_path / "out", "--model", "ibp", "--uncertainty")
     assert refused.returncode != 0
     assert "only piunet" in refused.stderr
+
+
+def test_a_kelvins_set_comes_out_as_16_bit_pngs(geosr, truth, tmp_path):
+    for number in range(3):
+        image = frame(truth, SHIFTS[number], number)
+        for name, pixels in (("LR", image), ("QM", np.full((SIDE, SIDE), 255, np.uint8))):
+            path = tmp_path / "RED" / "imgset0007" / f"{name}00{number}.png"
+            path.parent.mkdir(exist_ok=True, parents=True)
+            with rasterio.open(path, "w", driver="PNG", width=SIDE, height=SIDE, count=1,
+                               dtype=pixels.dtype) as out:  # fmt: skip
+                out.write(pixels, 1)
+    args = ("superres", tmp_path / "RED", tmp_path / "out", "--model", "ibp")
+    done = geosr(*args, "--format", "PNG", "--check")
+    assert done.returncode == 0, done.stderr
+    with rasterio.open(tmp_path / "out" / "imgset0007.png") as made:
+        assert (made.driver, made.dtypes[0], made.shape) == ("PNG", "uint16", (144, 144))
+        assert rmse(made.read(1).astype(float), inner(truth)) < 300
+    assert not list((tmp_path / "out").glob("*.xml"))
+    assert "1 skipped" in geosr(*args, "--format", "PNG").stderr
+    assert geosr("verify", tmp_path / "out").returncode == 0
+    other = geosr("superres", tmp_path / "RED", tmp_path / "tif", "--model", "ibp")
+    assert other.returncode == 0, other.stderr
+    with (
+        rasterio.open(tmp_path / "tif" / "imgset0007.tif") as tif,
+        rasterio.open(tmp_path / "out" / "imgset0007.png") as png,
+    ):
+        np.testing.assert_array_equal(tif.read(1), png.read(1))

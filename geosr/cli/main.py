@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import signal
 import sys
@@ -13,18 +14,22 @@ from typing import Any
 import click
 
 from geosr import __version__
+from geosr.cli.console import note
 from geosr.errors import GeosrError
 
-COMMANDS = ("superres", "info", "train", "eval", "models", "data", "report")
+COMMANDS = (
+    "superres", "info", "train", "eval", "models", "weights", "data", "report", "kelvins", "verify",
+    "status", "doctor", "bench", "config", "completion",
+)  # fmt: skip
 # the names that the seed's own .env used
 SEED_KEYS = ("IMAGES_PATH", "SR_IMAGES_PATH", "SR_20M_PATH", "SR_60M_PATH")
 _SKIPPED_DRIVERS = "WMS,WCS,WMTS,HTTP,STACTA,STACIT,GTI,OGCAPI,PLMosaic,EEDAI,NGW,DAAS"
 
 EPILOG = """\b
 Exit codes: 0 all done or done already; 1 internal error; 2 usage; 3 some scenes failed;
-4 all failed; 5 stopped by the environment (disk full, output not writable); 6 weights;
-11 another run writes the same output; 130/143 interrupted. New codes may come: treat any
-unknown non-zero code as a failure."""
+4 all failed; 5 stopped by the environment (disk full, GPU lost, output not writable); 6 weights;
+11 another run does the same; 129/130/143 ended by SIGHUP, Ctrl-C, SIGTERM. New codes may come:
+treat any unknown non-zero code as a failure."""
 
 
 class Cli(click.Group):
@@ -54,11 +59,23 @@ class Cli(click.Group):
         try:
             return super().invoke(ctx)
         except GeosrError as error:
-            click.echo(f"geosr: {error}", err=True)
+            _tell(str(error), error.exit_code)
             ctx.exit(error.exit_code)
+        except click.ClickException as error:
+            note(logging.ERROR, error.format_message(), code=error.exit_code)
+            raise
         except KeyboardInterrupt:
-            click.echo("geosr: interrupted", err=True)
+            _tell("interrupted", 130)
             ctx.exit(130)
+        except _Ended as ended:
+            _tell(f"ended by {signal.Signals(ended.number).name}", 128 + ended.number)
+            raise
+
+
+def _tell(text: str, code: int) -> None:
+    """Why the program ends."""
+    click.echo(f"geosr: {text}", err=True)
+    note(logging.ERROR, text, code=code)
 
 
 @click.group(cls=Cli, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
@@ -116,16 +133,40 @@ def prepare_gdal(threads: int | None, *, vrt: bool = False) -> None:
     os.environ["CPL_LOG"] = os.devnull  # libtiff's remarks; our own read-back finds the damage
 
 
+class _Ended(SystemExit):
+    """The end by a signal, on its way out through every clean-up."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+        self.number = number
+
+
+def _handle_signals() -> None:
+    """Clean up before the end by a signal; those that are ignored (nohup) stay so."""
+    for name in ("SIGTERM", "SIGHUP", "SIGINT"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _unwind)
+
+
 def _unwind(number: int, _frame: object) -> None:
-    """End by a signal, but run every clean-up on the way out."""
-    raise SystemExit(128 + number)
+    """Begin to end; nothing interrupts that but a second Ctrl-C, which leaves at once."""
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    signal.signal(signal.SIGINT, _leave)
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    raise _Ended(number)
+
+
+def _leave(number: int, _frame: object) -> None:
+    os._exit(128 + number)
 
 
 def main() -> None:
     """Entry point of the `geosr` program."""
-    for name in ("SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), _unwind)
+    _handle_signals()
     try:
         cli.main(prog_name="geosr")
     except BrokenPipeError:

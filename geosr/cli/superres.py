@@ -2,34 +2,58 @@
 
 from __future__ import annotations
 
-import sys
-from dataclasses import replace
+import logging
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
-from geosr.cli.console import Bar, say, set_up_log
+from geosr import __version__
+from geosr.cli.console import Bar, note, say, set_up_log
 from geosr.cli.options import (
     PATH,
     Auto,
     NameList,
     creation_options,
     device_options,
+    frame_options,
+    frames_of,
     input_options,
     log_options,
     open_options,
     option,
     sentinel2_bands,
 )
+from geosr.errors import LockedError, WeightsError
 
 if TYPE_CHECKING:
-    from geosr.batch import Outcome
+    from geosr.batch import Executor, Job, Outcome
     from geosr.models import Model
     from geosr.sensors import OpenOptions
 
 GUIDED = "sentinel2"
 _KINDS = {"guided": GUIDED, "sisr": "image", "misr": "series"}  # of scenes, by task of nets
+
+
+class Shard(click.ParamType[Any]):
+    """I/N as (I, N)."""
+
+    name = "I/N"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        """Split."""
+        if isinstance(value, tuple):
+            return value
+        part, _, parts = str(value).partition("/")
+        if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
+            self.fail(f"'{value}' is not I/N with 1 ≤ I ≤ N.", param, ctx)
+        return int(part), int(parts)
 
 
 @click.command("superres", no_args_is_help=False)
@@ -69,9 +93,9 @@ _KINDS = {"guided": GUIDED, "sisr": "image", "misr": "series"}  # of scenes, by 
 @option("--bounds-crs", metavar="CRS", help="CRS of --bounds, EPSG:4326 for example.")
 @option(
     "--format",
-    type=click.Choice(["GTiff", "COG"], case_sensitive=False),
+    type=click.Choice(["GTiff", "COG", "PNG"], case_sensitive=False),
     default="GTiff",
-    help="Of the outputs.",
+    help="Of the outputs; PNG has 8 or 16 bits and no georeference.",
 )
 @option(
     "--co",
@@ -95,6 +119,23 @@ _KINDS = {"guided": GUIDED, "sisr": "image", "misr": "series"}  # of scenes, by 
     default="auto",
     help="Pixels read around a core; auto is the net's margin, less than it is never used.",
 )
+@frame_options
+@option(
+    "--ensemble",
+    type=click.IntRange(1),
+    default=1,
+    help="Orders of the frames whose results are averaged (rams, highres-net).",
+)
+@option(
+    "--uncertainty",
+    is_flag=True,
+    help="Add each band's expected error as NAME_uncertainty (piunet).",
+)
+@option(
+    "--consistent",
+    is_flag=True,
+    help="Make the output degrade exactly to the input, by back-projection.",
+)
 @option("--batch-size", type=click.IntRange(1), default=1, help="Tiles that share a pass.")
 @device_options
 @input_options
@@ -104,6 +145,30 @@ _KINDS = {"guided": GUIDED, "sisr": "image", "misr": "series"}  # of scenes, by 
     is_flag=True,
     help="Replace outputs made with other settings, and files geosr did not make.",
 )
+@option(
+    "--strict-resume",
+    is_flag=True,
+    help="Tell finished outputs by the sha256 of their inputs, not by size and time alone.",
+)
+@option(
+    "--shard",
+    type=Shard(),
+    help="Do part I of N only: by a hash of the output's name, so parts never overlap.",
+)
+@option("--jobs", "-j", type=click.IntRange(1), default=1,
+        help="Worker processes, which share the threads; GPU k for worker k.")  # fmt: skip
+@option("--engine", type=click.Choice(["local", "dask"]), default="local",
+        help="dask: a cluster's workers; of this machine, or those of --scheduler.")  # fmt: skip
+@option("--scheduler", metavar="ADDRESS", help="Of a running dask cluster: tcp://host:8786.")
+@option("--scheduler-file", type=PATH, help="File in which its scheduler wrote its address.")
+@option(
+    "--if-locked",
+    type=click.Choice(["fail", "skip", "wait"]),
+    default="fail",
+    help="Where another run does the same scenes into DST: exit 11, exit 0, or wait.",
+)
+@option("--lock-timeout", type=click.FloatRange(0), metavar="SECONDS",
+        help="Wait no longer than this; default no limit.")  # fmt: skip
 @option("--check", is_flag=True, help="Degrade the output to the input's resolution and compare.")
 @option(
     "--check-limit",
@@ -112,6 +177,8 @@ _KINDS = {"guided": GUIDED, "sisr": "image", "misr": "series"}  # of scenes, by 
     help="Fail a scene where a band departs by more (RMSE, 10000 to 1.0); implies --check.",
 )
 @option("--report", is_flag=True, help="Draw each output as DST/<scene>.html; implies --check.")
+@option("--log-file", type=PATH, help="Append all messages, whatever -q says, with UTC times.")
+@option("--log-json", is_flag=True, help="One JSON object a line in the log file.")
 @option("--dry-run", "-n", is_flag=True, help="Say what would be done; write nothing.")
 @option("--json", "as_json", is_flag=True, help="One JSON line per scene on stdout.")
 @log_options
@@ -123,6 +190,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
     geosr superres scenes/ out/
     geosr superres S2A_MSIL2A_….SAFE.zip out.tif --bands B5,B11
     geosr superres stack.tif out/ --model bicubic --format COG
+    geosr superres scenes/ out/ --jobs 4 --if-locked skip --log-file night.log
 
     One GeoTIFF per scene at the finest grid of its inputs: Sentinel-2's native 10 m bands
     bit for bit, the others sharpened to 10 m. DST ending in .tif is a file, else a folder.
@@ -134,59 +202,142 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
     """
     from geosr.cli.main import prepare_gdal
 
-    set_up_log(quiet=params["quiet"], verbose=params["verbose"])
-    prepare_gdal(params["threads"], vrt=params["allow_vrt"])
-    ctx.exit(_run(params))
+    set_up_log(quiet=params["quiet"], verbose=params["verbose"], file=params["log_file"],
+               as_json=params["log_json"])  # fmt: skip
+    prepare_gdal(_share(params), vrt=params["allow_vrt"])
+    given = ctx.get_parameter_source("batch_size") is not ParameterSource.DEFAULT
+    ctx.exit(_run(params, batch_fixed=given))
 
 
-def _run(params: dict[str, Any]) -> int:
+def _share(params: dict[str, Any]) -> int | None:
+    """Threads of each worker; None is all cores, for the only one."""
+    threads, jobs = params["threads"], params["jobs"]
+    return threads if jobs == 1 else max(1, (threads or os.cpu_count() or 1) // jobs)
+
+
+def _run(params: dict[str, Any], *, batch_fixed: bool) -> int:
     """Check everything that can be checked, then work; returns the exit code."""
     src, dst = _paths(params)
-    from geosr import batch
-    from geosr.errors import WeightsError
-    from geosr.plan import Request
-    from geosr.predict import engine, place
+    from geosr import batch, records
 
-    quiet, precision = params["quiet"], params["precision"]
+    quiet = params["quiet"]
     loaded = _models(params)
     if not loaded:
         raise WeightsError("no net was chosen. Give --model.")
     options = _for_nets(open_options(params), loaded, params)
-    outputs = batch.targets(src, dst, pattern=params["pattern"], kind=options.kind)
+    outputs = batch.targets(src, dst, pattern=params["pattern"], kind=options.kind,
+                            suffix=".png" if params["format"] == "PNG" else ".tif")  # fmt: skip
+    if params["shard"] and outputs:
+        outputs = batch.shard(outputs, *params["shard"])
     if not outputs:
-        say(f"warning: no scenes in {src}", quiet=quiet)
+        part = " in shard {}/{}".format(*params["shard"]) if params["shard"] else ""
+        say(f"warning: no scenes in {src}{part}", quiet=quiet)
+        note(logging.WARNING, f"no scenes in {src}{part}")
         return 0
-    where = engine(params["device"], precision, params["batch_size"], guided=options.kind == GUIDED)
-    _set_threads(params["threads"])
-    nets = tuple(place(model, where) for model in loaded)
-    request = Request(
-        params["bands"], params["only_sr"], params["bounds"], params["bounds_crs"],
-        params["tile_size"], params["overlap"], params["format"], params["creation"],
-    )  # fmt: skip
-    job = batch.Job(
-        nets,
-        request,
-        options,
-        where,
-        precision,
-        params["overwrite"],
-        params["check"] or params["report"] or params["check_limit"] is not None,
-        params["check_limit"],
-        params["report"],
-    )
+    params["jobs"] = min(params["jobs"], len(outputs))  # one scene gets all threads
+    executor = _executor(params)
+    job = _job(params, loaded, options, serial=executor is batch.serially, batch_fixed=batch_fixed)
     report = _reporter(as_json=params["as_json"], quiet=quiet)
     if params["dry_run"]:
         return batch.exit_code(batch.plan(outputs, job, report=report))
     for folder in {output.parent for output in outputs.values()}:
         batch.check_writable(folder)
-    with Bar(quiet=quiet) as bar:
+    try:
+        with records.run_locked(dst, outputs, timeout=job.lock_timeout):
+            return _work(dst, outputs, job, executor, report, params)
+    except LockedError as error:
+        if params["if_locked"] != "skip":
+            raise
+        say(f"{error} Skipped.", quiet=quiet)
+        note(logging.INFO, f"{error} Skipped.", code=0)
+        return 0
 
-        def progress(name: str, done: int, total: int) -> None:
-            bar.advance(name, done, total)
 
-        outcomes = batch.run(outputs, job, report=report, progress=progress)
-    _last_line(outcomes, quiet=quiet)
-    return batch.exit_code(outcomes)
+def _executor(params: dict[str, Any]) -> Executor:
+    """Who does the scenes.
+
+    Raises:
+        UsageError: a scheduler without dask, or dask that is not installed.
+    """
+    from geosr import batch
+
+    if params["engine"] == "dask":
+        from geosr.workers import Dask
+
+        cluster = params["scheduler"] or params["scheduler_file"]
+        threads = params["threads"] if cluster else _share(params)
+        return Dask(params["jobs"], params["device"], threads, params["scheduler"],
+                    params["scheduler_file"])  # fmt: skip
+    if params["scheduler"] or params["scheduler_file"]:
+        raise click.UsageError("--scheduler and --scheduler-file need --engine dask.")
+    if params["jobs"] > 1:
+        from geosr.workers import Processes
+
+        return Processes(params["jobs"], params["device"], _share(params))
+    return batch.serially
+
+
+def _job(
+    params: dict[str, Any],
+    nets: list[Model],
+    options: OpenOptions,
+    *,
+    serial: bool,
+    batch_fixed: bool,
+) -> Job:
+    """The job with its nets in place; workers place theirs themselves, maybe elsewhere."""
+    from geosr import batch
+    from geosr.plan import Request
+    from geosr.predict import Engine, engine, place
+
+    where = Engine("cpu", "fp32", params["batch_size"])
+    if not (params["scheduler"] or params["scheduler_file"]):
+        where = engine(params["device"], params["precision"], params["batch_size"],
+                       guided=options.kind == GUIDED)  # fmt: skip
+    _set_threads(params["threads"])
+    request = Request(
+        params["bands"], params["only_sr"], params["bounds"], params["bounds_crs"],
+        params["tile_size"], params["overlap"], params["format"], params["creation"],
+        frames_of(params), params["ensemble"], params["uncertainty"], params["consistent"],
+    )  # fmt: skip
+    return batch.Job(
+        tuple(place(net, where) for net in nets) if serial else tuple(nets),
+        request,
+        options,
+        where,
+        params["precision"],
+        params["overwrite"],
+        params["check"] or params["report"] or params["check_limit"] is not None,
+        params["check_limit"],
+        params["report"],
+        params["strict_resume"],
+        skip_locked=params["if_locked"] == "skip",
+        lock_timeout=params["lock_timeout"] if params["if_locked"] == "wait" else 0.0,
+        batch_fixed=batch_fixed,
+    )
+
+
+def _work(
+    dst: Path,
+    outputs: Mapping[Path, Path],
+    job: Job,
+    executor: Executor,
+    report: Callable[[Outcome], None],
+    params: dict[str, Any],
+) -> int:
+    from geosr import batch
+
+    note(logging.INFO, f"started: {len(outputs)} scenes into {dst}", geosr=__version__)
+    serial = executor is batch.serially
+    with Bar(quiet=params["quiet"], unit="tile" if serial else "scene") as bar:
+        folder = None if batch.is_file_name(dst) else dst
+        outcomes = batch.run(
+            outputs, job, executor=executor, folder=folder, shard=params["shard"],
+            report=report, progress=bar.advance,
+        )  # fmt: skip
+    code = batch.exit_code(outcomes)
+    _last_line(outcomes, code, quiet=params["quiet"])
+    return code
 
 
 def _paths(params: dict[str, Any]) -> tuple[Path, Path]:
@@ -236,35 +387,49 @@ def _set_threads(threads: int | None) -> None:
         torch.set_num_threads(threads)
 
 
-def _reporter(*, as_json: bool, quiet: bool) -> Any:
+def _reporter(*, as_json: bool, quiet: bool) -> Callable[[Outcome], None]:
     def report(outcome: Outcome) -> None:
         if as_json:
             click.echo(outcome.to_json())
-        if outcome.status == "failed":
-            click.echo(f"geosr: {outcome.scene}: {outcome.message}", err=True)
-        elif not quiet:
-            took = f" in {outcome.seconds:.1f} s" if outcome.seconds else ""
-            said = f" ({outcome.message})" if outcome.message else ""
-            say(f"{outcome.scene}: {outcome.status}{took}{said} {outcome.output}{_counts(outcome)}")
+        failed = outcome.status == "failed"
+        line = _line(outcome)
+        if failed:
+            click.echo(f"geosr: {line}", err=True)
+        else:
+            say(line, quiet=quiet)
+        note(logging.ERROR if failed else logging.INFO, line, outcome=asdict(outcome))
 
     return report
+
+
+def _line(outcome: Outcome) -> str:
+    if outcome.status == "failed":
+        return f"{outcome.scene}: {outcome.message}"
+    took = f" in {outcome.seconds:.1f} s" if outcome.seconds else ""
+    said = f" ({outcome.message})" if outcome.message else ""
+    return f"{outcome.scene}: {outcome.status}{took}{said} {outcome.output}{_counts(outcome)}"
 
 
 def _counts(outcome: Outcome) -> str:
     """The numbers that were touched on the way, where there are any."""
     names = ("clipped", "filled", "shifted")
     said = [f"{getattr(outcome, n):,} {n}" for n in names if getattr(outcome, n)]
+    if outcome.frames:
+        said.append(f"{len(outcome.frames)} frames")
+    if outcome.changed:
+        by = max(band["rmse"] for band in outcome.changed.values())
+        said.append(f"made consistent by up to {by:.1f} RMSE")
     if outcome.check:
         worst = max((v for v in outcome.check["rmse"].values() if v is not None), default=0.0)
         said.append(f"self-check RMSE up to {worst:.1f}")
     return f" [{', '.join(said)}]" if said else ""
 
 
-def _last_line(outcomes: list[Outcome], *, quiet: bool) -> None:
+def _last_line(outcomes: list[Outcome], code: int, *, quiet: bool) -> None:
     counts = {
         status: sum(outcome.status == status for outcome in outcomes)
         for status in ("done", "skipped", "failed")
     }
     line = ", ".join(f"{count} {status}" for status, count in counts.items())
-    if counts["failed"] or not quiet:
-        print(line, file=sys.stderr)
+    say(line, quiet=quiet and not counts["failed"])
+    note(logging.ERROR if code else logging.INFO, line, code=code, **counts)
