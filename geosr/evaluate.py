@@ -369,8 +369,9 @@ def _kelvins(
 ) -> tuple[dict[str, dict[str, float | None]], dict[str, float | None]]:
     """The challenge's own figures; the estimate is rounded as a submission is."""
     (part,) = rows
-    estimate = np.clip(np.rint(part.estimate[0].astype(np.float64) * 6.5535), 0, 65535)
-    truth = np.rint(part.truth[0].astype(np.float64) * 6.5535)
+    counts = probav.UNIT / 1e4
+    estimate = np.clip(np.rint(part.estimate[0].astype(np.float64) * counts), 0, 65535)
+    truth = np.rint(part.truth[0].astype(np.float64) * counts)
     return {}, _by_rules(estimate / 65535, truth / 65535, part.mask[0], case.path)
 
 

@@ -445,13 +445,14 @@ def _kelvins_rows(
             np.stack([strip.made[name] for name in plan.names])
             for strip in strips(reader, settled(plan, reader, request), engine)
         ]
-    truth = imgset.truth.astype(np.float32)[None] * np.float32(10000 / 65535)
-    yield Rows(truth, np.concatenate(parts, 1), imgset.clear[None])
+    made = np.concatenate(parts, 1) * np.float32(scene.quantification / probav.UNIT)
+    truth = imgset.truth.astype(np.float32)[None] * np.float32(10000 / probav.UNIT)
+    yield Rows(truth, made, imgset.clear[None])
 
 
 def _kelvins_low(imgset: probav.Imgset) -> NDArray[np.float32]:
     first = imgset.clearest()[0]
-    return imgset.frames[first].astype(np.float32)[None] * np.float32(10000 / 65535)
+    return imgset.frames[first].astype(np.float32)[None] * np.float32(10000 / probav.UNIT)
 
 
 def window_of(shape: tuple[int, int], side: int) -> Window:

@@ -183,7 +183,7 @@ def test_an_imgset_is_a_series_of_its_low_resolution_frames(tmp_path):
     assert files(scene) == [f"LR{i:03}.png" for i in range(4)]
     for i in range(4):
         assert (~pixels(scene, i).usable[0]).sum() == 2 * i * 32
-    assert not warnings(scene) and scene.quantification == 65535
+    assert not warnings(scene) and scene.quantification == 32000
 
 
 def test_trees_of_imgsets_are_found(tmp_path):

@@ -26,7 +26,7 @@ from geosr.tiles import Window
 FACTOR = 3
 _KEPT = 64  # imgsets held in memory
 _FILL_REACH = 8
-_UNIT = np.float32(10000 / 65535)
+_UNIT = np.float32(10000 / probav.UNIT)
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ mask, by a mask beside it (`X.tif` and `X_QM.tif`, `LR000.png` and `QM000.png`; 
 by a band described as QM (the same) or as SM, STATUS, STATUS_MAP (bits of Proba-V).
 
 The one GSD is called 1: a pixel of the image, whatever its size on the ground. What makes 1.0 for
-a net follows a rule, never a guess: 8 bits 255, PNG of 16 bits 65535, other integers 10000 (as
-reflectance is scaled), floats 1; `--quantification` says otherwise.
+a net follows a rule, never a guess: 8 bits 255, PNG of 16 bits 65535, Kelvins imgsets 32000, other
+integers 10000 (as reflectance is scaled), floats 1; `--quantification` says otherwise.
 """
 
 from __future__ import annotations
@@ -158,12 +158,16 @@ def open_series(path: Path, options: OpenOptions) -> Scene:
             f"found {len(files) or int(path.is_file())}. Give such a folder, or choose a "
             "single-image net."
         )
-    if not alone and probav.is_imgset(path):
+    imgset = not alone and probav.is_imgset(path)
+    if imgset:
         probav.check_masks(path, files)
     frames = [_open_frame(file, options) for file in files]
     frames = [frames[0], *(_onto(frames[0], frame, options) for frame in frames[1:])]
     notes = _notes(path, frames)
     frames.sort(key=_unclear)
+    if imgset and not options.quantification and frames[0].dtype == np.uint16:
+        said = Note(f"value {probav.UNIT:g} counts as 1.0, as the challenge stores reflectance")
+        frames[0] = replace(frames[0], quantification=probav.UNIT, notes=(said,))
     bands = tuple(replace(band, frame=i) for i, frame in enumerate(frames) for band in frame.bands)
     name = path.name.split("_LR*")[0] if alone else path.resolve().name
     return replace(
