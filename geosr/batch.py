@@ -16,7 +16,15 @@ from urllib.parse import unquote
 
 from geosr import __version__, pages, publish, records, report
 from geosr.backoff import superres_in_memory
-from geosr.errors import GeosrError, LockedError, SceneError, StoppedError, UsageError, cause
+from geosr.errors import (
+    GeosrError,
+    LockedError,
+    SceneError,
+    StoppedError,
+    UsageError,
+    cause,
+    shown,
+)
 from geosr.models import Model
 from geosr.plan import Plan, Request, make_plan
 from geosr.predict import Engine, device_lost
@@ -100,7 +108,8 @@ class Outcome:
 
     def to_json(self) -> str:
         """One JSON object on one line."""
-        return json.dumps(asdict(self), ensure_ascii=False)
+        text = json.dumps(asdict(self), ensure_ascii=False)
+        return text.encode("utf-8", "backslashreplace").decode()  # names that are no UTF-8
 
     @property
     def stops(self) -> bool:
@@ -159,7 +168,11 @@ def is_file_name(dst: Path) -> bool:
 
 def output_name(scene: Path) -> str:
     """A scene's name as a file name: no extension, nothing a shell or a path could trip over."""
-    path = Path(unquote(scene.name)) if is_remote(str(scene)) else scene.resolve()
+    if is_remote(str(scene)):
+        url = unquote(scene.name).removeprefix("vsicurl?url=")
+        path = Path(shown(url).partition("?")[0])
+    else:
+        path = Path(os.path.realpath(scene))  # follows no link to itself
     name = path.name if path.is_dir() else path.stem
     name = re.sub(r"\.SAFE$|_LR\*$", "", name, flags=re.IGNORECASE)
     return re.sub(r"[^\w.+-]", "_", name).lstrip(".-") or "scene"
@@ -182,7 +195,7 @@ def _check_outside(src: Path, outputs: Mapping[Path, Path]) -> None:
     for scene, output in outputs.items():
         resolved = output.resolve()
         inside = source.is_dir() and resolved.is_relative_to(source)
-        if resolved in (source, scene.resolve()) or inside:
+        if resolved in (source, Path(os.path.realpath(scene))) or inside:
             raise UsageError(
                 f"output {output} lies in the input {src}, which is never written to. "
                 "Choose another DST."
@@ -317,6 +330,7 @@ def describe(plan: Plan) -> str:
     return (
         f"{nets}: {' '.join(plan.names)}, {plan.grid.height} × {plan.grid.width} px, "
         f"{len(plan.tiles)} tiles, {_size(plan) / 2**20:.1f} MiB before compression"
+        f"{'' if plan.grid.crs else '; no CRS'}"
     )
 
 
@@ -363,7 +377,7 @@ def _unforeseen(path: Path, job: Job, error: Exception) -> tuple[int, str]:
             "Look at the GPU (nvidia-smi), then run the same command again."
         )
     said = f"{type(error).__name__}: {error}"
-    return 1, f"internal error on {path}: {said}. Please report it (-vv)."
+    return 1, shown(f"internal error on {path}: {said}. Please report it (-vv).")
 
 
 def _work(path: Path, output: Path, job: Job, progress: Progress) -> Outcome:
@@ -427,7 +441,7 @@ def _record(
     """Write the commit mark, last and whole."""
     records.write(output, {
         "scene": scene.name,
-        "source": {"path": str(Path(scene.path).absolute()), "kind": job.options.kind},
+        "source": {"path": shown(str(Path(scene.path).absolute())), "kind": job.options.kind},
         "inputs": inputs,
         "recipe": job.recipe,
         "geosr": __version__,

@@ -8,13 +8,29 @@
     └── LockedError     11   another run holds the lock
 
 Every message says what is wrong and where, what was found, and what to do next.
+No message holds the user, the password or the query of a URL.
 """
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote
+
+_END = r"(?=['\":.,;)]*(?:\s|$))"  # of a URL in a sentence
+_VSI = re.compile(rf"/vsi\w+\?(?P<options>\S+?){_END}")
+_LOGIN = re.compile(  # the second kind has a / in its password
+    r"(?<=[a-z0-9]{2}:/)(/?)(?:[^/\s?]*@|[^/:@\s?]+:(?!\d+/)[^\s?]*@)", re.IGNORECASE
+)
+_QUERY = re.compile(rf"([a-z0-9]{{2}}:/[^\s?]*)\?\S+?{_END}", re.IGNORECASE)
 
 
 class GeosrError(Exception):
     """Any failure geosr knows by name; `exit_code` is what the shell sees."""
 
     exit_code = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__(shown(message))
 
 
 class UsageError(GeosrError):
@@ -52,3 +68,24 @@ def cause(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     return " ".join(str(error).split()).rstrip(".")
+
+
+def shown(text: object) -> str:
+    """A path, or a text that names some, as it may be told: URLs without what opens them.
+
+    User, password and query become `***`, GDAL's `/vsicurl?url=…` the URL it stands for; bytes of
+    a file name that are no UTF-8 are spelt out.
+    """
+    said = str(text).encode("utf-8", "backslashreplace").decode()
+    said = _VSI.sub(_url, said)
+    return _QUERY.sub(r"\1?***", _LOGIN.sub(r"\1***@", said))
+
+
+def _url(match: re.Match[str]) -> str:
+    """The URL among the options of a GDAL path; the others may hold keys too."""
+    url = next((o[4:] for o in match["options"].split("&") if o.startswith("url=")), "***")
+    head, _, query = unquote(url).partition("?")
+    scheme, found, rest = head.partition("://")
+    host, slash, path = rest.partition("/")
+    host = f"***@{host.rpartition('@')[2]}" if "@" in host else host
+    return f"{scheme}{found}{host}{slash}{path}" + "?***" * bool(query)

@@ -37,6 +37,7 @@ class Request:
             what makes 768 output pixels of a net with a finer output grid.
         overlap: pixels of the finest grid to read around a core; None is the net's margin.
         options: creation options of the output, NAME to VALUE.
+        max_pixels: of an output's grid at most.
         frames: how several images of a place are prepared.
         ensemble: orders of the frames whose results are averaged.
         uncertainty: give every band's, `NAME_uncertainty`, where the net tells it.
@@ -55,6 +56,7 @@ class Request:
     ensemble: int = 1
     uncertainty: bool = False
     consistent: bool = False
+    max_pixels: int = 4_000_000_000
 
 
 @dataclass(frozen=True)
@@ -211,6 +213,11 @@ def make_plan(scene: Scene, models: Sequence[Model], request: Request) -> Plan:
     if request.consistent:
         pad += max(-(-REACH * (net.target // scene.finest) // unit) for net in chosen)
     grid = scene.grids[scene.finest].crop(window).finer(finer)
+    if grid.width * grid.height > request.max_pixels:
+        raise SceneError(
+            f"{scene.path}: the output would have {grid.height} × {grid.width} px, more than "
+            f"{request.max_pixels:,} (a damaged header?). Give --bounds, or a larger --max-pixels."
+        )
     frames = max((net.model.card.frames for net in chosen), default=1)
     looks = as_they_are(min(frames, scene.frames))
     return Plan(scene, chosen, names, grid, window, unit, finer, tiles, pad, tuple(notes), looks,

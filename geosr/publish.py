@@ -16,7 +16,7 @@ from geosr.errors import StoppedError, cause
 
 _PART = re.compile(r"^\..+\.(?P<host>[^.]+)\.(?P<pid>\d+)\.[0-9a-f]{8}\.part(\..+)?$")
 _ROOM = 1.2  # of what an output takes uncompressed: its record, and blocks that do not compress
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def part_path(final: Path) -> Path:
@@ -93,8 +93,8 @@ def require_space(path: Path, size: int) -> None:
 def stopped(path: Path, error: BaseException | str) -> StoppedError:
     """The message for an output that could not be written, with the free space at hand."""
     reason = error if isinstance(error, str) else cause(error)
-    number = getattr(error, "errno", None)
-    full = number in _FULL
+    number = error.errno if isinstance(error, OSError) else None  # GDAL numbers its own otherwise
+    full = number in FULL
     if full or any(words in reason for words in ("File too large", "No space left")):
         reason = f"No space left: {reason}"
     elif number is None and not isinstance(error, str):  # GDAL does not say why it failed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,6 +37,13 @@ _MAGIC = {
     b"\x89PNG\r\n\x1a\n": "PNG",
     b"\xff\xd8\xff": "JPEG",
 }
+_LARGEST_VRT = 2**24  # bytes
+_MOST_NESTED = 4
+_UNTRUSTED = (
+    "VRTRawRasterBand", "PixelFunctionLanguage", "/vsi", "://", "&lt;", "CDATA",
+    "<!ENTITY", "GDAL_WMS",
+)  # fmt: skip
+_LARGEST_BLOCK = 2**28  # bytes of one block, unpacked
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 
 
@@ -177,9 +185,27 @@ def _open(name: str, driver: str) -> Any:
     try:
         with rasterio.Env(**SETTINGS), warnings.catch_warnings():
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-            return rasterio.open(name, driver=driver)
+            dataset = rasterio.open(name, driver=driver)
+    except UnicodeEncodeError as error:
+        raise SceneError(f"{name}: the name is no UTF-8. Rename it.") from error
     except (rasterio.errors.RasterioError, OSError) as error:
         raise SceneError(f"cannot open {name}: {cause(error)}. Replace the file.") from error
+    _check_blocks(name, dataset)
+    return dataset
+
+
+def _check_blocks(name: str, dataset: Any) -> None:
+    """Whether single blocks fit into memory, whatever the file's own size."""
+    sizes = zip(dataset.block_shapes, dataset.dtypes, strict=True)
+    largest = max(
+        (rows * cols * np.dtype(kind).itemsize for (rows, cols), kind in sizes), default=0
+    )
+    if largest > _LARGEST_BLOCK:
+        dataset.close()
+        raise SceneError(
+            f"{name}: blocks of {largest / 2**20:,.0f} MiB, more than {_LARGEST_BLOCK >> 20} are "
+            "not unpacked. Tile the file first (gdal_translate -co TILED=YES)."
+        )
 
 
 def _head(path: Path) -> bytes:
@@ -199,6 +225,7 @@ def _driver_of(path: Path, *, vrt: bool) -> str:
     head = _head(path)
     if b"<VRTDataset" in head:
         if vrt:
+            _check_vrt(path)
             return "VRT"
         raise SceneError(
             f"{path}: content is VRT, not TIFF; a VRT can read any file. "
@@ -208,6 +235,31 @@ def _driver_of(path: Path, *, vrt: bool) -> str:
     if driver is None:
         raise SceneError(f"{path}: not a GeoTIFF, JP2 or PNG ({_said(head)}). Replace the file.")
     return driver
+
+
+def _check_vrt(path: Path, depth: int = 0) -> None:
+    """Whether a VRT reads rasters of this machine and nothing else, by its text and its sources'.
+
+    Raises:
+        SceneError: it reads raw bytes or an address, runs code, or is too large or nested.
+    """
+    try:
+        with path.open("rb") as file:
+            text = file.read(_LARGEST_VRT).decode("utf-8", "replace")
+        whole = path.stat().st_size <= _LARGEST_VRT
+    except OSError as error:
+        raise SceneError(f"cannot read {path}: {error.strerror}. Check the path.") from error
+    odd = next((word for word in _UNTRUSTED if word.lower() in text.lower()), None)
+    if odd or not whole or depth > _MOST_NESTED:
+        found = f"holds '{odd}'" if odd else "is too large" if not whole else "is nested too deep"
+        raise SceneError(
+            f"{path}: the VRT {found}; only VRTs of plain rasters on this machine are read. "
+            "Write it as a GeoTIFF first (gdal_translate)."
+        )
+    for name in re.findall(r"<SourceFilename[^>]*>([^<]*)<", text):
+        source = path.parent / name.strip()
+        if source.is_file() and b"<VRTDataset" in _head(source):
+            _check_vrt(source, depth + 1)
 
 
 @dataclass(frozen=True)
@@ -369,7 +421,9 @@ class RasterWriter:
         self._pending: list[tuple[NDArray[Any], NDArray[np.bool_] | None]] = []
         self._sums: list[tuple[Window, int]] = []
         try:
-            self._dataset = rasterio.open(part, "w", **_profile(layout))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+                self._dataset = rasterio.open(part, "w", **_profile(layout))
             self._dataset.descriptions = layout.names
             self._dataset.update_tags(**layout.tags)
         except (rasterio.errors.RasterioError, OSError) as error:

@@ -66,7 +66,8 @@ def write(output: Path, facts: Mapping[str, Any]) -> None:
     Raises:
         StoppedError: the disk is full or the folder is not writable.
     """
-    made = {"size": output.stat().st_size, "sha256": sha256(output)}
+    stat = output.stat()
+    made = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": sha256(output)}
     record = {"geosr_record": FORMAT, **facts, "output": made, "finished": now()}
     publish.write_bytes(record_path(output), (json.dumps(record, indent=1) + "\n").encode())
 
@@ -223,7 +224,10 @@ def journalled(output: Path) -> Iterator[Callable[[Path], None]]:
 def interrupted(output: Path) -> bool:
     """Whether `output` was published by a run that died before it wrote the record."""
     noted = _read(journal_path(output), _LARGEST)
-    return noted is not None and bool(noted == _stamp(output))
+    if noted is None or noted != _stamp(output):
+        return False
+    record = load(output)  # where it is of this very file, only the note is left over
+    return record is None or record["output"].get("mtime_ns") != noted[1]
 
 
 # lock
@@ -322,7 +326,7 @@ def _holder(path: Path) -> str:
 
 
 def tidy(outputs: Iterable[Path]) -> None:
-    """Remove temporary files and locks of these outputs that dead processes left."""
+    """Remove temporary files, locks and notes of these outputs that dead processes left."""
     outputs = list(outputs)
     for folder in {output.parent for output in outputs}:
         publish.sweep_parts(folder)
@@ -330,6 +334,8 @@ def tidy(outputs: Iterable[Path]) -> None:
         if lock_path(output).exists():
             with suppress(LockedError, StoppedError), locked(output):
                 pass  # leaving it removes it
+        if load(output) is not None and not interrupted(output) and not is_locked(output):
+            journal_path(output).unlink(missing_ok=True)
 
 
 def is_locked(output: Path) -> bool:

@@ -26,6 +26,7 @@ from geosr.selfcheck import Check
 from geosr.strips import Strip, strips
 
 log = logging.getLogger("geosr")
+_MANY = 0.01  # of the values made; that many clipped ones are worth a warning
 
 
 @dataclass(frozen=True)
@@ -102,12 +103,22 @@ def superres(
                 rows = _finish(strip, plan, layout, counts)
                 output.write(rows, None if masked is None else _mask(strip, plan, masked))
     share = counts.valid / counts.pixels if counts.pixels else 1.0
-    if scene.frames > 1 and share < 1:
-        log.warning("%s: %.1f %% is clear in no image: left empty", scene.path, 100 * (1 - share))
+    _warn_of(scene, counts, share)
     return Result(path, len(plan.tiles) * len(plan.nets), time.monotonic() - started,
                   counts.clipped, counts.filled, counts.shifted, share,
                   checked[0] if checked else None,
                   plan.looks.looks if scene.frames > 1 else (), changed)  # fmt: skip
+
+
+def _warn_of(scene: Scene, counts: _Counts, share: float) -> None:
+    """Say what a user would want to know of the output's numbers."""
+    if not share:
+        log.warning("%s: 0 %% valid: nothing of it was sensed", scene.path)
+    elif scene.frames > 1 and share < 1:
+        log.warning("%s: %.1f %% is clear in no image: left empty", scene.path, 100 * (1 - share))
+    if counts.clipped > _MANY * counts.valid:
+        part = 100 * counts.clipped / max(counts.valid, 1)
+        log.warning("%s: %.1f %% of the values made were out of range: clipped", scene.path, part)
 
 
 def settled(plan: Plan, reader: Reader, request: Request) -> Plan:

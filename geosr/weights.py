@@ -18,10 +18,12 @@ from safetensors.torch import save as save_tensors
 from geosr import models
 from geosr.errors import UsageError, WeightsError, cause
 from geosr.models import Model, ModelCard
+from geosr.models.card import image
 from geosr.publish import write_bytes
 
 INTACT, DAMAGED, MISSING, ABSENT = "intact", "damaged", "missing", "not fetched"
 _CARD = "card"
+_TRIED = 4  # coarsest pixels a side
 _PICKLE = (".pt", ".pth")
 _FOREIGN = (*_PICKLE, ".h5", ".hdf5")
 
@@ -162,13 +164,35 @@ def load_file(path: Path, *, sha256: str = "") -> Model:
     try:
         model = models.build(card)
         model.net.load_state_dict({k: v.float() for k, v in load_tensors(data).items()})
-    except (RuntimeError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        model.net.eval()
+        _require_output(model)
+    except (RuntimeError, SafetensorError, LookupError, TypeError, ValueError) as error:
         raise WeightsError(
             f"{path}: its tensors are not those of '{card.name}' "
             f"({type(error).__name__}: {cause(error)[:120]}). Use the file of that model."
         ) from error
-    model.net.eval()
     return model
+
+
+def _require_output(model: Model) -> None:
+    """Raise ValueError where a net does not make what its card says, tried on a few pixels."""
+    card, inputs = model.card, dict[int, torch.Tensor]()
+    coarsest = card.inputs[-1].gsd
+    for item in card.inputs:
+        size, bands = _TRIED * coarsest // item.gsd, len(item.bands)
+        multi = card.task == "misr"
+        shape = (1, item.frames, bands + 1, size, size) if multi else (1, bands, size, size)
+        inputs[item.gsd] = torch.zeros(shape)
+    if card.shifts:
+        inputs[models.SHIFTS] = torch.zeros(1, card.frames, 2)
+    with torch.inference_mode():
+        made = tuple(image(model.outputs(inputs)).shape[1:])
+    side = _TRIED * coarsest // card.output.gsd
+    if made != (len(card.bands), side, side):
+        raise ValueError(
+            f"it makes {made[0]} bands of {made[1]} px where the card says "
+            f"{len(card.bands)} of {side}"
+        )
 
 
 def _card(path: Path) -> ModelCard:
@@ -184,7 +208,10 @@ def _card(path: Path) -> ModelCard:
             f"{path}: carries no model card, so its bands are unknown. "
             f"Convert it: geosr weights convert {path} OUT.safetensors"
         )
-    return ModelCard.from_json(text)
+    try:
+        return ModelCard.from_json(text)
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from error
 
 
 def save(path: Path, card: ModelCard, tensors: Mapping[str, torch.Tensor]) -> None:

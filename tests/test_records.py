@@ -323,6 +323,7 @@ def test_status_tells_what_is_finished_failed_and_being_written(scenes, tmp_path
 
 def test_status_names_what_changed_and_what_was_interrupted(out, geosr):
     (out / "a.tif").unlink()
+    os.utime(out / "b.tif")  # as if made anew, and killed before the record
     stat = (out / "b.tif").stat()
     records.journal_path(out / "b.tif").write_text(json.dumps([stat.st_size, stat.st_mtime_ns]))
     (out / "mine.tif").touch()

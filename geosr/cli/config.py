@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from itertools import groupby
@@ -15,6 +14,7 @@ import click
 
 from geosr.cli.console import say
 from geosr.cli.options import option
+from geosr.errors import shown
 
 Row = dict[str, Any]
 
@@ -84,10 +84,7 @@ def _row(name: str, param: click.Parameter, settings: Mapping[str, str], path: P
 
 def _masked(value: Any) -> Any:
     """URLs without passwords and queries, which may hold keys."""
-    if not isinstance(value, str):
-        return value
-    value = re.sub(r"(?<=://)[^/@\s]*@", "***@", value)
-    return re.sub(r"(://[^\s?]*)\?\S+", r"\1?***", value)
+    return shown(value) if isinstance(value, str) else value
 
 
 def _unknown(known: set[str], settings: Mapping[str, str], path: Path) -> Iterator[Row]:

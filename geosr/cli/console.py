@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import sys
 import time
@@ -13,10 +14,17 @@ from typing import Any
 
 import click
 
-from geosr.errors import UsageError
+from geosr.errors import StoppedError, UsageError, shown
+from geosr.publish import FULL
 
 _notes = logging.getLogger("geosr.notes")
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
+# control codes, ends of lines, and what turns the direction of writing
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+
+
+def plain(text: str) -> str:
+    """A text as one line that only says what it says: no control codes, no keys in URLs."""
+    return _CONTROLS.sub(lambda c: repr(c[0])[1:-1], shown(text))
 
 
 def set_up_log(
@@ -66,27 +74,35 @@ def _file_handler(path: Path, formatter: logging.Formatter) -> logging.Handler:
 
 
 class _Formatter(logging.Formatter):
+    """What happened, on one line; the trace of an exception below it."""
+
     def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
-        return f"warning: {text}" if record.levelno == logging.WARNING else text
+        text = plain(record.getMessage())
+        trace = f"\n{_trace(self, record)}" if record.exc_info else ""
+        return f"warning: {text}{trace}" if record.levelno == logging.WARNING else f"{text}{trace}"
 
 
 class _Lines(logging.Formatter):
     """2026-11-21T03:00:12Z INFO a: done; what could pass for another line is escaped."""
 
     def format(self, record: logging.LogRecord) -> str:
-        text = _CONTROLS.sub(lambda c: repr(c[0])[1:-1], record.getMessage())
-        trace = f"\n{self.formatException(record.exc_info)}" if record.exc_info else ""
-        return f"{_utc(record)} {record.levelname} {text}{trace}"
+        trace = f"\n{_trace(self, record)}" if record.exc_info else ""
+        return f"{_utc(record)} {record.levelname} {plain(record.getMessage())}{trace}"
 
 
 class _JsonLines(logging.Formatter):
     """One JSON object a line: time, level, message, and what else is known."""
 
     def format(self, record: logging.LogRecord) -> str:
-        told = {"time": _utc(record), "level": record.levelname, "message": record.getMessage()}
-        trace = {"trace": self.formatException(record.exc_info)} if record.exc_info else {}
+        text = shown(record.getMessage())
+        told = {"time": _utc(record), "level": record.levelname, "message": text}
+        trace = {"trace": _trace(self, record)} if record.exc_info else {}
         return json.dumps(told | trace | getattr(record, "facts", {}), ensure_ascii=False)
+
+
+def _trace(formatter: logging.Formatter, record: logging.LogRecord) -> str:
+    assert record.exc_info
+    return "\n".join(map(plain, formatter.formatException(record.exc_info).splitlines()))
 
 
 def _utc(record: logging.LogRecord) -> str:
@@ -136,4 +152,27 @@ class Bar:
 def say(text: str, *, quiet: bool = False) -> None:
     """A line for a person, on stderr."""
     if not quiet:
-        click.echo(text, err=True)
+        click.echo(plain(text), err=True)
+
+
+def tell(text: str) -> None:
+    """A result, on stdout.
+
+    Raises:
+        StoppedError: there is no room for it.
+    """
+    try:
+        click.echo(text)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise full(error) from error
+
+
+def full(error: OSError) -> StoppedError:
+    """What to say where stdout has no room; no more is written to it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return StoppedError(
+        f"could not write to standard output: {error.strerror}. "
+        "Free some space, then run the same command again."
+    )

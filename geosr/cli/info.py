@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from geosr.cli.console import set_up_log
+from geosr.cli.console import set_up_log, tell
 from geosr.cli.options import input_options, log_options, open_options, option
 
 
@@ -37,10 +37,14 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
     set_up_log(quiet=params["quiet"], verbose=params["verbose"])
     prepare_gdal(None, vrt=params["allow_vrt"])
     from geosr import weights
-    from geosr.errors import GeosrError, UsageError
+    from geosr.errors import GeosrError, UsageError, shown
     from geosr.inspect import inspect
-    from geosr.sensors import find_scenes, open_scene, remote_path
+    from geosr.sensors import find_scenes, is_remote, open_scene, remote_path
 
+    if is_remote(params["path"]) and not params["allow_remote"]:
+        raise UsageError(
+            f"{shown(params['path'])[:80]}: local files only. Pass --allow-remote to read it."
+        )
     paths = find_scenes(remote_path(params["path"]))
     if len(paths) != 1:
         names = ", ".join(path.name for path in paths[:6]) or "none"
@@ -52,7 +56,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
     except GeosrError as error:
         facts = inspect(scene, [])
         facts["superres"] = {"error": str(error)}
-    click.echo(json.dumps(facts) if params["as_json"] else _text(facts))
+    tell(json.dumps(facts) if params["as_json"] else _text(facts))
     ctx.exit(0)
 
 

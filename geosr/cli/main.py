@@ -14,8 +14,9 @@ from typing import Any
 import click
 
 from geosr import __version__
-from geosr.cli.console import note
-from geosr.errors import GeosrError
+from geosr.cli.console import full, note, plain, say
+from geosr.errors import GeosrError, UsageError
+from geosr.publish import FULL
 
 COMMANDS = (
     "superres", "info", "train", "eval", "models", "weights", "data", "report", "kelvins", "verify",
@@ -62,8 +63,16 @@ class Cli(click.Group):
             _tell(str(error), error.exit_code)
             ctx.exit(error.exit_code)
         except click.ClickException as error:
+            lines = map(plain, error.message.splitlines())
+            error.message = "\n".join(lines)  # type: ignore[misc]  # as it is shown later
             note(logging.ERROR, error.format_message(), code=error.exit_code)
             raise
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            stopped = full(error)
+            _tell(str(stopped), stopped.exit_code)
+            ctx.exit(stopped.exit_code)
         except KeyboardInterrupt:
             _tell("interrupted", 130)
             ctx.exit(130)
@@ -74,7 +83,7 @@ class Cli(click.Group):
 
 def _tell(text: str, code: int) -> None:
     """Why the program ends."""
-    click.echo(f"geosr: {text}", err=True)
+    say(f"geosr: {text}")
     note(logging.ERROR, text, code=code)
 
 
@@ -99,12 +108,21 @@ def cli(ctx: click.Context, env_file: Path | None) -> None:
 
 
 def read_env(path: Path) -> dict[str, str]:
-    """GEOSR_* and the seed's keys of a settings file; nothing else is taken from it."""
+    """GEOSR_* and the seed's keys of a settings file; nothing else is taken from it.
+
+    Raises:
+        UsageError: it cannot be read, or is no UTF-8.
+    """
     from dotenv import dotenv_values
 
     if not path.is_file():
         return {}
-    values = dotenv_values(path)
+    try:
+        values = dotenv_values(path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"cannot read the settings in {path}: {error}. Write it anew as UTF-8."
+        ) from error
     return {
         key: value
         for key, value in values.items()

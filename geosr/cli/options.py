@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -86,6 +87,8 @@ class Auto(click.ParamType[Any]):
             number = self.kind(str(value))
         except ValueError:
             self.fail(f"'{value}' is neither 'auto' nor a number.", param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"'{value}' is no finite number.", param, ctx)
         if self.least is not None and number < self.least:
             self.fail(f"{value} is less than {self.least:g}.", param, ctx)
         return number

@@ -13,7 +13,7 @@ import click
 from click.core import ParameterSource
 
 from geosr import __version__
-from geosr.cli.console import Bar, note, say, set_up_log
+from geosr.cli.console import Bar, note, say, set_up_log, tell
 from geosr.cli.options import (
     PATH,
     Auto,
@@ -28,7 +28,7 @@ from geosr.cli.options import (
     option,
     sentinel2_bands,
 )
-from geosr.errors import LockedError, WeightsError
+from geosr.errors import LockedError, WeightsError, shown
 
 if TYPE_CHECKING:
     from geosr.batch import Executor, Job, Outcome
@@ -135,6 +135,12 @@ class Shard(click.ParamType[Any]):
     "--consistent",
     is_flag=True,
     help="Make the output degrade exactly to the input, by back-projection.",
+)
+@option(
+    "--max-pixels",
+    type=click.IntRange(1),
+    default=4_000_000_000,
+    help="Of an output's grid; a scene that would have more fails.",
 )
 @option("--batch-size", type=click.IntRange(1), default=1, help="Tiles that share a pass.")
 @device_options
@@ -299,6 +305,7 @@ def _job(
         params["bands"], params["only_sr"], params["bounds"], params["bounds_crs"],
         params["tile_size"], params["overlap"], params["format"], params["creation"],
         frames_of(params), params["ensemble"], params["uncertainty"], params["consistent"],
+        params["max_pixels"],
     )  # fmt: skip
     return batch.Job(
         tuple(place(net, where) for net in nets) if serial else tuple(nets),
@@ -349,7 +356,9 @@ def _paths(params: dict[str, Any]) -> tuple[Path, Path]:
     from geosr.sensors import is_remote, remote_path
 
     if is_remote(src) and not params["allow_remote"]:
-        raise click.UsageError(f"{src[:80]}: local files only. Pass --allow-remote to read it.")
+        raise click.UsageError(
+            f"{shown(src)[:80]}: local files only. Pass --allow-remote to read it."
+        )
     return remote_path(src) if is_remote(src) else Path(src), dst
 
 
@@ -390,11 +399,11 @@ def _set_threads(threads: int | None) -> None:
 def _reporter(*, as_json: bool, quiet: bool) -> Callable[[Outcome], None]:
     def report(outcome: Outcome) -> None:
         if as_json:
-            click.echo(outcome.to_json())
+            tell(outcome.to_json())
         failed = outcome.status == "failed"
         line = _line(outcome)
         if failed:
-            click.echo(f"geosr: {line}", err=True)
+            say(f"geosr: {line}")
         else:
             say(line, quiet=quiet)
         note(logging.ERROR if failed else logging.INFO, line, outcome=asdict(outcome))

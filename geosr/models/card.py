@@ -97,17 +97,35 @@ class ModelCard:
         """The card that `to_json` wrote.
 
         Raises:
-            WeightsError: the text is no card.
+            WeightsError: the text is no card, or one that no net can keep.
         """
         try:
             data = json.loads(text)
             data["inputs"] = tuple(_input(item) for item in data["inputs"])
             data["output"] = _input(data["output"])
-            return cls(**data)
+            card = cls(**data)
+            _check(card)
+            return card
         except (ValueError, KeyError, TypeError) as error:
             raise WeightsError(
                 f"not a model card ({error}). Train or convert the file again."
             ) from error
+
+
+def _check(card: ModelCard) -> None:
+    """Raise ValueError where the parts of a card do not go together."""
+    if card.task not in ("guided", "sisr", "misr"):
+        raise ValueError(f"no such task: {card.task!r}")
+    if not card.inputs or not all(item.bands for item in (*card.inputs, card.output)):
+        raise ValueError("no inputs, or one without bands")
+    if min(min(item.gsd, item.frames) for item in (*card.inputs, card.output)) < 1:
+        raise ValueError("a GSD or number of frames below 1")
+    if min(card.margin, card.blend) < 0:
+        raise ValueError(f"margin {card.margin}, blend {card.blend}: below 0")
+    first, last, made = card.inputs[0].gsd, card.inputs[-1].gsd, card.output.gsd
+    scale = last / made if card.task == "guided" else first
+    if card.scale != scale:
+        raise ValueError(f"scale {card.scale}, but {scale:g} by the GSDs of inputs and output")
 
 
 def _input(data: Mapping[str, Any]) -> Input:
@@ -119,6 +137,13 @@ class Uncertain(NamedTuple):
 
     mean: Tensor
     log_scale: Tensor
+
+
+def image(out: Tensor | list[Tensor] | Uncertain) -> Tensor:
+    """The finished image among what a net gives."""
+    if isinstance(out, Uncertain):
+        return out.mean
+    return out[-1] if isinstance(out, list) else out
 
 
 @dataclass
@@ -139,10 +164,7 @@ class Model:
     net: nn.Module
 
     def __call__(self, inputs: Mapping[int, Tensor]) -> Tensor:
-        out = self.outputs(inputs)
-        if isinstance(out, Uncertain):
-            return out.mean
-        return out[-1] if isinstance(out, list) else out
+        return image(self.outputs(inputs))
 
     def outputs(self, inputs: Mapping[int, Tensor]) -> Tensor | list[Tensor] | Uncertain:
         """As calling it; in training mode some nets give more than the one image.

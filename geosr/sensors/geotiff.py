@@ -144,11 +144,16 @@ def _native(name: str, files: Sequence[_File]) -> tuple[_File, int] | None:
 
 def _look(path: Path, *, vrt: bool) -> _File:
     with open_raster(path, vrt=vrt) as dataset:
-        return _File(
-            path, Grid.of(dataset), _names(path, dataset), _nodata(dataset),
-            np.dtype(dataset.dtypes[0]), _gdal_offsets(dataset), dataset.tags(),
-            dataset.count == 1 and dataset.colorinterp[0].name == "palette",
-        )  # fmt: skip
+        try:
+            return _File(
+                path, Grid.of(dataset), _names(path, dataset), _nodata(dataset),
+                np.dtype(dataset.dtypes[0]), _gdal_offsets(dataset), dataset.tags(),
+                dataset.count == 1 and dataset.colorinterp[0].name == "palette",
+            )  # fmt: skip
+        except UnicodeDecodeError as error:
+            raise SceneError(
+                f"{path}: a band name or tag is no UTF-8 ({error}). Describe its bands again."
+            ) from error
 
 
 def _nodata(dataset: Any) -> float:

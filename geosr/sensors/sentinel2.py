@@ -5,10 +5,12 @@ Band names, GSDs and `band_id`s follow ESA's product specification (S2-PDGS-TAS-
 
 from __future__ import annotations
 
+import math
 import re
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
@@ -157,7 +159,9 @@ def _parse(product: _Product, name: PurePosixPath) -> ElementTree.Element:
         if b"<!ENTITY" in text:
             raise SceneError(f"{product.path}/{name}: XML entities are refused. Replace the file.")
         return ElementTree.fromstring(text)
-    except (ElementTree.ParseError, OSError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except (
+        ElementTree.ParseError, OSError, LookupError, ValueError, zipfile.BadZipFile, zlib.error,
+    ) as error:  # fmt: skip
         raise SceneError(
             f"{product.path}/{name}: not readable as XML ({error}). Download the product again."
         ) from error
@@ -210,7 +214,10 @@ def _quantification(path: Path, root: ElementTree.Element) -> float:
     for tag in ("QUANTIFICATION_VALUE", "BOA_QUANTIFICATION_VALUE"):
         text = root.findtext(f".//{tag}")
         if text:
-            return _number(text.split(), f"{path}: {tag}")
+            value = _number(text.split(), f"{path}: {tag}")
+            if value <= 0:
+                raise SceneError(f"{path}: {tag} is {value:g}. Correct the file.")
+            return value
     return 10000.0
 
 
@@ -276,11 +283,12 @@ def known_offset(
 
 
 def _number(words: Sequence[str], where: str) -> float:
-    try:
-        return float(words[0])
-    except (ValueError, IndexError):
-        found = " ".join(words)[:40]
-        raise SceneError(f"{where} is no number ('{found}'). Correct the file.") from None
+    with suppress(ValueError, IndexError):
+        value = float(words[0])
+        if math.isfinite(value):
+            return value
+    found = " ".join(words)[:40]
+    raise SceneError(f"{where} is no number ('{found}'). Correct the file.")
 
 
 def _scene(
