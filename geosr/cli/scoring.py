@@ -37,7 +37,7 @@ def settings_of(params: dict[str, Any]) -> dict[str, Any]:
             ("protocol", "degradation")}  # fmt: skip
     return {
         "models": [name for name in params["model_names"] if name != "bicubic"],
-        "scale": params["scale"], "data": str(params["data"].absolute()),
+        "scale": _scale(params), "data": str(params["data"].absolute()),
         "pattern": params["pattern"], "tile_size": params["tile_size"], **auto,
         "options": asdict(options), "frames": asdict(frames),
         "peak": params["peak"], "lpips": _stamped(params["lpips"]),
@@ -67,6 +67,13 @@ def lpips_of(settings: dict[str, Any]) -> Lpips | None:
 
     named = settings.get("lpips")
     return load(Path(named["file"]), sha256=named["sha256"]) if named else None
+
+
+def _scale(params: dict[str, Any]) -> int | None:
+    """The scale asked for; imgsets know no other than 3."""
+    from geosr.sensors import probav
+
+    return params["scale"] or (3 if probav.is_imgsets(params["data"]) else None)
 
 
 def data_of(settings: dict[str, Any]) -> Data:
