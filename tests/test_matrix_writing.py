@@ -268,7 +268,7 @@ def test_of_two_crons_at_the_same_second_one_works(tmp_path, rounds, more, code)
         late = "finished already" in said + refused  # it began when the other had ended
         assert (first, second) == (0, 0 if late else code), (said, refused)
         if code and not late:
-            assert "another run does these" in refused and "(pid " in refused
+            assert "another run does these" in refused
         made = outputs(tmp_path / "out")
         expected = expected or made
         assert made == expected and left(tmp_path / "out") == ["a.geosr.json", "a.tif"]
