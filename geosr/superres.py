@@ -20,10 +20,10 @@ from geosr.models import Model
 from geosr.plan import Plan, Request, make_plan
 from geosr.predict import Engine
 from geosr.radiometry import to_counts
-from geosr.raster import Layout, create
 from geosr.scene import SATURATED, Band, Reader, Scene
 from geosr.selfcheck import Check
 from geosr.strips import Strip, strips
+from geosr.writer import Layout, create
 
 log = logging.getLogger("geosr")
 _MANY = 0.01  # of the values made; that many clipped ones are worth a warning

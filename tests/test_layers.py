@@ -12,6 +12,7 @@ LAYERS = [
     {"errors", "tiles", "metrics", "fill", "degrade"},
     {"publish", "figures", "kelvins", "fullres", "lpips", "losses", "ranks", "schedule"},
     {"raster"},
+    {"writer"},
     {"scene"},
     {"sensors", "models"},
     {"radiometry", "weights", "picture", "records", "consistent", "submission"},

@@ -19,7 +19,7 @@ from rasterio import Affine
 from rasterio._err import CPLE_AppDefinedError
 from test_faults import BICUBIC, fails, left, limit, snapshot
 
-from geosr import batch, publish, raster, records, superres
+from geosr import batch, publish, raster, records, superres, writer
 
 KILLS = 50  # of a batch, at random moments
 SCENES = 200  # in it
@@ -68,17 +68,17 @@ FULL_IN_COPY = """
 import resource
 from pathlib import Path
 import make_scene
-from geosr import raster, weights
+from geosr import weights, writer
 from geosr.batch import Job, run, targets
 from geosr.plan import Request
-copy = raster._copy
+copy = writer._copy
 def full(*args):
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
     try:
         copy(*args)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
-raster._copy = full
+writer._copy = full
 (Path("out")).mkdir()
 job = Job(weights.load("bicubic"), Request(format="COG"))
 for outcome in run(targets(Path("in"), Path("out")), job):
@@ -125,9 +125,9 @@ def test_a_destination_on_another_disk_gets_its_temporary_files_there(geosr, sta
 
 def test_outputs_beyond_4_gib_are_bigtiffs(tmp_path):
     grid = raster.Grid(None, Affine(10, 0, 0, 0, -10, 0), 70_000, 70_000)
-    layout = raster.Layout(grid, ("B2",), np.dtype("uint16"), options={"SPARSE_OK": "TRUE"})
+    layout = writer.Layout(grid, ("B2",), np.dtype("uint16"), options={"SPARSE_OK": "TRUE"})
     with rasterio.Env(**raster.SETTINGS):
-        raster.RasterWriter(tmp_path / "part.tif", tmp_path / "o.tif", layout).close()
+        writer.RasterWriter(tmp_path / "part.tif", tmp_path / "o.tif", layout).close()
     assert (tmp_path / "part.tif").read_bytes()[:4] == b"II+\0"
     with rasterio.open(tmp_path / "part.tif") as dataset:
         assert dataset.shape == (70_000, 70_000)

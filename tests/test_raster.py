@@ -10,8 +10,9 @@ from rasterio.crs import CRS
 
 from geosr import publish
 from geosr.errors import SceneError, StoppedError
-from geosr.raster import Grid, Layout, create, open_raster, sniff
+from geosr.raster import Grid, open_raster, sniff
 from geosr.tiles import Window
+from geosr.writer import Layout, create
 
 UTM = CRS.from_epsg(32633)
 GRID = Grid(UTM, Affine(10, 0, 399960, 0, -10, 5600040), 90, 66)

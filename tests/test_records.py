@@ -13,7 +13,7 @@ import rasterio
 import rasterio.shutil
 from conftest import settings
 
-from geosr import batch, publish, raster, records, weights
+from geosr import batch, publish, raster, records, weights, writer
 from geosr.batch import Job
 from geosr.errors import StoppedError, UsageError
 from geosr.verify import exit_code, verify
@@ -199,13 +199,13 @@ def test_whole_outputs_are_whole(out, geosr):
 
 
 def test_verify_opens_cogs_floats_and_masks(scenes, tmp_path, job):
-    layout = raster.Layout(
+    layout = writer.Layout(
         raster.Grid(None, rasterio.Affine.identity(), 300, 280), ("a", "b"), np.dtype("float32"),
         masked=True, format="COG",
     )  # fmt: skip
     output = tmp_path / "out/c.tif"
-    with raster.create(output, layout) as writer:
-        writer.write(np.ones((2, 280, 300), "float32"), np.ones((280, 300), bool))
+    with writer.create(output, layout) as made:
+        made.write(np.ones((2, 280, 300), "float32"), np.ones((280, 300), bool))
     records.write(output, {"inputs": {}, "recipe": {}})
     assert statuses(verify([tmp_path / "out"])) == ["whole"]
 

@@ -40,10 +40,11 @@ from geosr.plan import Bound, Plan, Request, make_plan
 from geosr.predict import Engine, free_memory, place, predict
 from geosr.predict import engine as default_engine
 from geosr.publish import require_space, stopped
-from geosr.raster import Grid, create, open_raster
+from geosr.raster import Grid, open_raster
 from geosr.scene import Pixels, Reader, Scene
 from geosr.sensors import OpenOptions, open_scene
 from geosr.tiles import Window
+from geosr.writer import create
 
 _KINDS = {"guided": "sentinel2", "sisr": "image"}  # of scenes, by task of nets
 _BY_STAGES = "geosr by stages"  # beside "geosr" and "seed"
