@@ -8,7 +8,9 @@ arrays are (bands, rows, cols).
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -21,6 +23,7 @@ from geosr.errors import SceneError
 from geosr.raster import Grid, Warp, has_mask, open_hdf5, open_raster, read_mask, read_window
 from geosr.tiles import Window
 
+_READERS = min(os.cpu_count() or 1, 8)  # files of a scene read at a time
 SATURATED = 65535  # the special value of Sentinel-2 products, both levels
 
 
@@ -293,6 +296,7 @@ class SceneReader:
     scene: Scene
     _stack: ExitStack = field(default_factory=ExitStack)
     _open: dict[Hashable, Any] = field(default_factory=dict)
+    _pool: ThreadPoolExecutor | None = None
 
     def __enter__(self) -> SceneReader:
         return self
@@ -314,7 +318,7 @@ class SceneReader:
         """
         bands = self.scene.select(names=names, gsd=gsd, frame=frame)
         groups = _by_file(bands)
-        parts = [self._read_file(group, gsd, window) for group in groups]
+        parts = self._read_files(groups, gsd, window)
         order = [band.name for group in groups for band in group]
         pick = [order.index(name) for name in names]
         return _joined(parts).map(lambda array: array[pick])
@@ -334,6 +338,19 @@ class SceneReader:
         """Whether a file of these bands has a mask of its own, internal or external."""
         bands = [b for b in self.scene.bands if b.gsd == gsd and b.name in names]
         return any(has_mask(self._raw(group[0])) for group in _by_file(bands))
+
+    def _read_files(
+        self, groups: Sequence[Sequence[Band]], gsd: int, window: Window
+    ) -> list[Pixels]:
+        """One file a thread: a SAFE product has one a band, and JP2 decodes slowly."""
+        plain = not any(band.quality or band.warp for group in groups for band in group)
+        if len(groups) == 1 or not plain:  # those may share a file, and no two threads can
+            return [self._read_file(group, gsd, window) for group in groups]
+        if self._pool is None:
+            self._pool = self._stack.enter_context(ThreadPoolExecutor(_READERS, "geosr-read"))
+        reads = [self._pool.submit(self._read_file, group, gsd, window) for group in groups]
+        wait(reads)  # all, also where one fails: files are not closed while they are read
+        return [read.result() for read in reads]
 
     def _read_file(self, bands: Sequence[Band], gsd: int, window: Window) -> Pixels:
         """All of `bands` lie in one file."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from geosr.ahead import ahead
 from geosr.blend import Blender
 from geosr.consistent import Change, change, project
 from geosr.errors import SceneError
@@ -48,22 +49,40 @@ def strips(
 ) -> Iterator[Strip]:
     """One strip a row of tiles; one read and one pass serve all nets of the plan.
 
+    The next strip is read while the nets run.
+
     Args:
         progress: called with the number of tiles finished since the last call.
 
     Raises:
         SceneError: a band is missing or broken, or a net gives no numbers.
     """
+    with ahead(_sights(reader, plan)) as sights:
+        yield from _finished(sights, plan, engine, progress)
+
+
+def _sights(reader: Reader, plan: Plan) -> Iterator[tuple[list[Tile], Window, _Seen]]:
+    """Every row of tiles with what was read for it, and where that lies."""
+    across = plan.tiles.window
+    for tiles in plan.tiles.strips():
+        rows = tiles[0].window
+        area = Window(rows.row, across.col, rows.height, across.width).grow(plan.pad)
+        yield tiles, area, _read(reader, plan, area)
+
+
+def _finished(
+    sights: Iterator[tuple[list[Tile], Window, _Seen]],
+    plan: Plan,
+    engine: Engine,
+    progress: Callable[[int], None],
+) -> Iterator[Strip]:
     blend = max((net.model.card.blend for net in plan.nets), default=0)
     blenders = [Blender(plan.tiles, plan.zoom, blend) for _ in plan.nets]
     across, top = plan.tiles.window, plan.tiles.window.row
-    for tiles in plan.tiles.strips():
+    for tiles, area, seen in sights:
         last = tiles[0].core.row + tiles[0].core.height
         ends = last == across.row + across.height
         done = Window(top, across.col, last - (0 if ends else blend) - top, across.width)
-        rows = tiles[0].window
-        area = Window(rows.row, across.col, rows.height, across.width).grow(plan.pad)
-        seen = _read(reader, plan, area)
         made: dict[str, NDArray[np.float32]] = {}
         changed: dict[str, Change] = {}
         for net, blender in zip(plan.nets, blenders, strict=True):

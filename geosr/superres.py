@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geosr import __version__, selfcheck
+from geosr.ahead import behind
 from geosr.consistent import Change
 from geosr.frames import Look, settle
 from geosr.models import Model
@@ -81,7 +82,7 @@ def superres(
         StoppedError: the output cannot be written.
     """
     started = time.monotonic()
-    plan = make_plan(scene, models, request)
+    plan = make_plan(scene, models, request, engine)
     counts, changed = _Counts(), dict[str, Change]()
     with scene.open() as reader:
         plan = settled(plan, reader, request)
@@ -96,12 +97,17 @@ def superres(
             before_publish(part)
 
         with create(path, layout, before) as output:
-            for strip in strips(reader, plan, engine, progress=progress):
-                counts.filled += strip.filled
-                for name, by in strip.changed.items():
-                    changed.setdefault(name, Change()).add(by)
+
+            def write(strip: Strip) -> None:
                 rows = _finish(strip, plan, layout, counts)
                 output.write(rows, None if masked is None else _mask(strip, plan, masked))
+
+            with behind(write) as finish:
+                for strip in strips(reader, plan, engine, progress=progress):
+                    counts.filled += strip.filled
+                    for name, by in strip.changed.items():
+                        changed.setdefault(name, Change()).add(by)
+                    finish(strip)
     share = counts.valid / counts.pixels if counts.pixels else 1.0
     _warn_of(scene, counts, share)
     return Result(path, len(plan.tiles) * len(plan.nets), time.monotonic() - started,
