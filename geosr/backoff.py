@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -50,7 +51,7 @@ def superres_in_memory(
     """
     fixed = _Fixed(batch_fixed, request.tile_size)
     while True:
-        plan = make_plan(scene, models, request)
+        plan = make_plan(scene, models, request, engine)
         tiles = _Tiles(len(plan.tiles) * len(plan.nets), progress)
         try:
             result = superres(
@@ -101,7 +102,8 @@ def _less(
     plan: Plan, engine: Engine, request: Request, fixed: _Fixed, said: str
 ) -> tuple[Engine, Request]:
     """Half the batch, then half the tile."""
-    path, size = plan.scene.path, request.tile_size or max(plan.tile_shape) // plan.finer
+    path = plan.scene.path
+    size = request.tile_size or math.isqrt(math.prod(plan.tile_shape)) // plan.finer
     if engine.batch_size > 1 and not fixed.batch:
         engine = replace(engine, batch_size=engine.batch_size // 2)
         log.warning("%s: out of memory, again with batches of %d", path, engine.batch_size)

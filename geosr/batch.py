@@ -316,7 +316,7 @@ def plan(
                 outcome = Outcome(name, "skipped", message="finished already", output=str(output))
             else:
                 outcome = Outcome(name, "planned", message=describe(make_plan(
-                    scene, job.models, job.request)), output=str(output))  # fmt: skip
+                    scene, job.models, job.request, job.engine)), output=str(output))  # fmt: skip
         except GeosrError as error:
             outcome = Outcome(name, "failed", error.exit_code, str(error), str(output))
         outcomes.append(outcome)
@@ -391,7 +391,7 @@ def _work(path: Path, output: Path, job: Job, progress: Progress) -> Outcome:
     with records.locked(output, timeout=job.lock_timeout):
         if _finished(scene, output, job):
             return Outcome(name, "skipped", message="finished already", output=str(output))
-        planned = make_plan(scene, job.models, job.request)
+        planned = make_plan(scene, job.models, job.request, job.engine)
         for left_out in planned.notes:
             log.info("%s: %s", name, left_out)
         log.info("%s: %s", name, describe(planned))

@@ -15,14 +15,16 @@ from geosr.consistent import REACH
 from geosr.errors import SceneError, UsageError
 from geosr.frames import FrameOptions, Looks, as_they_are
 from geosr.models import ANY, Model
+from geosr.predict import Engine
 from geosr.raster import Grid
 from geosr.scene import Scene
-from geosr.tiles import TileGrid, Window
+from geosr.tiles import TileGrid, Window, best_shape
 
 UNCERTAINTY = "_uncertainty"  # behind the name of a band
-TILE_SIZE = 480  # output pixels of a guided net; the margin is read on top
-_FINE_TILE = 768  # output pixels of a net that makes a finer grid than its inputs
-_MOST_TILE = 512  # input pixels of one
+_STRIP = 6_000_000  # output pixels of a row of tiles at most: what is read and made of them waits
+_BLENDED_TILE = 480  # output pixels of a net that blends: its pixels hang on the tile
+_FINE_TILE = 768  # of one that makes a finer grid than its inputs
+_MOST_TILE = 512  # input pixels of that one
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,8 @@ class Request:
         bands: output bands by name; None is all there are.
         only_sr: leave native bands out.
         bounds: (left, bottom, right, top) in the scene's CRS, or in `bounds_crs`.
-        tile_size: finished core of a tile in pixels of the finest input grid; None is 480, or
-            what makes 768 output pixels of a net with a finer output grid.
+        tile_size: side of a tile's finished core in pixels of the finest input grid; None is what
+            fits into the engine's memory, and a fixed size for nets that blend.
         overlap: pixels of the finest grid to read around a core; None is the net's margin.
         options: creation options of the output, NAME to VALUE.
         max_pixels: of an output's grid at most.
@@ -83,6 +85,11 @@ class Bound:
     def target(self) -> int:
         """GSD in the scene on which the bands were sensed."""
         return self.inputs[-1][1]
+
+    @property
+    def coarsest(self) -> int:
+        """The largest GSD in the scene that it reads."""
+        return max(gsd for _, gsd, _ in self.inputs)
 
 
 @dataclass(frozen=True)
@@ -157,7 +164,7 @@ class Plan:
     @property
     def tile_size(self) -> int:
         """Side of a tile's core at most, in pixels of the finest grid."""
-        return self.tiles.size * self.unit
+        return max(self.tiles.size, self.tiles.width or 0) * self.unit
 
     def per_unit(self, gsd: int) -> int:
         """Pixels of `gsd` along a pixel of the coarsest input."""
@@ -176,8 +183,13 @@ class Plan:
         return {gsd: tuple(n for n in names if self.scene.gsd(n) == gsd) for gsd in gsds}
 
 
-def make_plan(scene: Scene, models: Sequence[Model], request: Request) -> Plan:
-    """Choose nets and bands, check the grids, lay the tiles.
+def make_plan(
+    scene: Scene,
+    models: Sequence[Model],
+    request: Request,
+    engine: Engine = Engine(),  # noqa: B008 - frozen
+) -> Plan:
+    """Choose nets and bands, check the grids, lay the tiles that the engine has memory for.
 
     Raises:
         SceneError: nothing can be made of this scene, or not what was asked.
@@ -205,8 +217,6 @@ def make_plan(scene: Scene, models: Sequence[Model], request: Request) -> Plan:
     scene.check_nested(sorted(inputs | {scene.finest}))
     unit = max(inputs | {scene.finest}) // scene.finest
     window = _window(scene, request, unit)
-    size = request.tile_size or _tile_size(finer)
-    tiles = TileGrid(window.coarse(unit), -(-size // unit))
     margin = max([net.model.card.margin for net in chosen], default=0)
     blend = max([net.model.card.blend for net in chosen], default=0)
     pad = max(-(-margin // (unit * finer)), -(-(request.overlap or 0) // unit), blend)
@@ -218,6 +228,7 @@ def make_plan(scene: Scene, models: Sequence[Model], request: Request) -> Plan:
             f"{scene.path}: the output would have {grid.height} × {grid.width} px, more than "
             f"{request.max_pixels:,} (a damaged header?). Give --bounds, or a larger --max-pixels."
         )
+    tiles = _tiles(window.coarse(unit), unit, finer, chosen, pad, request, engine)
     frames = max((net.model.card.frames for net in chosen), default=1)
     looks = as_they_are(min(frames, scene.frames))
     return Plan(scene, chosen, names, grid, window, unit, finer, tiles, pad, tuple(notes), looks,
@@ -243,8 +254,23 @@ def _check_nets(nets: Sequence[Bound], request: Request) -> None:
         raise UsageError("--uncertainty: of the nets only piunet tells it. Drop it.")
 
 
-def _tile_size(finer: int) -> int:
-    return TILE_SIZE if finer == 1 else min(_FINE_TILE // finer, _MOST_TILE)
+def _tiles(
+    window: Window, unit: int, finer: int, nets: Sequence[Bound], pad: int, request: Request,
+    engine: Engine,
+) -> TileGrid:  # fmt: skip
+    """Tiles over `window`, which is in the coarsest pixels as `pad` is."""
+    cards = [net.model.card for net in nets]
+    if request.tile_size or any(card.blend or card.task == "misr" for card in cards):
+        return TileGrid(window, -(-(request.tile_size or _blended_tile(finer)) // unit))
+    coarsest = max((net.coarsest for net in nets), default=1)
+    areas = [engine.area(net.model) * net.coarsest**2 // coarsest**2 for net in nets]
+    rows = _STRIP // (window.width * (unit * finer) ** 2)
+    shape = best_shape((window.height, window.width), pad, min(areas, default=_STRIP), rows)
+    return TileGrid(window, *shape)
+
+
+def _blended_tile(finer: int) -> int:
+    return _BLENDED_TILE if finer == 1 else min(_FINE_TILE // finer, _MOST_TILE)
 
 
 def _any_raster(scene: Scene, models: Sequence[Model], request: Request) -> tuple[Bound, ...]:

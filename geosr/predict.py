@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
+import shutil
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
+from threading import Lock
 
 import numpy as np
 import torch
@@ -13,10 +18,12 @@ from torch import Tensor
 
 from geosr.errors import UsageError
 from geosr.models import Model
+from geosr.models.memory import per_pixel
 
 log = logging.getLogger("geosr")
 
 _KINDS = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_turn = Lock()  # of scenes side by side; each pass has the memory to itself
 _NO_MEMORY = (  # what libraries say that have no type for it
     "out of memory",
     "can't allocate memory",
@@ -34,23 +41,39 @@ class Engine:
         device: "cpu" or "cuda:N".
         precision: of the residual: "fp32", "bf16" or "fp16"; skips are always added in fp32.
         batch_size: tiles that share a pass.
+        memory: bytes that the tensors of a pass may take.
+        asked: the precision is for all nets. Else those that are not guided take fp32: not all
+            add what they compute to the image they got.
+        compiled: nets are compiled.
     """
 
     device: str = "cpu"
     precision: str = "fp32"
     batch_size: int = 1
+    memory: int = 2**30
+    asked: bool = True
+    compiled: bool = False
+
+    def precision_of(self, model: Model) -> str:
+        """The precision of a net's passes."""
+        return self.precision if self.asked or model.card.task == "guided" else "fp32"
+
+    def area(self, model: Model) -> int:
+        """How many pixels of a net's coarsest input a tile may have, margin included."""
+        each = per_pixel(model, _KINDS.get(self.precision_of(model)))
+        return int(self.memory / self.batch_size / each)
 
 
 def engine(
-    device: str = "auto", precision: str = "auto", batch_size: int = 1, *, guided: bool = True
+    device: str = "auto", precision: str = "auto", batch_size: int = 1, *, compiled: bool = False
 ) -> Engine:
     """Settle what "auto" means on this machine.
 
-    Precision is fp32 on a CPU, and on a GPU bf16 where it has it, else fp16. Nets that are not
-    guided stay in fp32: not all add what they compute to the image they got.
+    Precision is bf16 where the device multiplies it (GPUs, CPUs with AVX512-BF16 or AMX), else
+    fp16 on a GPU and fp32 on a CPU. Tiles may take half of a GPU's free memory, 1 GiB on a CPU.
 
     Raises:
-        UsageError: a GPU is asked for that is not there.
+        UsageError: a GPU is asked for that is not there, or there is no compiler.
     """
     if device == "auto":
         device = "cuda:0" if torch.cuda.is_available() else "cpu"
@@ -61,10 +84,42 @@ def engine(
             raise UsageError(
                 f"no device '{device}' ({count} GPUs found). Say --device cpu or auto."
             )
-    if precision == "auto":
-        low = "bf16" if kind.type == "cuda" and torch.cuda.is_bf16_supported() else "fp16"
-        precision = low if kind.type == "cuda" and guided else "fp32"
-    return Engine(device, precision, batch_size)
+    if compiled:
+        _require_compiler(kind)
+    asked = precision != "auto"
+    if not asked:
+        precision = _quickest(kind)
+    return Engine(device, precision, batch_size, _budget(kind), asked, compiled)
+
+
+def _quickest(device: torch.device) -> str:
+    """The precision that a device multiplies fastest without losing range where it can help it."""
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    return "bf16" if _multiplies_bf16() else "fp32"
+
+
+def _multiplies_bf16() -> bool:
+    """Whether this CPU does; PyTorch computes with bf16 on others too, but slower than fp32."""
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, lambda: False)() for name in names)
+
+
+def _require_compiler(device: torch.device) -> None:
+    """Whether torch.compile finds what it needs beside PyTorch."""
+    if device.type == "cuda":
+        missing = None if find_spec("triton") else "triton"
+    else:
+        known = (os.environ.get("CXX", "c++"), "g++", "clang++")
+        missing = None if any(shutil.which(name) for name in known) else "a C++ compiler"
+    if missing:
+        raise UsageError(f"--compile needs {missing}, which is not there. Leave it out.")
+
+
+def _budget(device: torch.device) -> int:
+    if device.type != "cuda":
+        return Engine.memory
+    return int(torch.cuda.mem_get_info(device)[0]) // 2
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -89,8 +144,11 @@ def free_memory(engine: Engine) -> None:
 
 
 def place(model: Model, engine: Engine) -> Model:
-    """The model on the engine's device, laid out for its convolutions."""
-    return model.to(engine.device)
+    """The model on the engine's device, laid out for its convolutions, compiled where asked."""
+    model = model.to(engine.device)
+    if not engine.compiled or not model.parameters:
+        return model
+    return Model(model.card, torch.compile(model.net))  # type: ignore[arg-type]
 
 
 @torch.inference_mode()
@@ -114,31 +172,80 @@ def predict(
         NaN or Inf in bf16 or fp16 is run again in fp32.
     """
     run = model.with_uncertainty if uncertain else model
+    order = _Order(run, orders, torch.device(engine.device), engine.precision_of(model))
+    flight = deque[_Pass]()
     for start in range(0, len(tiles), engine.batch_size):
-        batch = tiles[start : start + engine.batch_size]
-        inputs = {
-            gsd: torch.from_numpy(np.stack([tile[gsd] for tile in batch])).to(engine.device)
-            for gsd in batch[0]
-        }
-        made = _run(run, inputs, orders, engine.device, engine.precision)
-        if engine.precision in _KINDS and not np.isfinite(made).all():
-            log.info("%s gave NaN or Inf in %s: %d tiles again in fp32", model.card.name,
-                     engine.precision, len(batch))  # fmt: skip
-            made = _run(run, inputs, orders, engine.device, "fp32")
-        yield from made
+        flight.append(_Pass(order, tiles[start : start + engine.batch_size]))
+        if len(flight) > order.ahead:
+            yield from flight.popleft().result(model.card.name)
+    for each in flight:
+        yield from each.result(model.card.name)
 
 
-def _run(
-    run: Callable[[Mapping[int, Tensor]], Tensor],
-    inputs: Mapping[int, Tensor],
-    orders: Sequence[NDArray[np.int64]],
-    device: str,
-    precision: str,
-) -> NDArray[np.float32]:
-    kind = _KINDS.get(precision)
-    with torch.autocast(torch.device(device).type, dtype=kind, enabled=kind is not None):
-        output = run(inputs) if not len(orders) else _averaged(run, inputs, orders)
-    return np.asarray(output.float().cpu().numpy())
+@dataclass(frozen=True)
+class _Order:
+    """What is done with every batch."""
+
+    run: Callable[[Mapping[int, Tensor]], Tensor]
+    orders: Sequence[NDArray[np.int64]]
+    device: torch.device
+    precision: str
+
+    @property
+    def ahead(self) -> int:
+        """Batches begun before the last one is fetched: a GPU computes while the host copies."""
+        return 1 if self.device.type == "cuda" else 0
+
+    def __call__(self, inputs: Mapping[int, Tensor], precision: str) -> Tensor:
+        """The net's result, fp32."""
+        kind, run = _KINDS.get(precision), self.run
+        with torch.autocast(self.device.type, dtype=kind, enabled=kind is not None):
+            out = run(inputs) if not len(self.orders) else _averaged(run, inputs, self.orders)
+        return out.float()
+
+
+class _Pass:
+    """One batch on its way through the net; on a GPU it is begun, not awaited."""
+
+    def __init__(self, order: _Order, tiles: Sequence[Mapping[int, NDArray[np.float32]]]) -> None:
+        self._order = order
+        with _turn:
+            self._inputs = {
+                gsd: self._up(np.stack([tile[gsd] for tile in tiles])) for gsd in tiles[0]
+            }
+            self._fetch(order.precision)
+
+    def _up(self, stack: NDArray[np.float32]) -> Tensor:
+        host = torch.from_numpy(stack)
+        if self._order.device.type != "cuda":
+            return host.to(self._order.device)
+        return host.pin_memory().to(self._order.device, non_blocking=True)
+
+    def _fetch(self, precision: str) -> None:
+        """Compute, and begin to copy the result into page-locked memory."""
+        output = self._order(self._inputs, precision)
+        if output.device.type != "cuda":
+            self._made, self._ready = output, None
+            return
+        self._made = torch.empty(output.shape, pin_memory=True)
+        self._made.copy_(output, non_blocking=True)
+        self._ready = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        self._ready.record(torch.cuda.current_stream(output.device))
+
+    def _array(self) -> NDArray[np.float32]:
+        if self._ready is not None:
+            self._ready.synchronize()
+        return np.asarray(self._made.cpu().numpy())
+
+    def result(self, name: str) -> NDArray[np.float32]:
+        """(tiles, bands, rows, cols); what is NaN or Inf in low precision is run again in fp32."""
+        made, precision = self._array(), self._order.precision
+        if precision in _KINDS and not np.isfinite(made).all():
+            log.info("%s gave NaN or Inf in %s: %d tiles again in fp32", name, precision, len(made))
+            with _turn:
+                self._fetch("fp32")
+            made = self._array()
+        return made
 
 
 def _averaged(

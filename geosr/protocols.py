@@ -179,7 +179,7 @@ def _wald_rows(scene: Scene, data: Data, model: Model, engine: Engine) -> Iterat
     with scene.open() as source:
         reader = _wald_reader(scene, data, card, source)
         degraded = replace(scene, grids=reader.grids, window=reader.grids[10].window)
-        plan = make_plan(degraded, [model], Request(only_sr=True, tile_size=data.tile_size))
+        plan = make_plan(degraded, [model], Request(only_sr=True, tile_size=data.tile_size), engine)
         for strip in strips(reader, plan, engine):
             truth = source.read(card.bands, card.native_gsd, strip.window)
             target = reflectance(scene, card.bands, truth.values)
@@ -210,7 +210,7 @@ def _full(data: Data, card: ModelCard, failed: dict[str, str]) -> Iterator[Case]
 def _full_rows(scene: Scene, data: Data, model: Model, engine: Engine) -> Iterator[Rows]:
     """Input and degraded output on the input's grid; the output is written and read back."""
     request = Request(tile_size=data.tile_size)
-    plan = make_plan(scene, [model], request)
+    plan = make_plan(scene, [model], request, engine)
     with TemporaryDirectory() as folder, scene.open() as reader:
         output = Path(folder) / "out.tif"
         superres(scene, output, [model], request=request, engine=engine)
@@ -309,7 +309,7 @@ def _rows(
 ) -> Iterator[Rows]:
     """Rows of a net for any raster on `low`, whose pixel (0, 0) begins at `corner` of `fine`."""
     names = fine.order({band.name for band in fine.bands})
-    plan = make_plan(low, [model], Request(tile_size=data.tile_size))
+    plan = make_plan(low, [model], Request(tile_size=data.tile_size), engine)
     for strip in strips(reader, plan, engine):
         window = strip.window.at(model.card.scale).shift(*corner)
         pixels = truth.read(names, fine.finest, window)
@@ -439,7 +439,7 @@ def _kelvins_rows(
     """The whole image at once, as the challenge's shifts need it."""
     assert imgset.truth is not None and imgset.clear is not None
     request = Request(tile_size=data.tile_size, frames=data.frames)
-    plan = make_plan(scene, [model], request)
+    plan = make_plan(scene, [model], request, engine)
     with scene.open() as reader:
         parts = [
             np.stack([strip.made[name] for name in plan.names])

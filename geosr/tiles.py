@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import NamedTuple
 
 
@@ -85,6 +85,30 @@ class Tile:
     core: Window
 
 
+def best_shape(extent: tuple[int, int], margin: int, area: int, rows: int) -> tuple[int, int]:
+    """Height and width of the cores of tiles that read and compute least twice.
+
+    Args:
+        extent: (height, width) of what they cover.
+        margin: pixels read around a core.
+        area: of a tile, margin included, at most.
+        rows: of a core at most, so that one row of tiles fits into memory.
+    """
+    best, least = (1, 1), float("inf")
+    for down in count(max(-(-extent[0] // max(rows, 1)), 1)):
+        height = -(-extent[0] // down)
+        widest = area // (height + 2 * margin) - 2 * margin
+        if widest >= 1:
+            across = -(-extent[1] // widest)
+            width = -(-extent[1] // across)
+            cost = down * (height + 2 * margin) * across * (width + 2 * margin)
+            if cost < least:
+                best, least = (height, width), cost
+        if height <= max(2 * margin, 1):
+            return best
+    raise AssertionError
+
+
 @dataclass(frozen=True)
 class TileGrid:
     """Row-major tiles that cover a window of the scene, in the coarsest input's pixels.
@@ -92,10 +116,12 @@ class TileGrid:
     Attributes:
         window: the part of the scene to finish.
         size: side of a finished core at most; the margin is read on top of it.
+        width: of a core at most, where that is another number than its height.
     """
 
     window: Window
     size: int
+    width: int | None = None
 
     @cached_property
     def rows(self) -> list[Span]:
@@ -105,7 +131,7 @@ class TileGrid:
     @cached_property
     def cols(self) -> list[Span]:
         """The spans across the window, relative to its first column."""
-        return spread(self.window.width, self.size)
+        return spread(self.window.width, self.width or self.size)
 
     def __len__(self) -> int:
         return len(self.rows) * len(self.cols)

@@ -87,7 +87,7 @@ class Order:
         log.setLevel(self.level)
         where = engine(
             _device(self.device, index), self.job.precision, self.job.engine.batch_size,
-            guided=all(card.task == "guided" for card in self.cards),
+            compiled=self.job.engine.compiled,
         )  # fmt: skip
         nets = tuple(place(_net(card), where) for card in self.cards)
         return replace(self.job, models=nets, engine=where)

@@ -73,11 +73,10 @@ def test_one_run_tells_everything_and_leaves_nothing(program, tmp_path):
     assert told["ceilings"]["copy_gb_per_s"] > 0 and told["ceilings"]["disk_mb_per_s"] > 0
     for way in (told["seed"], told["geosr"]):
         assert tuple(way["stages"]) == STAGES and min(way["stages"].values()) >= 0
-        assert sum(way["stages"].values()) <= way["timed_seconds"] * (1 + 1e-9)
-        assert all(way["stages"][name] > 0 for name in STAGES)
+        assert all(way["stages"][name] > 0 for name in STAGES if name != "wait")
         assert len(way["runs"]) == 2 and way["seconds"] == min(way["runs"])
         assert way["mpixel_per_s"] == pytest.approx(0.0144 / way["seconds"])
-        assert 0 <= way["share"] < 10 and way["ceiling"] == "fp32"
+        assert 0 <= way["share"] < 10 and way["ceiling"] in ("fp32", "bf16")
         assert way["peak_rss_mb"] > 50 and way["peak_device_mb"] is None
     assert (told["seed"]["tiles"], told["geosr"]["tiles"]) == (4 + 1, 2)
     assert told["ratio"] == pytest.approx(told["seed"]["seconds"] / told["geosr"]["seconds"])

@@ -25,6 +25,7 @@ from geosr import backoff, batch, predict, publish, records, weights
 from geosr.batch import Job
 from geosr.errors import LockedError
 from geosr.models import Model
+from geosr.models.memory import per_pixel
 from geosr.plan import Request
 from geosr.predict import Engine
 
@@ -256,7 +257,11 @@ def plain() -> tuple[Model, ...]:
 
 
 def faulty(fails) -> tuple[Model, ...]:
-    return tuple(Model(model.card, Faulty(model.net, fails)) for model in plain())
+    nets = tuple(Model(model.card, Faulty(model.net, lambda x, out: out)) for model in plain())
+    for net in nets:
+        per_pixel(net)  # what it needs is told before it fails
+        net.net.fails = fails
+    return nets
 
 
 def out_of(error, *, above: int, of=lambda x: x.shape[-1]):

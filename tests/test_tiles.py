@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geosr.tiles import TileGrid, Window, spread
+from geosr.tiles import TileGrid, Window, best_shape, spread
 
 settings.register_profile("calm", deadline=None)
 settings.load_profile("calm")
@@ -51,3 +51,25 @@ def test_a_coarse_window_covers_and_is_smallest(row, col, height, width, k):
     assert cover.intersect(window) == window
     assert 0 <= window.row - cover.row < k
     assert 0 <= cover.row + cover.height - window.row - window.height < k
+
+
+@given(sides, sides, st.integers(0, 20), st.integers(1, 40_000), st.integers(1, 300))
+def test_the_best_shape_keeps_its_limits_and_covers(height, width, margin, area, rows):
+    tall, wide = best_shape((height, width), margin, area, rows)
+    assert 1 <= tall <= max(height, 1) and 1 <= wide <= width
+    assert tall <= rows
+    if (tall, wide) != (1, 1):
+        assert (tall + 2 * margin) * (wide + 2 * margin) <= area
+
+
+def test_the_best_shape_computes_little_twice():
+    """10980 px at 10 m in 60 m pixels: less than a tenth is computed again."""
+    tall, wide = best_shape((1830, 1830), 3, 2**30 // 31904, 91)
+    assert (tall + 6) * (wide + 6) / (tall * wide) < 1.1
+    assert best_shape((183, 183), 3, 10**6, 10**6) == (183, 183)
+    assert best_shape((183, 183), 3, 10**6, 61) == (61, 183)
+
+
+def test_tiles_may_be_wider_than_high():
+    grid = TileGrid(Window(0, 0, 10, 30), 5, 15)
+    assert [t.core for t in grid] == [Window(r, c, 5, 15) for r in (0, 5) for c in (0, 15)]

@@ -11,8 +11,8 @@ import os
 import platform
 import resource
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,6 +29,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import geosr.strips as strips_module
 import geosr.superres as superres_module
 from geosr import __version__
+from geosr.ahead import ahead, behind
 from geosr.bench.landscape import GROUPS, SIZE, generate
 from geosr.bench.limits import Ceilings, ceilings
 from geosr.bench.meter import Meter
@@ -38,7 +39,6 @@ from geosr.errors import SceneError, UsageError
 from geosr.models import ANY, Model, ModelCard
 from geosr.plan import Bound, Plan, Request, make_plan
 from geosr.predict import Engine, free_memory, place, predict
-from geosr.predict import engine as default_engine
 from geosr.publish import require_space, stopped
 from geosr.raster import Grid, open_raster
 from geosr.scene import Pixels, Reader, Scene
@@ -62,7 +62,8 @@ class Way:
         mpixel_per_s: 10⁶ pixels of the output grid a second.
         timed_seconds: end to end of the run whose stages are told.
         stages: its seconds by stage; "net" holds the copies to and from the device, "write" all
-            from counts to the finished file.
+            from counts to the finished file, "wait" what the net waited for the others. They add
+            up to more than the whole where stages run side by side.
         net_flop: of all tiles, margins included; a multiply-add counts as two.
         ceiling: the precision of the matrix product with which `share` compares.
         share: of that ceiling which the net stage reached.
@@ -163,7 +164,7 @@ def bench(
     with _inside(folder) as work:
         source = path or generate(work / "generated", size, _bands(nets[0].card))
         scene = open_scene(source, _options(nets))
-        plan = make_plan(scene, nets, Request())
+        plan = make_plan(scene, nets, Request(), engine)
         _require_native(plan)
         require_space(work / "geosr.tif", 2 * len(plan.names) * scene.dtype.itemsize * _size(plan))
         apart = {net.card.name: as_seed(net, engine.device) for net in nets}
@@ -175,7 +176,7 @@ def bench(
         progress("ceilings")
         free_memory(engine)
         limits = ceilings(engine.device, work)
-    way = _way(job, runs["geosr"], runs[_BY_STAGES], limits, engine.precision, _taken(job))
+    way = _way(job, runs["geosr"], runs[_BY_STAGES], limits, _precision(job), _taken(job))
     was = _way(job, runs["seed"], runs["seed"], limits, "fp32", _seed_taken(plan))
     return Report(
         _versions(), _machine(engine.device), str(path or "generated"), plan.grid.shape, plan.names,
@@ -353,8 +354,20 @@ def _superres_by_stages(job: _Job, meter: Meter) -> None:
 
     @contextmanager
     def timed_create(*args: Any, **more: Any) -> Iterator[Any]:
-        with meter.stage("write"), create(*args, **more) as output:
+        with meter.stage("write"), create(*args, **more) as output, meter.stage("wait"):
             yield output
+
+    @contextmanager
+    def timed_ahead(items: Iterable[Any]) -> Iterator[Any]:
+        with ahead(meter.each("prepare", items)) as made:
+            yield meter.each("wait", made)
+
+    def timed_behind(use: Callable[[Any], None]) -> AbstractContextManager[Callable[[Any], None]]:
+        def timed_use(item: Any) -> None:
+            with meter.stage("write"):
+                use(item)
+
+        return behind(timed_use)
 
     class TimedBlender(Blender):
         def add(self, strip: Any) -> NDArray[np.float32]:
@@ -362,8 +375,8 @@ def _superres_by_stages(job: _Job, meter: Meter) -> None:
                 return super().add(strip)
 
     with (
-        _instead(superres_module, strips=timed_strips, create=timed_create),
-        _instead(strips_module, predict=timed_predict, Blender=TimedBlender),
+        _instead(superres_module, strips=timed_strips, create=timed_create, behind=timed_behind),
+        _instead(strips_module, predict=timed_predict, Blender=TimedBlender, ahead=timed_ahead),
     ):
         _superres(job)
 
@@ -401,15 +414,24 @@ class _TimedReader:
 def _taken(job: _Job) -> str:
     plan, engine = job.plan, job.engine
     height, width = plan.tile_shape
-    guided = all(net.card.task == "guided" for net in job.nets)
-    usual = default_engine(engine.device, guided=guided).precision == engine.precision
     blends = any(net.model.card.blend for net in plan.nets)
     why = "to blend" if blends else "the margin: they join exactly"
     return (
-        f"tiles of {height} × {width} px, of the default size spread evenly, and "
+        f"tiles of {height} × {width} px, {_sized(plan, engine)}, and "
         f"{plan.pad * plan.zoom} around them ({why}); batches of {engine.batch_size}; "
-        f"{engine.precision}, {'as auto takes here' if usual else 'as asked'}"
+        f"{_precision(job)}, {'as asked' if engine.asked else 'as auto takes here'}"
     )
+
+
+def _precision(job: _Job) -> str:
+    """The precision of the nets; bench runs nets of one kind."""
+    return job.engine.precision_of(job.nets[0])
+
+
+def _sized(plan: Plan, engine: Engine) -> str:
+    if any(net.model.card.blend for net in plan.nets):
+        return "a fixed size spread evenly"
+    return f"what {engine.memory / 2**20:.0f} MiB and strips of 6 Mpixel hold, spread evenly"
 
 
 def _warm_up(job: _Job) -> None:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from geosr.models import Model
 
-STAGES = ("read", "prepare", "net", "blend", "write", "other")
+STAGES = ("read", "prepare", "net", "blend", "write", "wait", "other")
 _T = TypeVar("_T")
 _Shapes = tuple[tuple[int, tuple[int, ...]], ...]  # of a tile's inputs by GSD
 

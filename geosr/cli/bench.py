@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from geosr.cli.console import say, set_up_log
-from geosr.cli.options import PATH, device_options, log_options, option
+from geosr.cli.options import PATH, compile_option, device_options, log_options, option
 
 if TYPE_CHECKING:
     from geosr.bench import Report, Way
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 )
 @option("--scale", type=click.IntRange(2), help="Of nets that come in several; else their default.")
 @device_options
+@compile_option
 @option("--scene", type=PATH, help="A scene of your own instead of a generated one.")
 @option(
     "--size",
@@ -91,8 +92,7 @@ def _nets(params: dict[str, Any]) -> tuple[list[Model], Engine]:
     for name in filter(models.known, names):  # before weights are missed that would not help
         require_one_image(models.cards(name, scale=scale))
     nets = [net for name in names for net in weights.load(name, scale=scale)]
-    guided = all(net.card.task == "guided" for net in nets)
-    return nets, engine(params["device"], params["precision"], guided=guided)
+    return nets, engine(params["device"], params["precision"], compiled=params["compile"])
 
 
 def _table(report: Report) -> str:

@@ -107,6 +107,13 @@ def device_options(command: F) -> F:
     return command
 
 
+def compile_option(command: F) -> F:
+    """Whether nets are compiled."""
+    return option("--compile", is_flag=True,
+                  help="torch.compile the nets: minutes at first, for long runs on a GPU."
+                  )(command)  # fmt: skip
+
+
 def _device(ctx: click.Context, param: click.Parameter, value: str) -> str:
     value = value.strip().lower()
     kind, _, index = value.partition(":")

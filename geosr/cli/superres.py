@@ -18,6 +18,7 @@ from geosr.cli.options import (
     PATH,
     Auto,
     NameList,
+    compile_option,
     creation_options,
     device_options,
     frame_options,
@@ -109,9 +110,9 @@ class Shard(click.ParamType[Any]):
     "--tile-size",
     type=Auto(int, 1),
     default="auto",
-    help="Finished core of a tile, in pixels of the finest input grid; rounded up to "
-    "whole coarse pixels. The margin is read on top. auto is 480, or 768 / scale for nets whose "
-    "output grid is finer.",
+    help="Side of a tile's finished core, in pixels of the finest input grid; rounded up to "
+    "whole coarse pixels. The margin is read on top. auto is what 1 GiB holds, or half of a GPU's "
+    "free memory; for nets that blend 480, or 768 / scale where the output grid is finer.",
 )
 @option(
     "--overlap",
@@ -144,6 +145,7 @@ class Shard(click.ParamType[Any]):
 )
 @option("--batch-size", type=click.IntRange(1), default=1, help="Tiles that share a pass.")
 @device_options
+@compile_option
 @input_options
 @option("--pattern", metavar="GLOB", help="Only scenes (files of a series) whose name matches.")
 @option(
@@ -241,8 +243,8 @@ def _run(params: dict[str, Any], *, batch_fixed: bool) -> int:
         note(logging.WARNING, f"no scenes in {src}{part}")
         return 0
     params["jobs"] = min(params["jobs"], len(outputs))  # one scene gets all threads
-    executor = _executor(params)
-    job = _job(params, loaded, options, serial=executor is batch.serially, batch_fixed=batch_fixed)
+    executor = _executor(params, len(outputs))
+    job = _job(params, loaded, options, batch_fixed=batch_fixed)
     report = _reporter(as_json=params["as_json"], quiet=quiet)
     if params["dry_run"]:
         return batch.exit_code(batch.plan(outputs, job, report=report))
@@ -259,7 +261,7 @@ def _run(params: dict[str, Any], *, batch_fixed: bool) -> int:
         return 0
 
 
-def _executor(params: dict[str, Any]) -> Executor:
+def _executor(params: dict[str, Any], scenes: int) -> Executor:
     """Who does the scenes.
 
     Raises:
@@ -280,7 +282,17 @@ def _executor(params: dict[str, Any]) -> Executor:
         from geosr.workers import Processes
 
         return Processes(params["jobs"], params["device"], _share(params))
+    if scenes > 1 and _on_gpu(params["device"]):
+        from geosr.lanes import Lanes
+
+        return Lanes()
     return batch.serially
+
+
+def _on_gpu(device: str) -> bool:
+    import torch
+
+    return device != "cpu" and torch.cuda.is_available()
 
 
 def _job(
@@ -288,7 +300,6 @@ def _job(
     nets: list[Model],
     options: OpenOptions,
     *,
-    serial: bool,
     batch_fixed: bool,
 ) -> Job:
     """The job with its nets in place; workers place theirs themselves, maybe elsewhere."""
@@ -296,11 +307,12 @@ def _job(
     from geosr.plan import Request
     from geosr.predict import Engine, engine, place
 
-    where = Engine("cpu", "fp32", params["batch_size"])
+    where = Engine("cpu", "fp32", params["batch_size"], compiled=params["compile"])
     if not (params["scheduler"] or params["scheduler_file"]):
         where = engine(params["device"], params["precision"], params["batch_size"],
-                       guided=options.kind == GUIDED)  # fmt: skip
+                       compiled=params["compile"])  # fmt: skip
     _set_threads(params["threads"])
+    here = params["jobs"] == 1 and params["engine"] != "dask"
     request = Request(
         params["bands"], params["only_sr"], params["bounds"], params["bounds_crs"],
         params["tile_size"], params["overlap"], params["format"], params["creation"],
@@ -308,7 +320,7 @@ def _job(
         params["max_pixels"],
     )  # fmt: skip
     return batch.Job(
-        tuple(place(net, where) for net in nets) if serial else tuple(nets),
+        tuple(place(net, where) for net in nets) if here else tuple(nets),
         request,
         options,
         where,

@@ -143,7 +143,8 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
     if params["threads"]:
         torch.set_num_threads(params["threads"])
     where = engine(_device(params["device"], ranks), params["precision"])
-    config = _config(params, where.device, where.precision)
+    on_cpu = where.device == "cpu" and not where.asked
+    config = _config(params, where.device, "fp32" if on_cpu else where.precision)
     stop = _Stop()
     with Bar(quiet=quiet, unit="step") as bar:
         result = train(
