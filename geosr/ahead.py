@@ -7,9 +7,9 @@ signal ends that. GDAL's settings hold in the threads too.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
-from queue import Empty, Full, Queue
-from threading import Thread
+from contextlib import contextmanager
+from queue import Queue
+from threading import Semaphore, Thread
 from typing import Any, Generic, TypeVar
 
 import rasterio
@@ -18,7 +18,6 @@ from geosr.raster import SETTINGS
 
 _T = TypeVar("_T")
 _END = object()
-_BEAT = 0.05  # seconds between looks at a thread that is to end
 
 
 @contextmanager
@@ -28,11 +27,11 @@ def ahead(items: Iterable[_T], depth: int = 1) -> Iterator[Iterator[_T]]:
     What making them raises is raised where the item would have come.
 
     Args:
-        depth: items that wait at most; one more is in the making.
+        depth: items that wait or are in the making at most.
     """
     maker = _Maker(items, depth)
-    maker.start()
     try:
+        maker.start()
         yield maker.made()
     finally:
         maker.end()
@@ -41,7 +40,7 @@ def ahead(items: Iterable[_T], depth: int = 1) -> Iterator[Iterator[_T]]:
 class _Maker(Thread, Generic[_T]):
     def __init__(self, items: Iterable[_T], depth: int) -> None:
         super().__init__(name="geosr-ahead")
-        self._items, self._queue = items, Queue[Any](depth)
+        self._items, self._queue, self._room = iter(items), Queue[Any](), Semaphore(depth)
         self._wanted = True
         self._error: BaseException | None = None
 
@@ -49,11 +48,10 @@ class _Maker(Thread, Generic[_T]):
         """Put items in as long as they are wanted."""
         try:
             with rasterio.Env(**SETTINGS):
-                for item in self._items:
-                    self._queue.put(item)
-                    del item  # it may be large, and the next one is made meanwhile
-                    if not self._wanted:
-                        break
+                while self._room.acquire() and self._wanted:
+                    self._queue.put(next(self._items))
+        except StopIteration:
+            pass
         except BaseException as error:
             self._error = error
         self._queue.put(_END)
@@ -61,17 +59,17 @@ class _Maker(Thread, Generic[_T]):
     def made(self) -> Iterator[_T]:
         """Take them out."""
         while (item := self._queue.get()) is not _END:
+            self._room.release()
             yield item
-            del item
+            del item  # it may be large, and the next one is waited for
         if self._error is not None:
             raise self._error
 
     def end(self) -> None:
-        """Nothing is wanted any more: take out what still comes."""
+        """Nothing is wanted any more; wait for the item in the making."""
         self._wanted = False
-        while self.is_alive():
-            with suppress(Empty):
-                self._queue.get(timeout=_BEAT)
+        self._room.release()
+        _wait_for(self)
 
 
 @contextmanager
@@ -82,11 +80,11 @@ def behind(use: Callable[[_T], None], depth: int = 1) -> Iterator[Callable[[_T],
     last one.
 
     Args:
-        depth: items that wait at most; one more is in use.
+        depth: items that wait or are in use at most.
     """
     taker = _Taker(use, depth)
-    taker.start()
     try:
+        taker.start()
         yield taker.take
         taker.finish()
     finally:
@@ -96,7 +94,7 @@ def behind(use: Callable[[_T], None], depth: int = 1) -> Iterator[Callable[[_T],
 class _Taker(Thread, Generic[_T]):
     def __init__(self, use: Callable[[_T], None], depth: int) -> None:
         super().__init__(name="geosr-behind")
-        self._use, self._queue = use, Queue[Any](depth)
+        self._use, self._queue, self._room = use, Queue[Any](), Semaphore(depth)
         self._wanted = True
         self._error: BaseException | None = None
 
@@ -104,16 +102,17 @@ class _Taker(Thread, Generic[_T]):
         """Use items until one cannot be used; the others are dropped."""
         with rasterio.Env(**SETTINGS):
             while (item := self._queue.get()) is not _END:
-                if not self._wanted:
-                    continue
                 try:
-                    self._use(item)
+                    if self._wanted:
+                        self._use(item)
                 except BaseException as error:
                     self._error, self._wanted = error, False
-                del item
+                del item  # it may be large
+                self._room.release()
 
     def take(self, item: _T) -> None:
-        """Hand on an item; waits while others wait."""
+        """Hand on an item; waits until there is room for it."""
+        self._room.acquire()
         self._require()
         self._queue.put(item)
 
@@ -124,13 +123,24 @@ class _Taker(Thread, Generic[_T]):
         self._require()
 
     def end(self) -> None:
-        """Drop what still waits."""
+        """Drop what still waits; wait for the item in use."""
         self._wanted = False
-        while self.is_alive():
-            with suppress(Full):
-                self._queue.put(_END, timeout=_BEAT)
-            self.join(_BEAT)
+        self._queue.put(_END)
+        _wait_for(self)
 
     def _require(self) -> None:
         if self._error is not None:
             raise self._error
+
+
+def _wait_for(thread: Thread) -> None:
+    """Its end, also where a signal comes just now: files are not closed under its hands.
+
+    A thread that a signal kept from starting finds nothing to do.
+    """
+    try:
+        if thread.is_alive():
+            thread.join()
+    except BaseException:
+        thread.join()
+        raise

@@ -283,6 +283,8 @@ def _any_raster(scene: Scene, models: Sequence[Model], request: Request) -> tupl
     card = model.card
     if card.bands == (ANY,):
         return tuple(Bound(model, ((card.native_gsd, scene.finest, (n,)),), (n,)) for n in wanted)
+    if set(card.bands) <= set(names):  # by name, where bands have the names that the net knows
+        return (Bound(model, ((card.native_gsd, scene.finest, card.bands),), card.bands),)
     if len(names) != len(card.bands):
         raise SceneError(
             f"{scene.path} has {len(names)} bands, {card.name} takes {len(card.bands)} at once. "

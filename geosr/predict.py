@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from torch import Tensor
 from geosr.errors import UsageError
 from geosr.models import Model
 from geosr.models.memory import per_pixel
+from geosr.models.onnx_net import OnnxNet
 
 log = logging.getLogger("geosr")
 
@@ -56,6 +56,8 @@ class Engine:
 
     def precision_of(self, model: Model) -> str:
         """The precision of a net's passes."""
+        if isinstance(model.net, OnnxNet):
+            return "fp32"
         return self.precision if self.asked or model.card.task == "guided" else "fp32"
 
     def area(self, model: Model) -> int:
@@ -110,8 +112,8 @@ def _require_compiler(device: torch.device) -> None:
     if device.type == "cuda":
         missing = None if find_spec("triton") else "triton"
     else:
-        known = (os.environ.get("CXX", "c++"), "g++", "clang++")
-        missing = None if any(shutil.which(name) for name in known) else "a C++ compiler"
+        compilers = ("c++", "g++", "clang++")
+        missing = None if any(map(shutil.which, compilers)) else "a C++ compiler"
     if missing:
         raise UsageError(f"--compile needs {missing}, which is not there. Leave it out.")
 
@@ -146,7 +148,7 @@ def free_memory(engine: Engine) -> None:
 def place(model: Model, engine: Engine) -> Model:
     """The model on the engine's device, laid out for its convolutions, compiled where asked."""
     model = model.to(engine.device)
-    if not engine.compiled or not model.parameters:
+    if not engine.compiled or not model.parameters or isinstance(model.net, OnnxNet):
         return model
     return Model(model.card, torch.compile(model.net))  # type: ignore[arg-type]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -46,7 +46,7 @@ def strips(
     engine: Engine,
     *,
     progress: Callable[[int], None] = lambda _: None,
-) -> Iterator[Strip]:
+) -> Generator[Strip, None, None]:
     """One strip a row of tiles; one read and one pass serve all nets of the plan.
 
     The next strip is read while the nets run.

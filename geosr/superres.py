@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -102,8 +103,9 @@ def superres(
                 rows = _finish(strip, plan, layout, counts)
                 output.write(rows, None if masked is None else _mask(strip, plan, masked))
 
-            with behind(write) as finish:
-                for strip in strips(reader, plan, engine, progress=progress):
+            made = strips(reader, plan, engine, progress=progress)
+            with behind(write) as finish, closing(made):
+                for strip in made:
                     counts.filled += strip.filled
                     for name, by in strip.changed.items():
                         changed.setdefault(name, Change()).add(by)

@@ -17,7 +17,7 @@ from safetensors.torch import save as save_tensors
 
 from geosr import models
 from geosr.errors import UsageError, WeightsError, cause
-from geosr.models import Model, ModelCard
+from geosr.models import Model, ModelCard, onnx_net
 from geosr.models.card import image
 from geosr.publish import write_bytes
 
@@ -26,6 +26,7 @@ _CARD = "card"
 _TRIED = 4  # coarsest pixels a side
 _PICKLE = (".pt", ".pth")
 _FOREIGN = (*_PICKLE, ".h5", ".hdf5")
+_TRIED_ONNX = 32  # nets of others may refuse less
 
 
 def folder() -> Path:
@@ -63,7 +64,7 @@ def load(name: str, *, scale: int | None = None) -> tuple[Model, ...]:
         WeightsError: no weights are bundled for the name, or the file is refused.
     """
     path = Path(name)
-    if path.suffix == ".safetensors" or path.suffix.lower() in _FOREIGN:
+    if path.suffix == ".safetensors" or path.suffix.lower() in (*_FOREIGN, onnx_net.SUFFIX):
         model = load_file(path)
         if scale not in (None, model.card.scale):
             raise UsageError(
@@ -72,7 +73,9 @@ def load(name: str, *, scale: int | None = None) -> tuple[Model, ...]:
             )
         return (model,)
     if path.exists() and not models.known(name):
-        raise UsageError(f"{name} is not a weights file geosr reads (.safetensors). Check --model.")
+        raise UsageError(
+            f"{name} is not a weights file geosr reads (.safetensors, .onnx). Check --model."
+        )
     return tuple(_bundled(card) for card in models.cards(name, scale=scale))
 
 
@@ -136,11 +139,14 @@ def digest(path: Path) -> str:
 
 
 def load_file(path: Path, *, sha256: str = "") -> Model:
-    """The net in a weights file that carries its card.
+    """The net in a weights file that carries its card, or in an ONNX file.
 
     Raises:
+        UsageError: ONNX cannot be read here.
         WeightsError: missing, damaged, another format, or tensors that do not fit the card.
     """
+    if path.suffix.lower() == onnx_net.SUFFIX:
+        return _load_onnx(path, sha256)
     if path.suffix != ".safetensors":
         raise WeightsError(
             f"{path}: pickle and HDF5 weights are refused; geosr reads safetensors. Convert them: "
@@ -148,24 +154,15 @@ def load_file(path: Path, *, sha256: str = "") -> Model:
             + " --allow-pickle-format"
             * (path.suffix.lower() in _PICKLE)
         )
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise WeightsError(
-            f"cannot read weights {path}: {error.strerror}. Check the path."
-        ) from error
+    data = _bytes(path)
     actual = hashlib.sha256(data).hexdigest()
-    if sha256 and actual != sha256:
-        raise WeightsError(
-            f"{path}: damaged: sha256 is {actual[:12]}…, expected {sha256[:12]}…. "
-            "Install geosr again."
-        )
+    _require_same(path, actual, sha256)
     card = replace(_card(path), file=str(path), sha256=actual)
     try:
         model = models.build(card)
         model.net.load_state_dict({k: v.float() for k, v in load_tensors(data).items()})
         model.net.eval()
-        _require_output(model)
+        _require_output(model, _TRIED)
     except (RuntimeError, SafetensorError, LookupError, TypeError, ValueError) as error:
         raise WeightsError(
             f"{path}: its tensors are not those of '{card.name}' "
@@ -174,12 +171,42 @@ def load_file(path: Path, *, sha256: str = "") -> Model:
     return model
 
 
-def _require_output(model: Model) -> None:
+def _load_onnx(path: Path, sha256: str) -> Model:
+    model = onnx_net.load(path, _bytes(path))
+    _require_same(path, model.card.sha256, sha256)
+    try:
+        _require_output(model, _TRIED_ONNX if model.card.arch == onnx_net.ARCH else _TRIED)
+    except (RuntimeError, LookupError, TypeError, ValueError) as error:
+        raise WeightsError(
+            f"{path}: does not do what its card says ({cause(error)[:120]}). Correct the card, or "
+            "use another file."
+        ) from error
+    return model
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise WeightsError(
+            f"cannot read weights {path}: {error.strerror}. Check the path."
+        ) from error
+
+
+def _require_same(path: Path, actual: str, expected: str) -> None:
+    if expected and actual != expected:
+        raise WeightsError(
+            f"{path}: damaged: sha256 is {actual[:12]}…, expected {expected[:12]}…. "
+            "Install geosr again."
+        )
+
+
+def _require_output(model: Model, tried: int) -> None:
     """Raise ValueError where a net does not make what its card says, tried on a few pixels."""
     card, inputs = model.card, dict[int, torch.Tensor]()
     coarsest = card.inputs[-1].gsd
     for item in card.inputs:
-        size, bands = _TRIED * coarsest // item.gsd, len(item.bands)
+        size, bands = tried * coarsest // item.gsd, len(item.bands)
         multi = card.task == "misr"
         shape = (1, item.frames, bands + 1, size, size) if multi else (1, bands, size, size)
         inputs[item.gsd] = torch.zeros(shape)
@@ -187,7 +214,7 @@ def _require_output(model: Model) -> None:
         inputs[models.SHIFTS] = torch.zeros(1, card.frames, 2)
     with torch.inference_mode():
         made = tuple(image(model.outputs(inputs)).shape[1:])
-    side = _TRIED * coarsest // card.output.gsd
+    side = tried * coarsest // card.output.gsd
     if made != (len(card.bands), side, side):
         raise ValueError(
             f"it makes {made[0]} bands of {made[1]} px where the card says "

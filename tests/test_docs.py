@@ -19,6 +19,9 @@ from geosr.cli.config import leaves
 from geosr.cli.main import COMMANDS, SEED_KEYS, cli
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests/benchmarks"))
+from speed import readme_with_table  # noqa: E402
+
 README = ROOT / "README.md"
 ENV_EXAMPLE = ROOT / ".env.example"
 
@@ -82,6 +85,11 @@ def readme_with_help(text: str) -> str:
 def test_readme_shows_the_help_as_it_is():
     text = README.read_text()
     assert text == readme_with_help(text), "run python tests/test_docs.py"
+
+
+def test_readme_shows_what_bench_told():
+    text = README.read_text()
+    assert text == readme_with_table(text), "run python tests/benchmarks/speed.py --table"
 
 
 def test_env_example_lists_exactly_the_declared_variables():

@@ -20,7 +20,10 @@ def test_a_cpu_takes_bf16_where_it_multiplies_it(monkeypatch, bf16, expected):
 
 
 def test_only_guided_nets_take_the_low_precision_unasked():
-    guided, other = models.build(models.cards("dsen2-20")[0]), models.build(models.cards("lapsr")[0])
+    guided, other = (
+        models.build(models.cards("dsen2-20")[0]),
+        models.build(models.cards("lapsr")[0]),
+    )
     settled = Engine(precision="bf16", asked=False)
     assert settled.precision_of(guided) == "bf16" and settled.precision_of(other) == "fp32"
     assert Engine(precision="bf16").precision_of(other) == "bf16"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from threading import Lock, local
 from typing import Any, TypeVar
@@ -42,7 +42,7 @@ class Meter:
             self.book()
             self._here.stage = outer
 
-    def each(self, name: str, items: Iterable[_T]) -> Iterator[_T]:
+    def each(self, name: str, items: Iterable[_T]) -> Generator[_T, None, None]:
         """The same items; the time to make them is the stage's."""
         iterator, end = iter(items), object()
         while True:

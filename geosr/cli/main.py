@@ -19,8 +19,8 @@ from geosr.errors import GeosrError, UsageError
 from geosr.publish import FULL
 
 COMMANDS = (
-    "superres", "info", "train", "eval", "models", "weights", "data", "report", "kelvins", "verify",
-    "status", "doctor", "bench", "config", "completion",
+    "superres", "info", "train", "eval", "models", "weights", "export", "data", "report", "kelvins",
+    "verify", "status", "doctor", "bench", "config", "completion",
 )  # fmt: skip
 # the names that the seed's own .env used
 SEED_KEYS = ("IMAGES_PATH", "SR_IMAGES_PATH", "SR_20M_PATH", "SR_60M_PATH")

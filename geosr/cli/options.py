@@ -166,7 +166,7 @@ def pair_options(command: F) -> F:
         option("--pattern", metavar="GLOB", help="Only files whose name matches."),
         option("--degradation", type=click.Choice(operators), default="auto",
                help="How inputs are made of the truth: auto is gaussian for scenes, bicubic for "
-               "images; mixed is gaussian or mtf, window by window."),
+               "images; mixed is mtf in one window of five, else gaussian."),
         option("--quantification", type=Auto(float, 1e-6), default="auto",
                help="Value of 1.0 in images; auto is 255 for 8 bits, 65535 for PNG of 16 bits, "
                "10000 for other integers, 1 for floats."),

@@ -25,8 +25,9 @@ from geosr.scene import Pixels, Reader, Scene, fold
 from geosr.sensors import OpenOptions, find_scenes, open_scene
 from geosr.tiles import Window
 
-MIXED = "mixed"  # for training: each window by the published operator or the sensor's own
+MIXED = "mixed"  # for training: some windows by the sensor's own operator
 _FILL_REACH = 16
+_MTF_SHARE = 0.2  # of the windows, where mixed
 
 
 @dataclass
@@ -111,7 +112,7 @@ class WaldWindows(Windows[Scene]):
         gsds = tuple(item.gsd for item in card.inputs)
         operator = self.operator
         if operator == MIXED:
-            operator = str(rng.choice(["gaussian", "mtf"]))
+            operator = "mtf" if rng.random() < _MTF_SHARE else "gaussian"
         degraded = WaldReader(source, card.scale, gsds, operator)
         inputs = {}
         for item in card.inputs:

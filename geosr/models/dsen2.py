@@ -41,6 +41,14 @@ class _Residual(nn.Module):
         return added(x, self.second(F.relu(self.first(x), inplace=True)), 0.1)
 
 
+def entered(head: nn.Conv2d, x: Tensor) -> Tensor:
+    """ReLU of the first convolution, computed in fp32: bf16 would round the image itself."""
+    device = x.device.type
+    with torch.autocast(device, enabled=False):
+        y = F.relu(head(x), inplace=True)
+    return y.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else y
+
+
 def added(x: Tensor, y: Tensor, share: float = 1.0) -> Tensor:
     """x + share · y, written into x where nothing is learnt: memory is what large tiles wait for.
 
@@ -73,7 +81,7 @@ class DSen2(nn.Module):
         fine = self.gsds[0]
         raised = [raise_to(inputs[gsd] / DN, gsd // fine) for gsd in self.gsds]
         x = torch.cat(raised, 1)  # (batch, 10 or 12, rows, cols), ordered [10 m | 20 m | 60 m]
-        x = self.body(F.relu(self.head(x), inplace=True))  # (batch, features, rows, cols)
+        x = self.body(entered(self.head, x))  # (batch, features, rows, cols)
         residual = self.tail(x).to(raised[-1].dtype)  # (batch, targets, rows, cols)
         return (raised[-1] + residual) * DN
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from geosr.models.card import Input, ModelCard, Recipe, guided
-from geosr.models.dsen2 import DN, TO_20, TO_60, added, sharpener
+from geosr.models.dsen2 import DN, TO_20, TO_60, added, entered, sharpener
 
 _GRID = 20  # metres; the trunk's
 
@@ -62,7 +62,7 @@ class DSen2PS(nn.Module):
         fine, target = self.gsds[0], self.gsds[-1]
         brought = [_on_grid(inputs[gsd] / DN, gsd) for gsd in self.gsds]
         x = torch.cat(brought, 1)  # (batch, 22 or 24, rows, cols) at 20 m
-        residual = self.tail(self.body(F.relu(self.head(x), inplace=True)))
+        residual = self.tail(self.body(entered(self.head, x)))
         raised = _raised(inputs[target], target // fine)
         return raised + F.pixel_shuffle(residual, _GRID // fine).to(raised.dtype) * DN
 

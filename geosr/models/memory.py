@@ -10,9 +10,10 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from geosr.models.card import Model
+from geosr.models.onnx_net import OnnxNet
 
 _WORK = 1e9  # multiply-adds of the trial
-_UNKNOWN = 4096.0  # bytes, where the trial fails
+_UNKNOWN = 4096.0  # bytes, where a trial tells nothing
 
 _known: WeakKeyDictionary[nn.Module, dict[torch.dtype | None, float]] = WeakKeyDictionary()
 
@@ -26,6 +27,8 @@ def per_pixel(model: Model, kind: torch.dtype | None = None) -> float:
     Args:
         kind: the low precision of the pass; None is fp32.
     """
+    if isinstance(model.net, OnnxNet):  # onnxruntime does not tell
+        return _UNKNOWN
     plain = getattr(model.net, "_orig_mod", model.net)  # of a compiled one
     model, found = Model(model.card, plain), _known.setdefault(plain, {})
     if kind not in found:

@@ -1,0 +1,80 @@
+"""Run `geosr bench` on this machine, keep what it says, and rewrite README's table from it.
+
+    python tests/benchmarks/speed.py            # every run below, some minutes each
+    python tests/benchmarks/speed.py dsen2-bf16 # that one
+    python tests/benchmarks/speed.py --table    # none, only README's table
+
+Nothing is asserted on times: the table is of one machine, and the ratios are of single runs.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+README = HERE.parents[1] / "README.md"
+RUNS = {
+    "dsen2-bf16": "--precision bf16",
+    "dsen2-fp32": "--precision fp32",
+    "dsen2-ps-bf16": "--model dsen2-ps --precision bf16",
+    "dsen2-ps-fp32": "--model dsen2-ps --precision fp32",
+    "bicubic": "--model bicubic",
+}
+
+
+def run(name: str) -> None:
+    """One run, its numbers kept beside this file."""
+    command = [sys.executable, "-m", "geosr", "bench", *RUNS[name].split(), "--json"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    (HERE / f"{name}.json").write_text(json.dumps(json.loads(done.stdout), indent=1) + "\n")
+
+
+def table() -> str:
+    """All kept runs as Markdown."""
+    reports = {name: json.loads(path.read_text()) for name in RUNS
+               if (path := HERE / f"{name}.json").exists()}  # fmt: skip
+    rows = [
+        "| `geosr bench` | seed's way | geosr | ratio | Mpixel/s | net, of the ceiling | peak |",
+        "|---|---|---|---|---|---|---|",
+        *(_row(RUNS[name], report) for name, report in reports.items()),
+    ]
+    machines = dict.fromkeys(_machine(report) for report in reports.values())
+    return "\n".join([*rows, "", *machines])
+
+
+def _row(options: str, report: dict[str, Any]) -> str:
+    seed, ours = report["seed"], report["geosr"]
+    return (
+        f"| `{options}` | {seed['seconds']:.1f} s | {ours['seconds']:.1f} s | "
+        f"{report['ratio']:.2f} | {ours['mpixel_per_s']:.3f} | {ours['share']:.0%} of "
+        f"{report['ceilings']['tflop_per_s'][ours['ceiling']]:.2f} TFLOP/s {ours['ceiling']} | "
+        f"{ours['peak_rss_mb']:.0f} MB |"
+    )
+
+
+def _machine(report: dict[str, Any]) -> str:
+    machine, versions = report["machine"], report["versions"]
+    height, width = report["shape"]
+    gpu = f", {machine['gpu']}" if machine["gpu"] else ""
+    return (
+        f"{height} × {width} px, {len(report['bands'])} bands, generated; {machine['cpu']}, "
+        f"{machine['threads']} threads{gpu}; torch {versions['torch']}, GDAL {versions['gdal']}."
+    )
+
+
+def readme_with_table(text: str) -> str:
+    """README with the table of the kept runs."""
+    before, rest = text.split("<!-- bench -->\n")
+    return f"{before}<!-- bench -->\n{table()}\n<!-- end of bench -->" + rest.split(
+        "<!-- end of bench -->", 1)[1]  # fmt: skip
+
+
+if __name__ == "__main__":
+    for wanted in sys.argv[1:] or RUNS:
+        if wanted != "--table":
+            run(wanted)
+    README.write_text(readme_with_table(README.read_text()))
