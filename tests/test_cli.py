@@ -174,7 +174,7 @@ def test_the_order_is_command_line_environment_file_default(geosr, scenes, tmp_p
         assert lines(done)[0]["tile"] == tile
     (tmp_path / ".env").unlink()
     done = ok(geosr("superres", "in/two.tif", "out9", *BICUBIC, "--json"))
-    assert lines(done)[0]["tile"] == 480
+    assert lines(done)[0]["tile"] == 60  # auto: all of the scene
 
 
 @pytest.mark.parametrize("source", ["environment", "file"])

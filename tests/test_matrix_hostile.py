@@ -278,13 +278,11 @@ def test_settings_that_are_no_text_are_a_usage_error(geosr, stack, tmp_path, tex
     fails(geosr("superres", "in", "out", *BICUBIC), 2, ".env")
 
 
-@pytest.mark.xfail(strict=True, reason="the environment is named, which does not hold it")
 def test_a_bad_value_names_its_file_and_key(geosr, stack, tmp_path):
     (tmp_path / ".env").write_text("GEOSR_MODEL=bicubic\nGEOSR_TILE_SIZE=many\n")
     fails(geosr("superres", "in", "out"), 2, ".env", "GEOSR_TILE_SIZE", "many")
 
 
-@pytest.mark.xfail(strict=True, reason="only geosr config show tells")
 @pytest.mark.parametrize("source", ["environment", "file"])
 def test_a_misspelt_setting_is_a_warning_with_the_nearest_name(geosr, stack, tmp_path, source):
     if source == "file":

@@ -48,12 +48,37 @@ def command(ctx: click.Context, /, action: str, name: str | None, as_json: bool)
         for key, param in params
         if name in (None, key.split()[0]) and variables(param)
     ]
-    known = {each for param in (*cli.params, *(p for _, p in params)) for each in variables(param)}
-    unknown = list(_unknown(known, settings, path))
+    unknown = odd_settings(settings, path)
     click.echo(json.dumps({"settings": rows, "unknown": unknown}) if as_json else _text(rows))
     for odd in unknown:
-        hint = f" Did you mean {odd['nearest']}?" if odd["nearest"] else ""
-        say(f"warning: {odd['name']} ({odd['source']}) is no setting of geosr.{hint}")
+        say(f"warning: {odd_text(odd)}")
+
+
+def odd_text(odd: Row) -> str:
+    """One of `odd_settings` as a sentence."""
+    hint = f" Did you mean {odd['nearest']}?" if odd["nearest"] else ""
+    return f"{odd['name']} ({odd['source']}) is no setting of geosr.{hint}"
+
+
+def odd_settings(settings: Mapping[str, str], path: Path, own: click.Command | None = None
+                 ) -> list[Row]:  # fmt: skip
+    """GEOSR_ names that no option of any command has, with the nearest that one has.
+
+    Args:
+        own: a command whose options are looked at first; the others are loaded only where that
+            does not know all names.
+    """
+    from geosr.cli.main import COMMANDS, cli
+
+    ours = {each for param in (*cli.params, *(own.params if own else ())) for each in
+            variables(param)}  # fmt: skip
+    if own and not list(_unknown(ours, settings, path)):
+        return []
+    made = (leaf for name in COMMANDS for _, leaf in leaves(name, cli.get_command(click.Context(
+        cli), name)))  # fmt: skip
+    known = ours | {each for command in made for param in command.params for each in
+                    variables(param)}  # fmt: skip
+    return list(_unknown(known, settings, path))
 
 
 def leaves(name: str, made: click.Command | None) -> Iterator[tuple[str, click.Command]]:

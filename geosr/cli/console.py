@@ -17,6 +17,7 @@ import click
 from geosr.errors import StoppedError, UsageError, shown
 from geosr.publish import FULL
 
+SETTINGS = "geosr.settings"  # in a context's meta: the settings file and what it holds
 _notes = logging.getLogger("geosr.notes")
 # control codes, ends of lines, and what turns the direction of writing
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
@@ -54,6 +55,13 @@ def set_up_log(
     if file:
         _notes.addHandler(_file_handler(file, _JsonLines() if as_json else _Lines()))
         logger.addHandler(_notes.handlers[0])
+    ctx = click.get_current_context(silent=True)
+    if ctx and SETTINGS in ctx.meta:
+        from geosr.cli.config import odd_settings, odd_text
+
+        path, settings = ctx.meta[SETTINGS]
+        for odd in odd_settings(settings, path, ctx.command):
+            logger.warning("%s", odd_text(odd))
 
 
 def note(level: int, text: str, **facts: Any) -> None:

@@ -1,4 +1,4 @@
-"""`geosr export`. What holds for one file is said on the command line only, not by GEOSR_…."""
+"""`geosr export`."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from geosr.errors import UsageError
 
 @click.command("export")
 @click.argument("name", metavar="MODEL")
-@click.option("-o", "--output", "target", type=PATH, required=True, metavar="FILE",
+@option("-o", "--output", "target", type=PATH, required=True, metavar="FILE",
               help="The file to write, .onnx.")  # fmt: skip
 @option("--scale", type=click.IntRange(2), help="Of nets that come in several.")
-@click.option("--opset", type=click.IntRange(17), default=18, show_default=True,
+@option("--opset", type=click.IntRange(17), default=18, show_default=True,
               help="Of ONNX's operators.")  # fmt: skip
-@click.option("--overwrite", is_flag=True, help="Replace FILE.")
+@option("--overwrite", is_flag=True, help="Replace FILE.")
 def command(name: str, target: Path, scale: int | None, opset: int, overwrite: bool) -> None:
     """Write the net MODEL as an ONNX file, with its card.
 

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from geosr import __version__
-from geosr.cli.console import full, note, plain, say
+from geosr.cli.console import SETTINGS, full, note, plain, say
 from geosr.errors import GeosrError, UsageError
 from geosr.publish import FULL
 
@@ -63,6 +64,8 @@ class Cli(click.Group):
             _tell(str(error), error.exit_code)
             ctx.exit(error.exit_code)
         except click.ClickException as error:
+            if isinstance(error, click.BadParameter):
+                error.message += _written_where(ctx, error)  # type: ignore[misc]
             lines = map(plain, error.message.splitlines())
             error.message = "\n".join(lines)  # type: ignore[misc]  # as it is shown later
             note(logging.ERROR, error.format_message(), code=error.exit_code)
@@ -79,6 +82,19 @@ class Cli(click.Group):
         except _Ended as ended:
             _tell(f"ended by {signal.Signals(ended.number).name}", 128 + ended.number)
             raise
+
+
+def _written_where(ctx: click.Context, error: click.BadParameter) -> str:
+    """The line of the settings file that a bad value stands in; nothing where it came otherwise."""
+    path, settings = ctx.meta.get(SETTINGS, (None, {}))
+    param, inner = error.param, error.ctx
+    if param is None or inner is None or param.name is None:
+        return ""
+    if inner.get_parameter_source(param.name) is not ParameterSource.DEFAULT_MAP:
+        return ""
+    names = [param.envvar] if isinstance(param.envvar, str) else param.envvar or []
+    key = next((name for name in names if name in settings), None)
+    return f" ({path}: {key}={settings[key]})" if key else ""
 
 
 def _tell(text: str, code: int) -> None:
@@ -103,7 +119,9 @@ def cli(ctx: click.Context, env_file: Path | None) -> None:
     Every option can also be set as GEOSR_<OPTION> in the environment or in ./.env
     (command line, then environment, then .env, then default).
     """
-    settings = read_env(env_file or Path(".env"))
+    path = env_file or Path(".env")
+    settings = read_env(path)
+    ctx.meta[SETTINGS] = path, settings
     ctx.default_map = {name: defaults(ctx, name, settings) for name in COMMANDS if settings}
 
 
