@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from geosr import weights
+from geosr import models, weights
 from geosr.predict import engine, place
 from geosr.sensors import open_scene
 from geosr.superres import superres
@@ -14,7 +14,7 @@ from geosr.superres import superres
 def main(source: str, target: str) -> None:
     """Super-resolve one scene with the bundled nets."""
     where = engine("auto", "auto")
-    nets = [place(model, where) for model in weights.load("dsen2")]
+    nets = [place(net, where) for name in models.DEFAULT for net in weights.load(name)]
     result = superres(open_scene(source), Path(target), nets, engine=where)
     print(f"{result.output}: {result.tiles} tiles in {result.seconds:.1f} s")
 

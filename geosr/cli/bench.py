@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     "model_names",
     multiple=True,
     metavar="NAME|FILE",
-    help="Nets for one image, as superres takes them; default dsen2.",
+    help="Nets for one image, as superres takes them, and its default.",
 )
 @option("--scale", type=click.IntRange(2), help="Of nets that come in several; else their default.")
 @device_options
@@ -88,7 +88,7 @@ def _nets(params: dict[str, Any]) -> tuple[list[Model], Engine]:
 
     if params["threads"]:
         torch.set_num_threads(params["threads"])
-    names, scale = params["model_names"] or ("dsen2",), params["scale"]
+    names, scale = params["model_names"] or models.DEFAULT, params["scale"]
     for name in filter(models.known, names):  # before weights are missed that would not help
         require_one_image(models.cards(name, scale=scale))
     nets = [net for name in names for net in weights.load(name, scale=scale)]

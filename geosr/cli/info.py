@@ -20,7 +20,7 @@ from geosr.cli.options import input_options, log_options, open_options, option
     "model_names",
     multiple=True,
     metavar="NAME|FILE",
-    help="What superres would run; default dsen2.",
+    help="What superres would run; default as there.",
 )
 @input_options
 @option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
@@ -36,7 +36,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
 
     set_up_log(quiet=params["quiet"], verbose=params["verbose"])
     prepare_gdal(None, vrt=params["allow_vrt"])
-    from geosr import weights
+    from geosr import models, weights
     from geosr.errors import GeosrError, UsageError, shown
     from geosr.inspect import inspect
     from geosr.sensors import find_scenes, is_remote, open_scene, remote_path
@@ -51,8 +51,8 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
         raise UsageError(f"{params['path']} holds {len(paths)} scenes ({names}). Name one of them.")
     scene = open_scene(Path(paths[0]), open_options(params))
     try:
-        models = [m for name in params["model_names"] or ("dsen2",) for m in weights.load(name)]
-        facts = inspect(scene, models)
+        wanted = params["model_names"] or models.DEFAULT
+        facts = inspect(scene, [net for name in wanted for net in weights.load(name)])
     except GeosrError as error:
         facts = inspect(scene, [])
         facts["superres"] = {"error": str(error)}

@@ -66,8 +66,8 @@ class Shard(click.ParamType[Any]):
     "model_names",
     multiple=True,
     metavar="NAME|FILE",
-    help="dsen2 (default), vdsen2, bicubic, one net (dsen2-20), or a weights file; may be "
-    "given twice. geosr models lists them.",
+    help="dsen2, dsen2-ps, bicubic, lapsr, one net (dsen2-ps-20), or a weights file; may be given "
+    "twice; default dsen2-ps-20 and dsen2-60. geosr models lists them.",
 )
 @option("--scale", type=click.IntRange(2), help="Of nets that come in several; else their default.")
 @option(
@@ -376,10 +376,10 @@ def _paths(params: dict[str, Any]) -> tuple[Path, Path]:
 
 def _models(params: dict[str, Any]) -> list[Model]:
     """--model wins over --weights-20 and --weights-60; without any, the default pair."""
-    from geosr import weights
+    from geosr import models, weights
 
     files = [params[key] for key in ("weights_20", "weights_60") if params[key]]
-    names = params["model_names"] or tuple(str(path) for path in files) or ("dsen2",)
+    names = params["model_names"] or tuple(str(path) for path in files) or models.DEFAULT
     return [model for name in names for model in weights.load(name, scale=params["scale"])]
 
 

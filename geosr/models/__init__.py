@@ -40,8 +40,9 @@ from geosr.models import (
 )
 from geosr.models.card import ANY, SHIFTS, Design, Input, Model, ModelCard, Recipe, Uncertain
 
-__all__ = ["ANY", "DESIGNS", "PAIRS", "SHIFTS", "Design", "Input", "Model", "ModelCard", "Recipe",
-           "Uncertain", "build", "cards", "count", "design", "known", "measured"]  # fmt: skip
+__all__ = ["ANY", "DEFAULT", "DESIGNS", "PAIRS", "SHIFTS", "Design", "Input", "Model", "ModelCard",
+           "Recipe", "Uncertain", "build", "cards", "count", "design", "known",
+           "measured"]  # fmt: skip
 
 _MODULES = (
     dsen2, dsen2ps, aesr, seed001, lpan, lapsrn, srcnn, vdsr, espcn, fsrcnn, srresnet, edsr, carn,
@@ -55,6 +56,7 @@ PAIRS: dict[str, tuple[str, ...]] = {
     "aesr": ("aesr-20", "aesr-60"),
     "bicubic": ("bicubic-20", "bicubic-60"),
 }
+DEFAULT = ("dsen2-ps-20", "dsen2-60")  # what sharpens Sentinel-2 where nobody says otherwise
 _BUILDERS = {d.arch: d.build for d in DESIGNS.values()}
 _ALIASES = {alias: d.name for d in DESIGNS.values() for alias in d.aliases}
 
