@@ -18,8 +18,10 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 README = HERE.parents[1] / "README.md"
 RUNS = {
-    "dsen2-bf16": "--precision bf16",
-    "dsen2-fp32": "--precision fp32",
+    "default-bf16": "--precision bf16",
+    "default-fp32": "--precision fp32",
+    "dsen2-bf16": "--model dsen2 --precision bf16",
+    "dsen2-fp32": "--model dsen2 --precision fp32",
     "dsen2-ps-bf16": "--model dsen2-ps --precision bf16",
     "dsen2-ps-fp32": "--model dsen2-ps --precision fp32",
     "bicubic": "--model bicubic",
