@@ -82,7 +82,8 @@ class DSen2(nn.Module):
         raised = [raise_to(inputs[gsd] / DN, gsd // fine) for gsd in self.gsds]
         x = torch.cat(raised, 1)  # (batch, 10 or 12, rows, cols), ordered [10 m | 20 m | 60 m]
         x = self.body(entered(self.head, x))  # (batch, features, rows, cols)
-        residual = self.tail(x).to(raised[-1].dtype)  # (batch, targets, rows, cols)
+        with torch.autocast(x.device.type, enabled=False):
+            residual = self.tail(x.to(raised[-1].dtype))  # (batch, targets, rows, cols)
         return (raised[-1] + residual) * DN
 
 
