@@ -51,7 +51,7 @@ def live(net: Model, side: int, kind: torch.dtype | None) -> int:
 
 @pytest.mark.parametrize("kind", [None, torch.bfloat16])
 def test_memory_of_a_pass_is_what_the_profiler_sees(kind):
-    net = models.build(models.cards("dsen2-20")[0])
+    net = place(models.build(models.cards("dsen2-20")[0]), Engine())
     told, seen = per_pixel(net, kind), live(net, 64, kind) / 64**2
     assert 0.7 < told / seen < 1.1  # kernels take a little beside tensors
 
