@@ -71,5 +71,6 @@ def joined(ranks: Ranks, device: str) -> Iterator[None]:
     distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
     try:
         yield
+        distributed.barrier()  # none leaves while another still talks to it
     finally:
         distributed.destroy_process_group()
