@@ -10,15 +10,16 @@ import torch
 from torch import nn
 
 from geosr.errors import UsageError
+from geosr.muon import Muon
 
-OPTIMIZERS = ("adam", "adamw", "nadam")
+OPTIMIZERS = ("adam", "adamw", "nadam", "muon")
 SCHEDULES = ("cosine", "step", "plateau", "constant")
 
 
 def optimizer(
     name: str, net: nn.Module, *, lr: float, weight_decay: float = 0.0
 ) -> torch.optim.Optimizer:
-    """Adam, AdamW or NAdam; NAdam with Keras's momentum decay, as DSen2 was trained.
+    """Adam, AdamW, Muon, or NAdam with Keras's momentum decay, as DSen2 was trained.
 
     Raises:
         UsageError: no such optimiser.
@@ -28,6 +29,8 @@ def optimizer(
         return torch.optim.Adam(trained, lr, weight_decay=weight_decay)
     if name == "adamw":
         return torch.optim.AdamW(trained, lr, weight_decay=weight_decay)
+    if name == "muon":
+        return Muon(net, lr, weight_decay=weight_decay)
     if name == "nadam":
         return torch.optim.NAdam(trained, lr, weight_decay=weight_decay, momentum_decay=4e-3)
     raise UsageError(f"unknown optimizer '{name}' (known: {', '.join(OPTIMIZERS)}).")

@@ -67,7 +67,7 @@ class Duration(click.ParamType[Any]):
 )
 @option("--batch-size", type=click.IntRange(1), help="Windows in a step, of all processes.")
 @option("--patch", type=click.IntRange(1), help="Side of a window of truth, pixels.")
-@option("--optimizer", type=click.Choice(["adam", "adamw", "nadam"]), help="Optimiser.")
+@option("--optimizer", type=click.Choice(["adam", "adamw", "nadam", "muon"]), help="Optimiser.")
 @option("--lr", type=float, help="Peak learning rate.")
 @option("--weight-decay", type=float, help="Of the optimiser.")
 @option(
