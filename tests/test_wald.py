@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from test_degrade import degraded
 
-from geosr import weights
+from geosr import degrade, weights
 from geosr.datasets.wald import WaldReader, WaldWindows, areas
-from geosr.datasets.windows import Area, place_of_scene, split
+from geosr.datasets.windows import Area, Spot, place_of_scene, split
 from geosr.errors import UsageError
 from geosr.evaluate import evaluate
 from geosr.models import Model, design
@@ -75,6 +75,38 @@ def test_a_sample_holds_the_truth_over_its_own_degraded_ground(scene, name, patc
     if card.scale == 6:  # a pure block mean
         np.testing.assert_allclose(coarse, means, rtol=1e-5)
     assert np.corrcoef(means.ravel(), coarse.ravel())[0, 1] > 0.98
+    windows.close()
+
+
+def test_windows_of_every_phase_are_degraded_by_themselves(scene):
+    """A window that begins between two coarse pixels: its own corner is where they begin."""
+    card = design("dsen2-20").card()
+    windows = WaldWindows(whole(scene, card), card, 12, operator="mtf")
+    row, col = 7, 4
+    sample = windows.at(Spot(0, Window(row, col, 12, 12)))
+    with scene.open() as source:
+        for item in card.inputs:
+            ratio = 20 // item.gsd
+            pad = 8 * ratio
+            ground = Window(row, col, 12, 12).at(ratio).grow(pad)
+            fine = source.read(item.bands, item.gsd, ground).values
+            expected = [
+                degrade.shrink(band, 2, taps, taps, pad=pad)
+                for band, taps in zip(
+                    fine, (degrade.mtf(2, degrade.MTF[name]) for name in item.bands), strict=True
+                )
+            ]
+            np.testing.assert_allclose(sample.inputs[item.gsd], np.stack(expected), rtol=1e-5)
+        truth = source.read(card.bands, 20, Window(row, col, 12, 12)).values
+    np.testing.assert_array_equal(sample.target, truth)
+    windows.close()
+
+
+def test_random_windows_begin_at_every_pixel_of_the_truth(scene):
+    card = design("dsen2-60").card()
+    windows = WaldWindows(whole(scene, card), card, 12)
+    drawn = [windows._draw(np.random.default_rng(i)).window for i in range(400)]
+    assert {(w.row % 6, w.col % 6) for w in drawn} == {(r, c) for r in range(6) for c in range(6)}
     windows.close()
 
 

@@ -26,6 +26,7 @@ class FolderWindows(Windows[Scene]):
     """Windows of images, degraded by one of `degrade.OPERATORS`."""
 
     kind = "folder"
+    anywhere = True
 
     def __init__(
         self, areas: Sequence[Area[Scene]], card: ModelCard, patch: int, *, seed: int = 0,

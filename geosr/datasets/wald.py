@@ -41,17 +41,21 @@ class WaldReader:
 
     Args:
         operator: "gaussian" (the published one), "mtf", or another of `degrade.OPERATORS`.
+        origin: row and column of the target's grid where the first degraded pixel begins.
     """
 
     source: Reader
     factor: int
     gsds: tuple[int, ...]
     operator: str = "gaussian"
+    origin: tuple[int, int] = (0, 0)
     grids: Mapping[int, Grid] = field(init=False)
 
     def __post_init__(self) -> None:
         coarsest = max(self.gsds)
-        whole = self.source.grids[coarsest].coarser(self.factor)
+        target, (row, col) = self.source.grids[coarsest], self.origin
+        kept = target.crop(Window(row, col, target.height - row, target.width - col))
+        whole = kept.coarser(self.factor)
         self.grids = {gsd: whole.finer(coarsest // gsd) for gsd in self.gsds}
 
     def read(self, names: Sequence[str], gsd: int, window: Window, *, frame: int = 0) -> Pixels:
@@ -59,7 +63,9 @@ class WaldReader:
         extent, pad = self.grids[gsd].shape, self._pad(names)
         fine = window.at(self.factor).grow(pad)
         folded = fold(fine, extent[0] * self.factor, extent[1] * self.factor)
-        pixels = folded.take(self.source.read(names, gsd, folded.hull, frame=frame))
+        row, col = (at * (max(self.gsds) // gsd) for at in self.origin)
+        hull = folded.hull.shift(row, col)
+        pixels = folded.take(self.source.read(names, gsd, hull, frame=frame))
         usable = pixels.valid & ~pixels.saturated
         values = self._degraded(names, fill(pixels.values, usable, _FILL_REACH), pad)
         true = np.ones(values.shape, bool)
@@ -95,6 +101,7 @@ class WaldWindows(Windows[Scene]):
     """Windows of degraded scenes, for guided nets."""
 
     kind = "wald"
+    anywhere = True
 
     def __init__(
         self, areas: Sequence[Area[Scene]], card: ModelCard, patch: int, *, seed: int = 0,
@@ -113,11 +120,12 @@ class WaldWindows(Windows[Scene]):
         operator = self.operator
         if operator == MIXED:
             operator = "mtf" if rng.random() < _MTF_SHARE else "gaussian"
-        degraded = WaldReader(source, card.scale, gsds, operator)
+        origin = (window.row % card.scale, window.col % card.scale)
+        degraded = WaldReader(source, card.scale, gsds, operator, origin)
         inputs = {}
         for item in card.inputs:
             ratio = item.gsd // card.output.gsd
-            part = Window(*(n // ratio for n in window))
+            part = Window(*(n // card.scale * card.scale // ratio for n in window))
             values = degraded.read(item.bands, item.gsd, part).values
             inputs[item.gsd] = reflectance(scene, item.bands, values)
         truth = source.read(card.bands, card.native_gsd, window)

@@ -20,7 +20,7 @@ from geosr.models import ANY, SHIFTS, ModelCard
 from geosr.tiles import Window
 
 log = logging.getLogger("geosr")
-_OPEN = 16  # images held open at a time
+_OPEN = 64  # images held open at a time
 
 
 @dataclass(frozen=True)
@@ -79,9 +79,14 @@ class Windows(ABC, Generic[I]):
     Args:
         patch: side of the truth in its own pixels; rounded down to whole input pixels.
         jitter: standard deviation of the log-gain that every sample gets.
+
+    Attributes:
+        anywhere: whether windows may begin at any pixel of the truth, else where an input pixel
+            does; inputs that are made of the truth can be made anywhere.
     """
 
     kind = ""
+    anywhere = False
 
     def __init__(
         self, areas: Sequence[Area[I]], card: ModelCard, patch: int, *, seed: int = 0,
@@ -96,7 +101,8 @@ class Windows(ABC, Generic[I]):
                 f"({len(areas)} smaller). Give larger images or a smaller --patch."
             )
         sizes = [area.window.height * area.window.width for area in self.areas]
-        self._share = np.cumsum(sizes) / np.sum(sizes)
+        often = np.cumsum(np.sqrt(sizes))  # large images do not crowd small ones out
+        self._share = often / often[-1]
         self.broken: dict[str, str] = {}
         self._readers: OrderedDict[str, AbstractContextManager[Any]] = OrderedDict()
 
@@ -165,9 +171,9 @@ class Windows(ABC, Generic[I]):
 
     def _draw(self, rng: np.random.Generator) -> Spot:
         which = int(np.searchsorted(self._share, rng.random()))
-        area, scale = self.areas[which], self.card.scale
+        area, pace = self.areas[which], 1 if self.anywhere else self.card.scale
         row, col = (
-            start + int(rng.integers((extent - self.patch) // scale + 1)) * scale
+            start + int(rng.integers((extent - self.patch) // pace + 1)) * pace
             for start, extent in zip(area.window[:2], area.window[2:], strict=True)
         )
         band = int(rng.integers(area.bands))
