@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
+import torch.distributed.nn  # before any group: its defaults hold on to one, and to its threads
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -53,6 +54,13 @@ class Ranks:
     def any(self, here: bool, device: str) -> bool:
         """Whether it holds in any process."""
         return bool(self.total(torch.tensor(float(here), device=device)) > 0)
+
+    def mean(self, here: float, device: str) -> float:
+        """The mean over all processes, the same in each."""
+        if self.world == 1:
+            return here
+        total = self.total(torch.tensor(here, dtype=torch.float64, device=device))
+        return float(total) / self.world
 
     def share(self, net: nn.Module, device: str) -> nn.Module:
         """The net with gradients that are means over all processes."""

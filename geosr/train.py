@@ -163,44 +163,58 @@ def train(
     with joined(ranks, device):
         run = _Run(out, config, card, sets, device, ranks)
         run.prepare(resume=resume)
-        feed = Feed(
-            Steps(sets.training, config.recipe.batch_size, ranks),
-            workers=config.workers, pinned=device.startswith("cuda"),
-        )  # fmt: skip
-        stopped = False
-        for _, batch in feed(range(run.step, run.steps)):
-            loss = run.advance(batch.to(device))
-            stopped = ranks.any(stop(), device)
-            ending = run.step == run.steps or run.over
-            check = None
-            if not stopped and (run.step % config.val_every == 0 or ending):
-                check = run.check(loss, feed.waiting)
-            progress(Progress(run.step, run.steps, loss, run.speed, feed.waiting, check))
-            if stopped or ending or run.tired:
-                break
-        if stopped:
-            run.save()
+        result = _learn(run, progress, stop)
     sets.close()
-    return Result(out / "best.safetensors", run.step, stopped, run.skipped, run.broken)
+    return result
+
+
+def _learn(run: _Run, progress: Callable[[Progress], None], stop: Callable[[], bool]) -> Result:
+    """Step by step to the end, or until `stop`."""
+    config, device, ranks = run.config, run.device, run.ranks
+    feed = Feed(
+        Steps(run.sets.training, config.recipe.batch_size, ranks),
+        workers=config.workers, pinned=device.startswith("cuda"),
+    )  # fmt: skip
+    stopped = False
+    for _, batch in feed(range(run.step, run.steps)):
+        loss = run.advance(batch.to(device))
+        stopped = ranks.any(stop(), device)
+        ending = run.step == run.steps or run.over
+        check = None
+        if not stopped and (run.step % config.val_every == 0 or ending):
+            check = run.check(loss, feed.waiting)
+        progress(Progress(run.step, run.steps, loss, run.speed, feed.waiting, check))
+        if stopped or ending or run.tired:
+            break
+    if stopped:
+        run.save()
+    best = run.folder.path / "best.safetensors"
+    return Result(best, run.step, stopped, run.skipped, run.broken)
 
 
 def _begin_with(model: Model, path: Path) -> None:
-    """Give a net the weights of a file.
+    """Give a net the weights of a file, which may have fewer blocks: the others begin as new.
 
     Raises:
         UsageError: they are of another net.
         WeightsError: missing or damaged.
     """
     other = load_file(path)
-    if (other.card.arch, dict(other.card.options)) != (model.card.arch, dict(model.card.options)):
+    theirs, ours = dict(other.card.options), dict(model.card.options)
+    fewer = theirs.pop("blocks", 0) <= ours.pop("blocks", 0)
+    if (other.card.arch, theirs) != (model.card.arch, ours) or not fewer:
         raise UsageError(
             f"--init {path}: weights of '{other.card.name}' {dict(other.card.options)}, not of "
             f"'{model.card.name}' {dict(model.card.options)}. Choose the file of that net."
         )
     try:
-        model.net.load_state_dict(other.net.state_dict())
+        found = model.net.load_state_dict(other.net.state_dict(), strict=False)
     except RuntimeError as error:  # another scale or number of bands
         raise UsageError(f"--init {path}: made for another scale or other bands.") from error
+    if found.unexpected_keys:
+        raise UsageError(f"--init {path}: its layers are not the first of these. Leave it out.")
+    if found.missing_keys:
+        log.info("%s has fewer blocks; %d weights begin as new", path, len(found.missing_keys))
 
 
 class _Run:
@@ -235,6 +249,7 @@ class _Run:
         self.spots = sets.held.spots(config.val_windows)
         self.steps = _steps(config, sets)
         self.step, self.best, self.skipped, self.in_a_row = 0, math.inf, 0, 0
+        self.rate = 0.0  # of the last step
         self.broken: dict[str, str] = {}
         self.seconds, self._since, self._first = 0.0, time.monotonic(), 0
 
@@ -248,9 +263,9 @@ class _Run:
         """
         self.broken.update(batch.broken)
         torch.manual_seed(self.config.seed * 1_000_003 + self.step)  # of dropout, alike on resume
-        rate = self.schedule.rate(self.step, self._done())
+        self.rate = self.schedule.rate(self.step, self._done())
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = self.rate
         self.model.net.train()
         loss = self._loss(batch)
         self.step += 1
@@ -303,7 +318,7 @@ class _Run:
         if self.steps < _ENDLESS:
             warmup = min(self.recipe.warmup, self.steps - 1)
             return (self.step - warmup) / (self.steps - warmup)
-        return self._clock() / self.config.seconds
+        return self.ranks.mean(self._clock(), self.device) / self.config.seconds
 
     def _clock(self) -> float:
         return self.seconds + time.monotonic() - self._since
@@ -398,10 +413,9 @@ class _Run:
         restore_optimizer(self.optimizer, self.names, state.part("optimizer"))
 
     def _row(self, loss: float, waiting: float, found: Check) -> dict[str, str]:
-        rate = self.schedule.rate(self.step - 1, self._done())
         bicubic = found.interpolation
         return {
-            "step": str(self.step), "loss": f"{loss:.6f}", "rate": f"{rate:.3e}",
+            "step": str(self.step), "loss": f"{loss:.6f}", "rate": f"{self.rate:.3e}",
             "psnr": f"{found.psnr['model']:.4f}", "psnr_bicubic": f"{found.psnr[bicubic]:.4f}",
             "rmse": f"{found.rmse['model']:.3f}", "rmse_bicubic": f"{found.rmse[bicubic]:.3f}",
             "images_per_second": f"{self.speed:.2f}", "waiting": f"{waiting:.3f}",
