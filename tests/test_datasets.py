@@ -17,6 +17,7 @@ from scipy.ndimage import shift as moved
 
 from geosr import degrade
 from geosr.datasets import Choice, kind_of, open_sets
+from geosr.datasets.held import Held, Room
 from geosr.datasets.series import Sensor, SeriesWindows
 from geosr.datasets.windows import Area, place_of_image
 from geosr.errors import UsageError
@@ -303,3 +304,29 @@ def test_the_program_says_what_a_folder_is_read_as(geosr, images, scene_dir, tmp
     done = geosr("data", paired(tmp_path / "d"), "--patch", 24)
     assert "read as 'pairs' for edsr-baseline at scale 2" in done.stdout
     assert geosr("data", tmp_path / "missing").returncode == 2
+
+
+def test_images_are_read_once_as_far_as_there_is_room(images):
+    scene = open_scene(images / "scene0.tif", IMAGE)
+    with scene.open() as reader:
+        asked = []
+
+        def source():
+            asked.append(1)
+            return reader
+
+        size = scene.grid.height * scene.grid.width * (scene.dtype.itemsize + 3)
+        held, room = Held(source, Room(size), scene.dtype.itemsize), Room(size - 1)
+        unheld = Held(source, room, scene.dtype.itemsize)
+        for window in (Window(3, 5, 9, 7), Window(-4, -2, 12, 12), Window(40, 40, 30, 30)):
+            expected = reader.read(["1"], 1, window)
+            for each in (held, unheld):
+                found = each.read(["1"], 1, window)
+                np.testing.assert_array_equal(found.values, expected.values)
+                np.testing.assert_array_equal(found.usable, expected.usable)
+        assert held.room.left == 0 and room.left == size - 1
+        asked.clear()
+        held.read(["1"], 1, Window(0, 0, 4, 4))
+        assert not asked
+        unheld.read(["1"], 1, Window(0, 0, 4, 4))
+        assert asked

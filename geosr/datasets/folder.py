@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,7 +50,7 @@ class FolderWindows(Windows[Scene]):
         """Values, filled, and where they were sensed, in the window and `pad` around it."""
         scene = self.areas[spot.area].item
         names = pick(self.card, [band.name for band in scene.bands], spot.band)
-        reader: Any = self._reader(scene.path, scene.open)
+        reader = self._reader(scene)
         pixels = reader.read(names, scene.finest, spot.window.grow(pad))
         values = fill(pixels.values, pixels.usable, _FILL_REACH)
         return reflectance(scene, names, values), pixels.usable

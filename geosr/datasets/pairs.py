@@ -70,7 +70,7 @@ class PairsWindows(Windows[Matched]):
     def _read(
         self, scene: Scene, names: Sequence[str], window: Window
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        reader: Any = self._reader(scene.path, scene.open)
+        reader = self._reader(scene)
         pixels = reader.read(names, scene.finest, window)
         filled = fill(pixels.values, pixels.usable, _FILL_REACH)
         return reflectance(scene, names, filled), pixels.usable

@@ -115,7 +115,7 @@ class WaldWindows(Windows[Scene]):
     def cut(self, spot: Spot, rng: np.random.Generator) -> Sample:
         """The pair in a window of the truth's grid."""
         scene, card, window = self.areas[spot.area].item, self.card, spot.window
-        source = self._reader(scene.path, scene.open)
+        source = self._reader(scene)
         gsds = tuple(item.gsd for item in card.inputs)
         operator = self.operator
         if operator == MIXED:

@@ -10,13 +10,16 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from geosr.datasets.held import Held, Room
 from geosr.errors import GeosrError, SceneError, UsageError
 from geosr.models import ANY, SHIFTS, ModelCard
+from geosr.scene import Reader, Scene
 from geosr.tiles import Window
 
 log = logging.getLogger("geosr")
@@ -105,10 +108,12 @@ class Windows(ABC, Generic[I]):
         self._share = often / often[-1]
         self.broken: dict[str, str] = {}
         self._readers: OrderedDict[str, AbstractContextManager[Any]] = OrderedDict()
+        self._sources: dict[str, Held] = {}
+        self._room = Room()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Open files do not travel to another process."""
-        return {**self.__dict__, "_readers": OrderedDict()}
+        """Open files and their pixels do not travel to another process."""
+        return {**self.__dict__, "_readers": OrderedDict(), "_sources": {}, "_room": Room()}
 
     def __len__(self) -> int:
         """Windows side by side: what one epoch is counted as."""
@@ -157,10 +162,19 @@ class Windows(ABC, Generic[I]):
 
     def close(self) -> None:
         """Close all images."""
+        self._sources.clear()
+        self._room = Room()
         while self._readers:
             self._readers.popitem()[1].__exit__(None, None, None)
 
-    def _reader(self, key: str, opened: Callable[[], AbstractContextManager[Any]]) -> Any:
+    def _reader(self, scene: Scene) -> Reader:
+        """A scene's pixels, from memory where there is room for them."""
+        if scene.path not in self._sources:
+            source = partial(self._open, scene.path, scene.open)
+            self._sources[scene.path] = Held(source, self._room, scene.dtype.itemsize)
+        return self._sources[scene.path]
+
+    def _open(self, key: str, opened: Callable[[], AbstractContextManager[Any]]) -> Any:
         """An open image; the least used is closed where there are too many."""
         if key not in self._readers:
             if len(self._readers) >= _OPEN:

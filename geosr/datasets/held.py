@@ -1,0 +1,68 @@
+"""Images kept in memory while windows are drawn from them, as far as there is room."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from geosr.raster import Grid
+from geosr.scene import Pixels, Reader, fold
+from geosr.tiles import Window
+
+_FLAGS = 3  # bytes beside a pixel's value: valid, mask, saturated
+
+
+@dataclass
+class Room:
+    """Bytes that the images of one process may still take."""
+
+    left: int = 2**29
+
+    def take(self, size: int) -> bool:
+        """Whether there is room for `size` bytes, which is then taken."""
+        if size > self.left:
+            return False
+        self.left -= size
+        return True
+
+
+@dataclass
+class Held:
+    """A reader that keeps whole bands once they are asked for; what finds no room is read anew.
+
+    Args:
+        source: opens the image, or gives it where it is open.
+        bytes_per_pixel: of a value in the file.
+    """
+
+    source: Callable[[], Reader]
+    room: Room
+    bytes_per_pixel: int
+    _kept: dict[tuple[tuple[str, ...], int, int], Pixels | None] = field(default_factory=dict)
+
+    @property
+    def grids(self) -> Mapping[int, Grid]:
+        """Native grid by GSD."""
+        return self.source().grids
+
+    def has_mask(self, names: Sequence[str], gsd: int) -> bool:
+        """Whether a file of these bands has a mask of its own."""
+        return self.source().has_mask(names, gsd)
+
+    def read(self, names: Sequence[str], gsd: int, window: Window, *, frame: int = 0) -> Pixels:
+        """Bands in a window, which may reach past the edges."""
+        key = (tuple(names), gsd, frame)
+        if key not in self._kept:
+            self._kept[key] = self._whole(names, gsd, frame)
+        kept = self._kept[key]
+        if kept is None:
+            return self.source().read(names, gsd, window, frame=frame)
+        folded = fold(window, *kept.values.shape[1:])
+        return folded.take(kept.crop(folded.hull.within(Window(0, 0, 0, 0))))
+
+    def _whole(self, names: Sequence[str], gsd: int, frame: int) -> Pixels | None:
+        grid = self.source().grids[gsd]
+        size = grid.height * grid.width * len(names) * (self.bytes_per_pixel + _FLAGS)
+        if not self.room.take(size):
+            return None
+        return self.source().read(names, gsd, grid.window, frame=frame)
