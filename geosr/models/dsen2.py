@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -101,7 +102,7 @@ def build(card: ModelCard) -> DSen2:
 
 
 def sharpener(
-    name: str, arch: str, inputs: Sequence[Input], margin: int, options: Mapping[str, int], *,
+    name: str, arch: str, inputs: Sequence[Input], margin: int, options: Mapping[str, Any], *,
     source: str,
 ) -> ModelCard:  # fmt: skip
     """The card of a net that brings the last of its inputs to 10 m."""
