@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = [
-    {"errors", "tiles", "metrics", "fill", "degrade"},
+    {"errors", "tiles", "metrics", "fill", "degrade", "muon"},
     {"publish", "figures", "kelvins", "fullres", "lpips", "losses", "ranks", "schedule"},
     {"raster"},
     {"writer", "ahead"},
