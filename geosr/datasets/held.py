@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from geosr.raster import Grid
-from geosr.scene import Pixels, Reader, fold
+from geosr.scene import Pixels, Reader, Scene, fold
 from geosr.tiles import Window
 
 _FLAGS = 3  # bytes beside a pixel's value: valid, mask, saturated
@@ -14,7 +14,7 @@ _FLAGS = 3  # bytes beside a pixel's value: valid, mask, saturated
 
 @dataclass
 class Room:
-    """Bytes that the images of one process may still take."""
+    """Bytes that images may still take: of those to learn from, and of those held out."""
 
     left: int = 2**29
 
@@ -31,19 +31,18 @@ class Held:
     """A reader that keeps whole bands once they are asked for; what finds no room is read anew.
 
     Args:
-        source: opens the image, or gives it where it is open.
-        bytes_per_pixel: of a value in the file.
+        source: opens the scene, or gives it where it is open.
     """
 
+    scene: Scene
     source: Callable[[], Reader]
     room: Room
-    bytes_per_pixel: int
     _kept: dict[tuple[tuple[str, ...], int, int], Pixels | None] = field(default_factory=dict)
 
     @property
     def grids(self) -> Mapping[int, Grid]:
         """Native grid by GSD."""
-        return self.source().grids
+        return self.scene.grids
 
     def has_mask(self, names: Sequence[str], gsd: int) -> bool:
         """Whether a file of these bands has a mask of its own."""
@@ -61,8 +60,8 @@ class Held:
         return folded.take(kept.crop(folded.hull.within(Window(0, 0, 0, 0))))
 
     def _whole(self, names: Sequence[str], gsd: int, frame: int) -> Pixels | None:
-        grid = self.source().grids[gsd]
-        size = grid.height * grid.width * len(names) * (self.bytes_per_pixel + _FLAGS)
+        grid = self.scene.grids[gsd]
+        size = grid.height * grid.width * len(names) * (self.scene.dtype.itemsize + _FLAGS)
         if not self.room.take(size):
             return None
         return self.source().read(names, gsd, grid.window, frame=frame)

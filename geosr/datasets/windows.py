@@ -171,7 +171,7 @@ class Windows(ABC, Generic[I]):
         """A scene's pixels, from memory where there is room for them."""
         if scene.path not in self._sources:
             source = partial(self._open, scene.path, scene.open)
-            self._sources[scene.path] = Held(source, self._room, scene.dtype.itemsize)
+            self._sources[scene.path] = Held(scene, source, self._room)
         return self._sources[scene.path]
 
     def _open(self, key: str, opened: Callable[[], AbstractContextManager[Any]]) -> Any:
