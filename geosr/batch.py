@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from geosr import __version__, pages, publish, records, report
+from geosr import __version__, checksums, pages, publish, records, report
 from geosr.backoff import superres_in_memory
 from geosr.errors import (
+    EmptyError,
     GeosrError,
     LockedError,
     SceneError,
@@ -48,6 +49,8 @@ class Job:
         skip_locked: an output that another run is writing is skipped, not failed.
         lock_timeout: seconds to wait for such an output; None waits as long as it takes.
         batch_fixed: the engine's batch size stays where memory runs out, as a given tile size does.
+        space_check: a scene whose output would not fit on the disk is not begun.
+        check_inputs: compare input files with the checksums that came with them.
     """
 
     models: tuple[Model, ...]
@@ -63,6 +66,8 @@ class Job:
     skip_locked: bool = False
     lock_timeout: float | None = 0.0
     batch_fixed: bool = False
+    space_check: bool = True
+    check_inputs: bool = False
 
     @property
     def recipe(self) -> dict[str, Any]:
@@ -124,16 +129,17 @@ Executor = Callable[[Sequence[Pair], Job, Progress], Generator[Outcome, None, No
 
 def targets(
     src: Path, dst: Path, *, pattern: str | None = None, kind: str = "sentinel2",
-    suffix: str = ".tif",
+    suffix: str = ".tif", tmp_dir: Path | None = None,
 ) -> dict[Path, Path]:  # fmt: skip
     """The output of every scene of `src`; nothing is created.
 
     Args:
         kind: of the scenes, as in OpenOptions.
         suffix: of outputs in a folder.
+        tmp_dir: where unfinished outputs are to lie.
 
     Raises:
-        UsageError: `src` is missing, outputs would collide or lie in the input.
+        UsageError: `src` is missing, outputs would collide or lie in the input, finished or not.
     """
     scenes = find_scenes(src, pattern=pattern, kind=kind)
     if is_file_name(dst):
@@ -146,6 +152,8 @@ def targets(
         outputs = {scene: dst / f"{output_name(scene)}{suffix}" for scene in scenes}
     _check_distinct(outputs)
     _check_outside(src, outputs)
+    if tmp_dir:
+        _check_outside(src, {scene: tmp_dir / output.name for scene, output in outputs.items()})
     return outputs
 
 
@@ -258,6 +266,8 @@ def run(
     log.addFilter(once)
     try:
         records.tidy(outputs.values())
+        if job.request.tmp_dir:
+            publish.sweep_parts(job.request.tmp_dir)
         with closing(executor(list(outputs.items()), job, progress)) as made:
             for outcome in made:
                 outcomes.append(outcome)
@@ -361,6 +371,8 @@ def attempt(path: Path, output: Path, job: Job, progress: Progress = lambda *_: 
         status = "skipped" if job.skip_locked else "failed"
         return Outcome(name, status, 0 if job.skip_locked else error.exit_code, str(error),
                        str(output))  # fmt: skip
+    except EmptyError as error:
+        return Outcome(name, "skipped", message=str(error))
     except GeosrError as error:
         return Outcome(name, "failed", error.exit_code, str(error), str(output))
     except Exception as error:  # a bug costs one scene too
@@ -395,7 +407,10 @@ def _work(path: Path, output: Path, job: Job, progress: Progress) -> Outcome:
         for left_out in planned.notes:
             log.info("%s: %s", name, left_out)
         log.info("%s: %s", name, describe(planned))
-        publish.require_space(output, _size(planned))
+        if job.space_check:
+            _require_space(output, planned, job.request.tmp_dir)
+        if job.check_inputs:
+            checksums.require(scene)
         before = records.stamps(scene, strict=job.strict_resume)
 
         def before_publish(part: Path) -> None:
@@ -417,6 +432,12 @@ def _work(path: Path, output: Path, job: Job, progress: Progress) -> Outcome:
         tile=tile, device=job.engine.device, clipped=result.clipped,
         filled=result.filled, shifted=result.shifted, **_extras(result),
     )  # fmt: skip
+
+
+def _require_space(output: Path, plan: Plan, tmp_dir: Path | None) -> None:
+    publish.require_space(output, _size(plan))
+    if tmp_dir:
+        publish.require_space(tmp_dir / output.name, _size(plan))
 
 
 def _draw(output: Path) -> None:

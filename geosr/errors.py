@@ -3,6 +3,7 @@
     GeosrError           1   a fault of geosr itself
     ├── UsageError       2   the request cannot be run; nothing was written
     ├── SceneError       3   one scene fails, the others go on (4 when none succeeds)
+    │   └── EmptyError       nothing of it was sensed; it fails nothing where such are left out
     ├── StoppedError     5   the environment stops the run: disk full, output not writable
     ├── WeightsError     6   weights missing, damaged, or made for something else
     └── LockedError     11   another run holds the lock
@@ -43,6 +44,10 @@ class SceneError(GeosrError):
     """One scene cannot be read, computed or written; it costs that scene only."""
 
     exit_code = 3
+
+
+class EmptyError(SceneError):
+    """Nothing of a scene was sensed, and such scenes are to be left out."""
 
 
 class StoppedError(GeosrError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from rasterio.crs import CRS
@@ -44,6 +45,8 @@ class Request:
         ensemble: orders of the frames whose results are averaged.
         uncertainty: give every band's, `NAME_uncertainty`, where the net tells it.
         consistent: make the output degrade exactly to the input.
+        skip_empty: write nothing where nothing was sensed.
+        tmp_dir: where the output lies until it is whole; None is beside it.
     """
 
     bands: tuple[str, ...] | None = None
@@ -59,6 +62,8 @@ class Request:
     uncertainty: bool = False
     consistent: bool = False
     max_pixels: int = 4_000_000_000
+    skip_empty: bool = False
+    tmp_dir: Path | None = None
 
 
 @dataclass(frozen=True)

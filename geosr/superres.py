@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from geosr import __version__, selfcheck
 from geosr.ahead import behind
 from geosr.consistent import Change
+from geosr.errors import EmptyError
 from geosr.frames import Look, settle
 from geosr.models import Model
 from geosr.plan import Plan, Request, make_plan
@@ -80,6 +81,7 @@ def superres(
 
     Raises:
         SceneError: a needed band is missing or broken, or the grids do not nest.
+        EmptyError: nothing of it was sensed, and the request leaves such scenes out.
         StoppedError: the output cannot be written.
     """
     started = time.monotonic()
@@ -97,7 +99,7 @@ def superres(
                 selfcheck.require(checked[0], check_limit, scene.path)
             before_publish(part)
 
-        with create(path, layout, before) as output:
+        with create(path, layout, before, tmp_dir=request.tmp_dir) as output:
 
             def write(strip: Strip) -> None:
                 rows = _finish(strip, plan, layout, counts)
@@ -110,16 +112,18 @@ def superres(
                     for name, by in strip.changed.items():
                         changed.setdefault(name, Change()).add(by)
                     finish(strip)
-    share = counts.valid / counts.pixels if counts.pixels else 1.0
-    _warn_of(scene, counts, share)
+            if request.skip_empty and not counts.share:
+                raise EmptyError(f"{scene.path}: nothing of it was sensed, so nothing is written")
+    _warn_of(scene, counts)
     return Result(path, len(plan.tiles) * len(plan.nets), time.monotonic() - started,
-                  counts.clipped, counts.filled, counts.shifted, share,
+                  counts.clipped, counts.filled, counts.shifted, counts.share,
                   checked[0] if checked else None,
                   plan.looks.looks if scene.frames > 1 else (), changed)  # fmt: skip
 
 
-def _warn_of(scene: Scene, counts: _Counts, share: float) -> None:
+def _warn_of(scene: Scene, counts: _Counts) -> None:
     """Say what a user would want to know of the output's numbers."""
+    share = counts.share
     if not share:
         log.warning("%s: 0 %% valid: nothing of it was sensed", scene.path)
     elif scene.frames > 1 and share < 1:
@@ -170,6 +174,11 @@ class _Counts:
     shifted: int = 0
     valid: int = 0
     pixels: int = 0
+
+    @property
+    def share(self) -> float:
+        """Of the values made, those that were sensed."""
+        return self.valid / self.pixels if self.pixels else 1.0
 
 
 def _finish(strip: Strip, plan: Plan, layout: Layout, counts: _Counts) -> NDArray[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -46,12 +47,14 @@ class Layout:
 
 @contextmanager
 def create(
-    path: Path, layout: Layout, before_publish: Callable[[Path], None] = lambda _: None
-) -> Iterator[RasterWriter]:
+    path: Path, layout: Layout, before_publish: Callable[[Path], None] = lambda _: None, *,
+    tmp_dir: Path | None = None,
+) -> Iterator[RasterWriter]:  # fmt: skip
     """An output raster that appears at `path` whole, read back and compared, or not at all.
 
     Args:
         before_publish: called with the whole temporary file; what it raises keeps `path` as it is.
+        tmp_dir: where it is written first; then it is copied beside `path` and compared again.
 
     Raises:
         SceneError: a PNG cannot hold it.
@@ -59,19 +62,20 @@ def create(
     """
     if layout.format == "PNG":
         _check_png(path, layout)
-    parts = [publish.part_path(path)]
+    first = tmp_dir / path.name if tmp_dir else path
+    parts = [publish.part_path(first)]
     try:
         with rasterio.Env(**SETTINGS):
-            writer = RasterWriter(parts[0], path, layout)
+            writer = RasterWriter(parts[0], first, layout)
             try:
                 yield writer
             finally:
                 writer.close()
-            writer.verify(parts[0])
-            if layout.format != "GTiff":
+            writer.verify(parts[0], first)
+            if layout.format != "GTiff" or tmp_dir:
                 parts.append(publish.part_path(path))
                 _copy(parts[0], parts[1], path, layout)
-                writer.verify(parts[1])
+                writer.verify(parts[1], path)
         before_publish(parts[-1])
         try:
             publish.publish(parts[-1], path)
@@ -141,10 +145,13 @@ class RasterWriter:
         except Exception as error:
             raise publish.stopped(self._final, error) from error
 
-    def verify(self, part: Path) -> None:
+    def verify(self, part: Path, final: Path) -> None:
         """Force `part` to the disk, read it back block by block, compare with what was written.
 
         A full disk raises nothing while GDAL's threads write; it shows here at the latest.
+
+        Args:
+            final: what to name in messages.
 
         Raises:
             StoppedError: it is not what was written.
@@ -152,23 +159,23 @@ class RasterWriter:
         try:
             publish.flush(part)
             with open_raster(part) as dataset:
-                self._compare(dataset)
+                self._compare(dataset, final)
         except (rasterio.errors.RasterioError, OSError, SceneError) as error:
             reason = f"could not verify it (disk full?): {error}"
-            raise publish.stopped(self._final, reason) from error
+            raise publish.stopped(final, reason) from error
 
-    def _compare(self, dataset: Any) -> None:
+    def _compare(self, dataset: Any, final: Path) -> None:
         layout = self.layout
         placed = dataset.driver != "PNG"  # a PNG does not say where it lies
         there = Grid.of(dataset) == layout.grid if placed else dataset.shape == layout.grid.shape
         if not there or dataset.count != len(layout.names) or self._rows != layout.grid.height:
-            raise publish.stopped(self._final, "could not verify it: its header differs")
+            raise publish.stopped(final, "could not verify it: its header differs")
         for window, checksum in self._sums:
             rows = read_window(dataset, range(1, dataset.count + 1), window)
             mask = read_mask(dataset, window) if layout.masked else None
             if _checksum(rows, mask) != checksum:
                 raise publish.stopped(
-                    self._final, f"could not verify it (disk full?): row {window.row} differs"
+                    final, f"could not verify it (disk full?): row {window.row} differs"
                 )
 
 
@@ -220,7 +227,13 @@ def _check_png(path: Path, layout: Layout) -> None:
 
 
 def _copy(part: Path, copy: Path, final: Path, layout: Layout) -> None:
-    """The finished GeoTIFF in a format that cannot be written in pieces."""
+    """The finished GeoTIFF beside its final name, in a format that cannot be written in pieces."""
+    if layout.format == "GTiff":
+        try:
+            shutil.copyfile(part, copy)
+        except OSError as error:
+            raise publish.stopped(final, error) from error
+        return
     given = {name.upper(): value for name, value in layout.options.items()}
     options, placed = _COPIES[layout.format] | given, layout.format != "PNG"
     try:

@@ -15,7 +15,7 @@ LAYERS = [
     {"writer", "ahead"},
     {"scene"},
     {"sensors", "models"},
-    {"radiometry", "weights", "picture", "records", "consistent", "submission"},
+    {"radiometry", "weights", "picture", "records", "consistent", "submission", "checksums"},
     {"frames"},
     {"predict", "blend"},
     {"plan"},

@@ -1,5 +1,7 @@
 """Faults of inputs that no other file injects: what is damaged, odd, huge, or changes."""
 
+import hashlib
+import json
 import os
 import resource
 import shutil
@@ -84,6 +86,64 @@ def test_broken_products_fail_by_themselves(geosr, tmp_path, damage, said):
     damage(make_scene.write_safe(tmp_path / "in", size=12))
     fails(geosr("superres", "in", "out", *BICUBIC), 4, said)
     assert left(tmp_path / "out") == []
+
+
+def listed(product: Path, algorithm: str) -> None:
+    """Give a product its manifest."""
+    files = "".join(
+        f'<byteStream><fileLocation href="./{file.relative_to(product)}"/>'
+        f'<checksum checksumName="{algorithm}">{digest(file, algorithm)}</checksum></byteStream>'
+        for file in product.rglob("*.jp2")
+    )
+    (product / "manifest.safe").write_text(f"<XFDU>{files}</XFDU>")
+
+
+def digest(file: Path, algorithm: str) -> str:
+    return hashlib.new(algorithm.lower().replace("-", "_"), file.read_bytes()).hexdigest().upper()
+
+
+@pytest.mark.parametrize("algorithm", ["MD5", "SHA3-256"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_products_own_checksums_find_what_reading_does_not(geosr, tmp_path, algorithm, packed):
+    for folder in ("good", "bad"):
+        product = make_scene.write_safe(tmp_path / folder, size=12)
+        listed(product, algorithm)
+        if folder == "bad":  # a whole image, but another
+            b3, b2 = (next(product.glob(f"GRANULE/*/IMG_DATA/*_{n}.jp2")) for n in ("B03", "B02"))
+            shutil.copy(b3, b2)
+        if packed:
+            shutil.make_archive(str(product), "zip", product.parent, product.name)
+            shutil.rmtree(product)
+    fails(geosr("superres", "good", "out", *BICUBIC, "--check-inputs"), 0)
+    said = f"_B02.jp2 is damaged: its {algorithm.lower().replace('-', '_')} is"
+    done = fails(geosr("superres", "bad", "bad.tif", *BICUBIC, "--check-inputs"), 4, said)
+    assert "manifest.safe says" in done.stderr and not (tmp_path / "bad.tif").exists()
+    fails(geosr("superres", "bad", "bad.tif", *BICUBIC), 0)  # nobody else can know
+
+
+def test_a_listed_image_that_is_gone_is_named(geosr, tmp_path):
+    product = make_scene.write_safe(tmp_path / "in", size=12)
+    listed(product, "MD5")
+    text = (product / "manifest.safe").read_text()
+    lost = text.replace("IMG_DATA/", "IMG_DATA/lost/", 1)
+    (product / "manifest.safe").write_text(lost)
+    fails(geosr("superres", "in", "out", *BICUBIC, "--check-inputs"), 4, "cannot read", "lost/")
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "md5"])
+def test_checksums_beside_files_are_compared(geosr, stack, tmp_path, algorithm):
+    check = ("superres", "in", "out", *BICUBIC, "--check-inputs")
+    beside = stack.with_name(f"a.tif.{algorithm}")
+    beside.write_text(f"{digest(stack, algorithm)}  a.tif\n")
+    fails(geosr(*check), 0)
+    for text in ("0" * 64, ""):
+        beside.write_text(text)
+        fails(geosr(*check, "--overwrite", "--dn-offset", "1"), 4, "is damaged", beside.name)
+
+
+def test_inputs_without_checksums_are_told(geosr, stack, tmp_path):
+    done = fails(geosr("superres", "in", "out", *BICUBIC, "--check-inputs"), 0)
+    assert "no checksums came with it" in done.stderr and "1 done" in done.stderr
 
 
 def test_a_product_does_without_its_masks(geosr, tmp_path):
@@ -211,6 +271,17 @@ def test_a_scene_that_nobody_sensed_costs_no_pass(geosr, stack, tmp_path, counte
 def test_a_scene_that_nobody_sensed_is_said_to_be_so(geosr, stack):
     rewrite(stack, change=np.zeros_like)
     assert "0 % valid" in geosr("superres", "in", "out", *BICUBIC).stderr
+
+
+def test_a_scene_that_nobody_sensed_may_be_left_out(geosr, stack, tmp_path):
+    make_scene.write_stack(stack.with_name("b.tif"), size=12)
+    rewrite(stack, change=np.zeros_like)
+    for _ in range(2):
+        done = fails(geosr("superres", "in", "out", *BICUBIC, "--skip-empty", "--json"), 0)
+        assert "nothing of it was sensed" in done.stderr
+        assert json.loads(done.stdout.splitlines()[0])["status"] == "skipped"
+        assert left(tmp_path / "out") == ["b.geosr.json", "b.tif"]
+    assert "2 skipped" in done.stderr
 
 
 def test_one_pixel_without_a_number_leaves_the_rest_alone(geosr, tmp_path):
@@ -385,6 +456,10 @@ def test_ten_thousand_files_are_ten_thousand_scenes(geosr, tmp_path):
 def test_nothing_that_matches_is_a_warning(geosr, stack, tmp_path):
     done = fails(geosr("superres", "in", "out", *BICUBIC, "--pattern", "*.none"), 0)
     assert "warning: no scenes in in" in done.stderr and not (tmp_path / "out").exists()
+    strict = (*BICUBIC, "--fail-on-empty")
+    fails(geosr("superres", "in", "out", *strict, "--pattern", "*.none"), 2, "no scenes in in")
+    parts = [geosr("superres", "in", "out", *strict, "--shard", f"{i}/2") for i in (1, 2)]
+    assert [part.returncode for part in parts] == [0, 0]  # one of them has nothing to do
 
 
 def test_full_counts_are_counted_where_they_are_cut(geosr, stack, tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -121,6 +122,51 @@ def test_a_destination_on_another_disk_gets_its_temporary_files_there(geosr, sta
         assert left(there) == ["a.geosr.json", "a.tif"]
     finally:
         shutil.rmtree(there)
+
+
+@pytest.mark.parametrize("form", ["GTiff", "COG"])
+def test_unfinished_outputs_may_lie_on_another_disk(geosr, stacks, tmp_path, form, monkeypatch):
+    other = Path(tempfile.mkdtemp(dir="/dev/shm")) if Path("/dev/shm").is_dir() else tmp_path / "t"
+    other.mkdir(exist_ok=True)
+    dead = other / f".a.{publish._host()}.999999999.01234567.part.tif"
+    dead.touch()
+    moved, publishing = [], publish.publish
+    monkeypatch.setattr(
+        publish, "publish", lambda part, final: (moved.append(part), publishing(part, final))
+    )
+    plain = ("superres", "in", "plain", *BICUBIC, "--format", form)
+    fails(geosr(*plain), 0)
+    moved.clear()
+    fails(geosr("superres", "in", "out", *plain[3:], "--tmp-dir", str(other)), 0)
+    assert {part.parent.name for part in moved} == {"out"}  # renamed within its disk
+    assert outputs(tmp_path / "out") == outputs(tmp_path / "plain")
+    assert left(other) == []
+    shutil.rmtree(other)
+
+
+def test_a_damaged_copy_is_not_published(geosr, stacks, tmp_path, monkeypatch):
+    def short(source, target):
+        target.write_bytes(source.read_bytes()[:-400])
+
+    monkeypatch.setattr(writer.shutil, "copyfile", short)
+    (tmp_path / "t").mkdir()
+    fails(geosr("superres", "in/a.tif", "out.tif", *BICUBIC, "--tmp-dir", "t"), 5, "verify")
+    assert left(tmp_path / "t") == [] and not (tmp_path / "out.tif").exists()
+
+
+def test_the_place_for_unfinished_outputs_is_looked_at_first(geosr, stacks, tmp_path, monkeypatch):
+    monkeypatch.setattr(batch, "run", None)  # never called
+    run = ("superres", "in", "out", *BICUBIC, "--tmp-dir")
+    fails(geosr(*run, "in"), 2, "lies in the input")
+    fails(geosr(*run, "nowhere"), 2, "nowhere")
+    usage = publish.shutil.disk_usage(tmp_path)
+    monkeypatch.undo()
+    (tmp_path / "t").mkdir()
+    monkeypatch.setattr(
+        publish.shutil, "disk_usage",
+        lambda path: usage._replace(free=10) if Path(path).name == "t" else usage,
+    )  # fmt: skip
+    fails(geosr(*run, "t"), 5, "10 free in t")
 
 
 def test_outputs_beyond_4_gib_are_bigtiffs(tmp_path):

@@ -218,6 +218,13 @@ def test_too_little_space_stops_the_run_before_any_work(geosr, scenes, tmp_path,
     assert len(done.stdout.splitlines()) == 1 and left(tmp_path / "out") == []
 
 
+def test_who_knows_better_goes_on_all_the_same(geosr, scenes, tmp_path, monkeypatch):
+    full = publish.shutil.disk_usage(tmp_path)._replace(free=100_000)
+    monkeypatch.setattr(publish.shutil, "disk_usage", lambda path: full)
+    done = geosr("superres", "in", "out", *BICUBIC, "--no-space-check")
+    assert done.returncode == 0 and "2 done" in done.stderr
+
+
 def test_finished_scenes_need_no_space(geosr, scenes, monkeypatch):
     geosr("superres", "in", "out", *BICUBIC)
     monkeypatch.setattr(publish, "require_space", None)

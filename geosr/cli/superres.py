@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -29,7 +28,8 @@ from geosr.cli.options import (
     option,
     sentinel2_bands,
 )
-from geosr.errors import LockedError, WeightsError, shown
+from geosr.cli.runs import executor_of, run_options, set_threads, share
+from geosr.errors import LockedError, UsageError, WeightsError, shown
 
 if TYPE_CHECKING:
     from geosr.batch import Executor, Job, Outcome
@@ -38,23 +38,6 @@ if TYPE_CHECKING:
 
 GUIDED = "sentinel2"
 _KINDS = {"guided": GUIDED, "sisr": "image", "misr": "series"}  # of scenes, by task of nets
-
-
-class Shard(click.ParamType[Any]):
-    """I/N as (I, N)."""
-
-    name = "I/N"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, int]:
-        """Split."""
-        if isinstance(value, tuple):
-            return value
-        part, _, parts = str(value).partition("/")
-        if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
-            self.fail(f"'{value}' is not I/N with 1 ≤ I ≤ N.", param, ctx)
-        return int(part), int(parts)
 
 
 @click.command("superres", no_args_is_help=False)
@@ -148,35 +131,7 @@ class Shard(click.ParamType[Any]):
 @compile_option
 @input_options
 @option("--pattern", metavar="GLOB", help="Only scenes (files of a series) whose name matches.")
-@option(
-    "--overwrite",
-    is_flag=True,
-    help="Replace outputs made with other settings, and files geosr did not make.",
-)
-@option(
-    "--strict-resume",
-    is_flag=True,
-    help="Tell finished outputs by the sha256 of their inputs, not by size and time alone.",
-)
-@option(
-    "--shard",
-    type=Shard(),
-    help="Do part I of N only: by a hash of the output's name, so parts never overlap.",
-)
-@option("--jobs", "-j", type=click.IntRange(1), default=1,
-        help="Worker processes, which share the threads; GPU k for worker k.")  # fmt: skip
-@option("--engine", type=click.Choice(["local", "dask"]), default="local",
-        help="dask: a cluster's workers; of this machine, or those of --scheduler.")  # fmt: skip
-@option("--scheduler", metavar="ADDRESS", help="Of a running dask cluster: tcp://host:8786.")
-@option("--scheduler-file", type=PATH, help="File in which its scheduler wrote its address.")
-@option(
-    "--if-locked",
-    type=click.Choice(["fail", "skip", "wait"]),
-    default="fail",
-    help="Where another run does the same scenes into DST: exit 11, exit 0, or wait.",
-)
-@option("--lock-timeout", type=click.FloatRange(0), metavar="SECONDS",
-        help="Wait no longer than this; default no limit.")  # fmt: skip
+@run_options
 @option("--check", is_flag=True, help="Degrade the output to the input's resolution and compare.")
 @option(
     "--check-limit",
@@ -212,15 +167,9 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
 
     set_up_log(quiet=params["quiet"], verbose=params["verbose"], file=params["log_file"],
                as_json=params["log_json"])  # fmt: skip
-    prepare_gdal(_share(params), vrt=params["allow_vrt"])
+    prepare_gdal(share(params), vrt=params["allow_vrt"])
     given = ctx.get_parameter_source("batch_size") is not ParameterSource.DEFAULT
     ctx.exit(_run(params, batch_fixed=given))
-
-
-def _share(params: dict[str, Any]) -> int | None:
-    """Threads of each worker; None is all cores, for the only one."""
-    threads, jobs = params["threads"], params["jobs"]
-    return threads if jobs == 1 else max(1, (threads or os.cpu_count() or 1) // jobs)
 
 
 def _run(params: dict[str, Any], *, batch_fixed: bool) -> int:
@@ -234,7 +183,10 @@ def _run(params: dict[str, Any], *, batch_fixed: bool) -> int:
         raise WeightsError("no net was chosen. Give --model.")
     options = _for_nets(open_options(params), loaded, params)
     outputs = batch.targets(src, dst, pattern=params["pattern"], kind=options.kind,
-                            suffix=".png" if params["format"] == "PNG" else ".tif")  # fmt: skip
+                            suffix=".png" if params["format"] == "PNG" else ".tif",
+                            tmp_dir=params["tmp_dir"])  # fmt: skip
+    if params["fail_on_empty"] and not outputs:
+        raise UsageError(f"no scenes in {src}. Choose another SRC.")
     if params["shard"] and outputs:
         outputs = batch.shard(outputs, *params["shard"])
     if not outputs:
@@ -243,12 +195,13 @@ def _run(params: dict[str, Any], *, batch_fixed: bool) -> int:
         note(logging.WARNING, f"no scenes in {src}{part}")
         return 0
     params["jobs"] = min(params["jobs"], len(outputs))  # one scene gets all threads
-    executor = _executor(params, len(outputs))
+    executor = executor_of(params, len(outputs))
     job = _job(params, loaded, options, batch_fixed=batch_fixed)
     report = _reporter(as_json=params["as_json"], quiet=quiet)
     if params["dry_run"]:
         return batch.exit_code(batch.plan(outputs, job, report=report))
-    for folder in {output.parent for output in outputs.values()}:
+    folders = {output.parent for output in outputs.values()}
+    for folder in filter(None, [*folders, params["tmp_dir"]]):
         batch.check_writable(folder)
     try:
         with records.run_locked(dst, outputs, timeout=job.lock_timeout):
@@ -259,40 +212,6 @@ def _run(params: dict[str, Any], *, batch_fixed: bool) -> int:
         say(f"{error} Skipped.", quiet=quiet)
         note(logging.INFO, f"{error} Skipped.", code=0)
         return 0
-
-
-def _executor(params: dict[str, Any], scenes: int) -> Executor:
-    """Who does the scenes.
-
-    Raises:
-        UsageError: a scheduler without dask, or dask that is not installed.
-    """
-    from geosr import batch
-
-    if params["engine"] == "dask":
-        from geosr.workers import Dask
-
-        cluster = params["scheduler"] or params["scheduler_file"]
-        threads = params["threads"] if cluster else _share(params)
-        return Dask(params["jobs"], params["device"], threads, params["scheduler"],
-                    params["scheduler_file"])  # fmt: skip
-    if params["scheduler"] or params["scheduler_file"]:
-        raise click.UsageError("--scheduler and --scheduler-file need --engine dask.")
-    if params["jobs"] > 1:
-        from geosr.workers import Processes
-
-        return Processes(params["jobs"], params["device"], _share(params))
-    if scenes > 1 and _on_gpu(params["device"]):
-        from geosr.lanes import Lanes
-
-        return Lanes()
-    return batch.serially
-
-
-def _on_gpu(device: str) -> bool:
-    import torch
-
-    return device != "cpu" and torch.cuda.is_available()
 
 
 def _job(
@@ -311,13 +230,13 @@ def _job(
     if not (params["scheduler"] or params["scheduler_file"]):
         where = engine(params["device"], params["precision"], params["batch_size"],
                        compiled=params["compile"])  # fmt: skip
-    _set_threads(params["threads"])
+    set_threads(params["threads"])
     here = params["jobs"] == 1 and params["engine"] != "dask"
     request = Request(
         params["bands"], params["only_sr"], params["bounds"], params["bounds_crs"],
         params["tile_size"], params["overlap"], params["format"], params["creation"],
         frames_of(params), params["ensemble"], params["uncertainty"], params["consistent"],
-        params["max_pixels"],
+        params["max_pixels"], params["skip_empty"], params["tmp_dir"],
     )  # fmt: skip
     return batch.Job(
         tuple(place(net, where) for net in nets) if here else tuple(nets),
@@ -333,6 +252,8 @@ def _job(
         skip_locked=params["if_locked"] == "skip",
         lock_timeout=params["lock_timeout"] if params["if_locked"] == "wait" else 0.0,
         batch_fixed=batch_fixed,
+        space_check=not params["no_space_check"],
+        check_inputs=params["check_inputs"],
     )
 
 
@@ -389,8 +310,6 @@ def _for_nets(options: OpenOptions, nets: list[Model], params: dict[str, Any]) -
     Raises:
         UsageError: nets of several kinds, or a band that no scene of theirs has.
     """
-    from geosr.errors import UsageError
-
     kinds = {_KINDS[model.card.task] for model in nets}
     if len(kinds) > 1:
         raise UsageError("guided nets and nets for any raster do not go together. Run them apart.")
@@ -399,13 +318,6 @@ def _for_nets(options: OpenOptions, nets: list[Model], params: dict[str, Any]) -
         params["bands"] = sentinel2_bands(params["bands"], "--bands")
     told = options.quantification or nets[0].card.quantification or None
     return replace(options, kind=kind, pattern=params["pattern"], quantification=told)
-
-
-def _set_threads(threads: int | None) -> None:
-    import torch
-
-    if threads:
-        torch.set_num_threads(threads)
 
 
 def _reporter(*, as_json: bool, quiet: bool) -> Callable[[Outcome], None]:

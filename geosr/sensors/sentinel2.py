@@ -9,7 +9,7 @@ import math
 import re
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -154,16 +154,29 @@ def _metadata(product: _Product) -> PurePosixPath:
 
 
 def _parse(product: _Product, name: PurePosixPath) -> ElementTree.Element:
+    return parse(lambda: product.text(name), f"{product.path}/{name}")
+
+
+def parse(text: Callable[[], bytes], name: str) -> ElementTree.Element:
+    """XML that a product brought, without entities.
+
+    Args:
+        text: reads it.
+        name: for messages.
+
+    Raises:
+        SceneError: it is missing, broken or has entities.
+    """
     try:
-        text = product.text(name)
-        if b"<!ENTITY" in text:
-            raise SceneError(f"{product.path}/{name}: XML entities are refused. Replace the file.")
-        return ElementTree.fromstring(text)
+        read = text()
+        if b"<!ENTITY" in read:
+            raise SceneError(f"{name}: XML entities are refused. Replace the file.")
+        return ElementTree.fromstring(read)
     except (
         ElementTree.ParseError, OSError, LookupError, ValueError, zipfile.BadZipFile, zlib.error,
     ) as error:  # fmt: skip
         raise SceneError(
-            f"{product.path}/{name}: not readable as XML ({error}). Download the product again."
+            f"{name}: not readable as XML ({error}). Download the product again."
         ) from error
 
 
