@@ -124,7 +124,7 @@ def _download(
                 f"{url}: sha256 is {sha256.hexdigest()[:12]}…, expected {entry['sha256'][:12]}…: "
                 "not the file that this geosr means. Install the newest geosr."
             )
-        _set_aside(path)
+        _set_aside(path, entry["sha256"])
         publish.publish(part, path)
     except OSError as error:
         raise publish.stopped(path, error) from error
@@ -132,10 +132,13 @@ def _download(
         part.unlink(missing_ok=True)
 
 
-def _set_aside(path: Path) -> None:
-    """Another file of that name is not lost."""
+def _set_aside(path: Path, sha256: str) -> None:
+    """Another file of that name is not lost; the same one may have been fetched meanwhile."""
     with suppress(FileNotFoundError):
-        kept = path.with_name(f"{path.name}.{weights.digest(path)[:8]}.bad")
+        found = weights.digest(path)
+        if found == sha256:
+            return
+        kept = path.with_name(f"{path.name}.{found[:8]}.bad")
         path.replace(kept)
         log.warning("%s was not the file that geosr means; it is kept as %s", path, kept.name)
 

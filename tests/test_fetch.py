@@ -123,6 +123,27 @@ def test_a_damaged_file_is_replaced_and_kept_aside(server, tmp_path):
     assert kept.read_bytes() == b"damaged"
 
 
+def test_two_that_fetch_the_same_both_end_with_it(server, tmp_path):
+    found, meet = entry(server, "good"), threading.Barrier(2, timeout=20)
+
+    def once(name: str, done: int, total: int) -> None:
+        if not waited.get(threading.get_ident()):
+            waited[threading.get_ident()] = True
+            meet.wait()  # both are on their way
+
+    waited, fetched = {}, []
+    both = [
+        threading.Thread(target=lambda: fetched.append(get(found, tmp_path, progress=once)))
+        for _ in range(2)
+    ]
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join()
+    assert fetched == [True, True] and (tmp_path / "net.safetensors").read_bytes() == BODY
+    assert [p.name for p in tmp_path.iterdir()] == ["net.safetensors"]
+
+
 @pytest.mark.parametrize("url", ["http://127.0.0.1/x", "file:///etc/hostname", "https:///x", "x"])
 def test_only_https_is_fetched(server, tmp_path, url):
     with pytest.raises(WeightsError, match="only https"):
