@@ -20,6 +20,7 @@ import rasterio
 import torch
 from conftest import settings
 from safetensors.torch import load_file
+from test_faults import limit
 
 from geosr import models, weights
 from geosr.datasets import open_sets
@@ -373,6 +374,42 @@ def test_a_signal_saves_and_stops(images, tmp_path, number):
     assert "go on with --resume" in said
     state = json.loads((tmp_path / "run/state.json").read_text())
     assert f"stopped at step {state['step']}" in said
+
+
+def test_a_disk_that_fills_leaves_a_state_to_go_on_from(program, images, tmp_path):
+    args = [*ARGS, "--data", images]
+    begun = started(tmp_path, *args, "--out", "cut", "--steps", "100000")
+    wait_for(tmp_path / "cut/state.previous.safetensors")
+    begun.send_signal(signal.SIGTERM)
+    begun.communicate(timeout=60)
+    size = (tmp_path / "cut/state.safetensors").stat().st_size
+    before = json.loads((tmp_path / "cut/state.json").read_text())["step"]
+    more = [*args, "--out", "cut", "--resume", "--steps", str(before + 40), "--val-every", "10"]
+    done = program(*more, preexec_fn=limit(size // 2))
+    assert done.returncode == 5 and "No space left" in done.stderr, done.stderr
+    assert not list((tmp_path / "cut").glob(".*.part*"))
+    done = program(*more)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "cut/state.json").read_text())["step"] == before + 40
+
+
+def test_a_signal_to_one_process_stops_them_all_at_one_step(images, tmp_path):
+    args = [*ARGS, "--steps", "100000", "--batch-size", "4", "--data", images, "--out", "run"]
+    group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29633"}
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-m", "geosr", *map(str, args)], cwd=tmp_path,
+            env=settings(None) | group | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stderr=subprocess.PIPE, text=True,
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    wait_for(tmp_path / "run/best.safetensors")
+    both[1].send_signal(signal.SIGTERM)
+    said = [process.communicate(timeout=100)[1] for process in both]
+    assert [process.returncode for process in both] == [143, 143], said
+    step = json.loads((tmp_path / "run/state.json").read_text())["step"]
+    assert f"stopped at step {step}" in said[0]
 
 
 @pytest.mark.slow

@@ -158,7 +158,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
         say(f"geosr: {result.skipped} steps skipped, their loss was no number")
     if result.stopped:
         say(f"stopped at step {result.step}; go on with --resume", quiet=quiet)
-        ctx.exit(128 + stop.signal)
+        ctx.exit(128 + (stop.signal or signal.SIGTERM))  # another process had the signal
     say(f"best weights: {result.best}", quiet=quiet)
     ctx.exit(0)
 
