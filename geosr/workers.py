@@ -27,10 +27,11 @@ from typing import Any
 import torch
 
 from geosr import models, records, weights
-from geosr.batch import Job, Outcome, Pair, Progress, attempt, output_name
+from geosr.batch import Job, Outcome, Pair, Progress, attempt
 from geosr.errors import GeosrError, SceneError, StoppedError, UsageError, cause
 from geosr.models import Model, ModelCard
 from geosr.predict import engine, place
+from geosr.targets import output_name
 
 log = logging.getLogger("geosr")
 

@@ -13,6 +13,7 @@ from geosr.errors import UsageError
 from geosr.plan import Request
 from geosr.predict import Engine
 from geosr.superres import superres
+from geosr.targets import output_name, targets
 
 
 @pytest.fixture
@@ -57,11 +58,11 @@ def test_exit_codes(outcomes, code):
 def test_output_names_are_safe_file_names(tmp_path, name, expected):
     path = tmp_path / name
     path.touch() if path.suffix in (".zip", ".tif") else path.mkdir()
-    assert batch.output_name(path) == expected
+    assert output_name(path) == expected
 
 
 def test_a_second_run_skips_and_touches_nothing(scenes, tmp_path, job):
-    outputs = batch.targets(scenes, tmp_path / "out")
+    outputs = targets(scenes, tmp_path / "out")
     (tmp_path / "out").mkdir()
     assert statuses(batch.run(outputs, job)) == ["done", "done"]
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
@@ -71,7 +72,7 @@ def test_a_second_run_skips_and_touches_nothing(scenes, tmp_path, job):
 
 
 def test_tile_batch_and_device_are_not_part_of_the_recipe(scenes, tmp_path, job):
-    outputs = batch.targets(scenes / "a", tmp_path / "out")
+    outputs = targets(scenes / "a", tmp_path / "out")
     (tmp_path / "out").mkdir()
     batch.run(outputs, job)
     other = Job(job.models, Request(tile_size=30), engine=Engine(batch_size=4))
@@ -80,7 +81,7 @@ def test_tile_batch_and_device_are_not_part_of_the_recipe(scenes, tmp_path, job)
 
 @pytest.mark.parametrize("change", [{"bands": ("B5",)}, {"only_sr": True}, {"format": "COG"}])
 def test_another_recipe_is_refused_and_says_what_differs(scenes, tmp_path, job, change):
-    outputs = batch.targets(scenes / "a", tmp_path / "out")
+    outputs = targets(scenes / "a", tmp_path / "out")
     (tmp_path / "out").mkdir()
     batch.run(outputs, job)
     before = outputs[scenes / "a"].read_bytes()
@@ -91,7 +92,7 @@ def test_another_recipe_is_refused_and_says_what_differs(scenes, tmp_path, job, 
 
 
 def test_a_changed_input_is_done_again(scenes, tmp_path, job):
-    outputs = batch.targets(scenes / "a", tmp_path / "out")
+    outputs = targets(scenes / "a", tmp_path / "out")
     (tmp_path / "out").mkdir()
     batch.run(outputs, job)
     with rasterio.open(scenes / "a/20m.tif", "r+") as dataset:
@@ -103,7 +104,7 @@ def test_a_changed_input_is_done_again(scenes, tmp_path, job):
 def test_an_input_that_changes_while_it_is_read_is_not_published(
     scenes, tmp_path, job, monkeypatch
 ):
-    outputs = batch.targets(scenes / "a", tmp_path / "out")
+    outputs = targets(scenes / "a", tmp_path / "out")
     (tmp_path / "out").mkdir()
 
     def meddling(scene, path, models, **settings):
@@ -117,7 +118,7 @@ def test_an_input_that_changes_while_it_is_read_is_not_published(
 
 
 def test_the_record_tells_inputs_recipe_and_output(scenes, tmp_path, job):
-    outputs = batch.targets(scenes / "a", tmp_path / "out")
+    outputs = targets(scenes / "a", tmp_path / "out")
     (tmp_path / "out").mkdir()
     batch.run(outputs, job)
     record = json.loads((tmp_path / "out/a.geosr.json").read_text())
@@ -130,16 +131,16 @@ def test_the_record_tells_inputs_recipe_and_output(scenes, tmp_path, job):
 def test_two_scenes_of_one_name_are_refused(scenes, tmp_path):
     make_scene.write_stack(scenes / "a.tif", size=60)
     with pytest.raises(UsageError, match="both be written"):
-        batch.targets(scenes, tmp_path / "out")
+        targets(scenes, tmp_path / "out")
 
 
 @pytest.mark.parametrize("dst", ["in", "in/out", "in/a/x.tif"])
 def test_outputs_never_go_into_the_input(scenes, tmp_path, dst):
     with pytest.raises(UsageError, match="never written to"):
         source = scenes / "a" if dst.endswith(".tif") else scenes
-        batch.targets(source, tmp_path / Path(dst))
+        targets(source, tmp_path / Path(dst))
 
 
 def test_one_file_cannot_hold_two_scenes(scenes, tmp_path):
     with pytest.raises(UsageError, match="2 scenes"):
-        batch.targets(scenes, tmp_path / "o.tif")
+        targets(scenes, tmp_path / "o.tif")

@@ -10,6 +10,7 @@ import pytest
 from geosr import batch, lanes, weights
 from geosr.batch import Job
 from geosr.lanes import Lanes
+from geosr.targets import check_writable, targets
 
 
 @pytest.fixture
@@ -21,13 +22,13 @@ def job():
 def outputs(tmp_path):
     for i, name in enumerate("abcde"):
         make_scene.write_folder(tmp_path / "in" / name, size=60, seed=i)
-    return batch.targets(tmp_path / "in", tmp_path / "out")
+    return targets(tmp_path / "in", tmp_path / "out")
 
 
 def test_the_same_bytes_as_one_after_the_other(tmp_path, outputs, job):
     again = {scene: tmp_path / "again" / output.name for scene, output in outputs.items()}
     for folder in ("out", "again"):
-        batch.check_writable(tmp_path / folder)
+        check_writable(tmp_path / folder)
     assert {o.status for o in batch.run(outputs, job, executor=Lanes(3))} == {"done"}
     batch.run(again, job)
     for scene in outputs:
@@ -36,7 +37,7 @@ def test_the_same_bytes_as_one_after_the_other(tmp_path, outputs, job):
 
 def test_a_broken_scene_costs_itself(tmp_path, outputs, job):
     (tmp_path / "in/b/20m.tif").write_text("<html>")
-    batch.check_writable(tmp_path / "out")
+    check_writable(tmp_path / "out")
     outcomes = batch.run(outputs, job, executor=Lanes(2))
     assert [o.status for o in outcomes] == ["done", "failed", "done", "done", "done"]
 
@@ -67,7 +68,7 @@ def test_none_is_begun_after_one_that_stops_the_run(monkeypatch, outputs, job):
 
 
 def test_a_run_that_ends_drops_its_scenes_and_leaves_nothing(tmp_path, outputs, job):
-    batch.check_writable(tmp_path / "out")
+    check_writable(tmp_path / "out")
     slow = replace(job, request=replace(job.request, tile_size=6))
     with closing(Lanes(2)(list(outputs.items()), slow, lambda *_: None)) as made:
         first = next(made)

@@ -28,6 +28,7 @@ LAYERS = [
     {"survey", "train", "evaluate", "inspect", "report", "verify", "doctor", "fetch"},
     {"convert", "export"},
     {"pages"},
+    {"targets"},
     {"batch"},
     {"workers", "lanes"},
     {"cli"},

@@ -70,7 +70,8 @@ import resource
 from pathlib import Path
 import make_scene
 from geosr import weights, writer
-from geosr.batch import Job, run, targets
+from geosr.batch import Job, run
+from geosr.targets import targets
 from geosr.plan import Request
 copy = writer._copy
 def full(*args):

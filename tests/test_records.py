@@ -16,6 +16,7 @@ from conftest import settings
 from geosr import batch, publish, raster, records, weights, writer
 from geosr.batch import Job
 from geosr.errors import StoppedError, UsageError
+from geosr.targets import targets
 from geosr.verify import exit_code, verify
 
 
@@ -36,7 +37,7 @@ def scenes(tmp_path) -> Path:
 @pytest.fixture
 def out(scenes, tmp_path, job) -> Path:
     """A folder with the outputs of both."""
-    batch.run(batch.targets(scenes, tmp_path / "out"), job, folder=tmp_path / "out")
+    batch.run(targets(scenes, tmp_path / "out"), job, folder=tmp_path / "out")
     return tmp_path / "out"
 
 
@@ -70,7 +71,7 @@ def test_a_change_that_keeps_size_and_time_is_seen_by_strict_resume_only(
     rasterio.shutil.copy(scenes / "a/20m.tif", tmp_path / "raw.tif", compress="none")
     (tmp_path / "raw.tif").replace(scenes / "a/20m.tif")
     job = Job(weights.load("bicubic"), strict_resume=strict)
-    outputs = batch.targets(scenes / "a", tmp_path / "out")
+    outputs = targets(scenes / "a", tmp_path / "out")
     assert statuses(batch.run(outputs, job)) == ["done"]
     assert statuses(batch.run(outputs, job)) == ["skipped"]
     flip(scenes / "a/20m.tif", -1)
@@ -78,7 +79,7 @@ def test_a_change_that_keeps_size_and_time_is_seen_by_strict_resume_only(
 
 
 def test_strict_records_hold_the_sha256_of_inputs_and_serve_an_ordinary_run(scenes, tmp_path, job):
-    outputs = batch.targets(scenes / "a", tmp_path / "out")
+    outputs = targets(scenes / "a", tmp_path / "out")
     batch.run(outputs, Job(job.models, strict_resume=True))
     inputs = records.load(tmp_path / "out/a.tif")["inputs"]
     assert set(inputs) == {"10m.tif", "20m.tif", "60m.tif"}
@@ -90,7 +91,7 @@ def test_strict_records_hold_the_sha256_of_inputs_and_serve_an_ordinary_run(scen
 
 
 def test_a_record_without_sha256_is_no_proof_for_a_strict_run(scenes, tmp_path, job):
-    outputs = batch.targets(scenes / "a", tmp_path / "out")
+    outputs = targets(scenes / "a", tmp_path / "out")
     batch.run(outputs, job)
     assert "sha256" not in records.load(tmp_path / "out/a.tif")["inputs"]["10m.tif"]
     strict = Job(job.models, strict_resume=True)
@@ -105,7 +106,7 @@ def test_a_record_with_inputs_as_pairs_is_read(scenes, out, job):
         }
 
     edit(out / "a.tif", older)
-    outputs = batch.targets(scenes / "a", out)
+    outputs = targets(scenes / "a", out)
     assert statuses(batch.run(outputs, job)) == ["skipped"]
     (scenes / "a/60m.tif").touch()
     assert statuses(batch.run(outputs, job)) == ["done"]
@@ -114,7 +115,7 @@ def test_a_record_with_inputs_as_pairs_is_read(scenes, out, job):
 @pytest.mark.parametrize("entry", [None, [], [1], "x", {"size": 1}, [[], {}]])
 def test_inputs_that_make_no_sense_mean_unfinished(scenes, out, job, entry):
     edit(out / "a.tif", lambda record: record["inputs"].update({"10m.tif": entry}))
-    assert statuses(batch.run(batch.targets(scenes / "a", out), job)) == ["done"]
+    assert statuses(batch.run(targets(scenes / "a", out), job)) == ["done"]
 
 
 @pytest.mark.parametrize(
@@ -136,7 +137,7 @@ def test_what_is_no_record_is_none_to_every_reader(out, text):
 def test_the_report_of_a_run_tells_every_scene_and_the_exit_code(scenes, tmp_path, job):
     out = tmp_path / "out"
     (scenes / "b/20m.tif").write_text("<html>")
-    outputs = batch.targets(scenes, out)
+    outputs = targets(scenes, out)
     outcomes = batch.run(outputs, job, folder=out)
     report = json.loads((out / "geosr-run.json").read_text())
     assert (report["done"], report["skipped"], report["failed"], report["code"]) == (1, 0, 1, 3)
@@ -157,9 +158,7 @@ def test_an_interrupted_run_reports_as_far_as_it_came(scenes, tmp_path, job, err
         raise error
 
     with pytest.raises(type(error)):
-        batch.run(
-            batch.targets(scenes, tmp_path / "out"), job, folder=tmp_path / "out", report=stop
-        )
+        batch.run(targets(scenes, tmp_path / "out"), job, folder=tmp_path / "out", report=stop)
     report = records.load_run(tmp_path / "out")
     assert [scene["scene"] for scene in report["scenes"]] == ["a"]
     assert (report["done"], report["code"]) == (1, code)
@@ -174,13 +173,13 @@ def test_a_report_that_does_not_fit_is_a_warning(scenes, tmp_path, job, monkeypa
         write(path, data)
 
     monkeypatch.setattr(publish, "write_bytes", full)
-    outcomes = batch.run(batch.targets(scenes, tmp_path / "out"), job, folder=tmp_path / "out")
+    outcomes = batch.run(targets(scenes, tmp_path / "out"), job, folder=tmp_path / "out")
     assert statuses(outcomes) == ["done", "done"]
     assert "no report of this run" in caplog.text and "No space left" in caplog.text
 
 
 def test_a_single_file_gets_a_record_and_no_report(scenes, tmp_path, job):
-    batch.run(batch.targets(scenes / "a", tmp_path / "out/one.tif"), job)
+    batch.run(targets(scenes / "a", tmp_path / "out/one.tif"), job)
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"one.tif", "one.geosr.json"}
 
 
@@ -278,7 +277,7 @@ def test_nothing_to_verify_is_a_usage_error(geosr, tmp_path):
 def test_several_folders_are_counted_together(scenes, tmp_path, job):
     for name in "ab":
         (tmp_path / "out" / name).mkdir()
-        batch.run(batch.targets(scenes / name, tmp_path / "out" / name), job)
+        batch.run(targets(scenes / name, tmp_path / "out" / name), job)
     (tmp_path / "out/a/a.tif").unlink()
     seen = []
     verdicts = verify([tmp_path / "out/a", tmp_path / "out/b/b.tif"], report=seen.append)
@@ -302,7 +301,7 @@ with records.locked(Path(sys.argv[1])):
 def test_status_tells_what_is_finished_failed_and_being_written(scenes, tmp_path, job, geosr):
     (scenes / "b/20m.tif").write_text("<html>")
     out = tmp_path / "out"
-    batch.run(batch.targets(scenes, out), job, folder=out)
+    batch.run(targets(scenes, out), job, folder=out)
     process = subprocess.Popen(
         [sys.executable, "-c", HOLD, out / "c.tif"], env=settings({}), text=True,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE,

@@ -28,6 +28,7 @@ from geosr.models import Model
 from geosr.models.memory import per_pixel
 from geosr.plan import Request
 from geosr.predict import Engine
+from geosr.targets import shard, targets
 
 
 @pytest.fixture
@@ -61,9 +62,10 @@ def test_strict_resume_sees_what_size_and_time_do_not_tell(geosr, scenes, tmp_pa
 HOLD = """
 import sys
 from pathlib import Path
-from geosr import batch, records
+from geosr import records
+from geosr.targets import targets
 src, dst = Path("in"), Path("out")
-with records.run_locked(dst, batch.targets(src, dst)):
+with records.run_locked(dst, targets(src, dst)):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -113,8 +115,8 @@ def test_a_killed_holder_leaves_nothing_to_unlock(geosr, other_run, tmp_path):
 
 def test_other_scenes_and_other_shards_share_a_folder(geosr, other_run, tmp_path):
     assert geosr("superres", "in/a", "out", *BICUBIC).returncode == 0
-    for shard in ("1/3", "2/3", "3/3"):
-        assert geosr("superres", "in", "out", *BICUBIC, "--shard", shard).returncode == 0
+    for part in ("1/3", "2/3", "3/3"):
+        assert geosr("superres", "in", "out", *BICUBIC, "--shard", part).returncode == 0
     assert len(list((tmp_path / "out").glob("*.tif"))) == 2
 
 
@@ -133,7 +135,7 @@ def test_an_output_that_another_run_writes_is_left_to_it(geosr, scenes, tmp_path
 
 
 def test_waiting_for_an_output_goes_on_when_it_is_free(scenes, tmp_path):
-    outputs = batch.targets(scenes / "a", tmp_path / "out")
+    outputs = targets(scenes / "a", tmp_path / "out")
     job = Job(weights.load("bicubic"), lock_timeout=30)
     held, release = threading.Event(), threading.Event()
 
@@ -150,7 +152,7 @@ def test_waiting_for_an_output_goes_on_when_it_is_free(scenes, tmp_path):
 
 def test_without_locks_two_runs_still_leave_whole_outputs(scenes, tmp_path, monkeypatch):
     monkeypatch.setattr(records, "_held", lambda *_: nullcontext())
-    outputs, job = batch.targets(scenes, tmp_path / "out"), Job(weights.load("bicubic"))
+    outputs, job = targets(scenes, tmp_path / "out"), Job(weights.load("bicubic"))
     threads = [threading.Thread(target=batch.run, args=(outputs, job)) for _ in range(2)]
     for thread in threads:
         thread.start()
@@ -176,14 +178,14 @@ def test_locks_tell_their_holder_in_one_harmless_line(tmp_path):
 
 def test_shards_are_all_scenes_and_none_twice_whatever_else_is_there():
     outputs = {Path(f"in/{i}"): Path(f"out/scene{i}.tif") for i in range(100)}
-    parts = [batch.shard(outputs, part, 7) for part in range(1, 8)]
+    parts = [shard(outputs, part, 7) for part in range(1, 8)]
     assert sum(map(len, parts)) == 100 and set().union(*parts) == set(outputs)
     assert all(5 <= len(part) <= 25 for part in parts)
     fewer = dict(list(outputs.items())[::-3])
     assert all(
-        set(batch.shard(fewer, i + 1, 7)) == set(part) & set(fewer) for i, part in enumerate(parts)
+        set(shard(fewer, i + 1, 7)) == set(part) & set(fewer) for i, part in enumerate(parts)
     )
-    assert batch.shard(outputs, 1, 1) == outputs
+    assert shard(outputs, 1, 1) == outputs
 
 
 def test_shards_run_one_by_one_do_the_whole_folder(geosr, scenes, tmp_path):
@@ -238,7 +240,7 @@ def test_a_lost_gpu_stops_the_run(scenes, tmp_path, monkeypatch, error):
 
     monkeypatch.setattr(backoff, "superres", lost)
     job = Job(weights.load("bicubic"), engine=Engine("cuda:1"))
-    outcomes = batch.run(batch.targets(scenes, tmp_path / "out"), job)
+    outcomes = batch.run(targets(scenes, tmp_path / "out"), job)
     assert [(outcome.status, outcome.code) for outcome in outcomes] == [("failed", 5)]
     assert batch.exit_code(outcomes) == 5
     assert "cuda:1 is lost (CUDA error: unspecified launch failure" in outcomes[0].message
@@ -289,7 +291,7 @@ def done_by(nets, tmp_path, *, request=Request(), engine=Engine(), batch_fixed=F
     out = tmp_path / "by"
     out.mkdir(exist_ok=True)
     job = Job(nets, request, engine=engine, batch_fixed=batch_fixed, overwrite=True)
-    (outcome,) = batch.run(batch.targets(tmp_path / "large", out), job)
+    (outcome,) = batch.run(targets(tmp_path / "large", out), job)
     pixels = None
     if outcome.status == "done":
         with rasterio.open(out / "large.tif") as dataset:
@@ -371,7 +373,7 @@ def test_progress_begins_again_with_the_scene(tmp_path):
     make_scene.write_folder(tmp_path / "large", size=240)
     job, seen = Job(faulty(out_of(OOM, above=80))), []
     (tmp_path / "by").mkdir()
-    outputs = batch.targets(tmp_path / "large", tmp_path / "by")
+    outputs = targets(tmp_path / "large", tmp_path / "by")
     batch.run(outputs, job, progress=lambda name, n, total: seen.append((n, total)))
     assert [total for _, total in seen] == [1, 1, *[4] * 4]
     assert [n for n, _ in seen] == [1, -1, 1, 1, 1, 1]
@@ -561,7 +563,7 @@ def test_a_night_under_cron_works_without_home_terminal_or_environment(installed
     assert {path.name for path in (installed / "out").glob("*.tif")} == {"a.tif", "b.tif"}
     log = (installed / "geosr.log").read_text()
     assert "2 done, 0 skipped, 0 failed" in log and "\r" not in log
-    outputs = batch.targets(installed / "in", installed / "out")
+    outputs = targets(installed / "in", installed / "out")
     with records.run_locked(installed / "out", outputs):
         done = as_cron(line)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

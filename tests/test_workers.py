@@ -20,6 +20,7 @@ from geosr import batch, models, records, weights, workers
 from geosr.batch import Job
 from geosr.errors import UsageError
 from geosr.plan import Request
+from geosr.targets import targets
 
 SLOW = (*BICUBIC, "--tile-size", "12", "--jobs", "2")
 
@@ -228,9 +229,9 @@ def test_a_net_that_no_worker_could_load_is_refused():
 
 @pytest.mark.parametrize("jobs, threads, share", [(1, None, None), (1, 3, 3), (2, 5, 2), (4, 2, 1)])
 def test_workers_share_the_threads(jobs, threads, share):
-    from geosr.cli.superres import _share
+    from geosr.cli.runs import share as share_of
 
-    assert _share({"jobs": jobs, "threads": threads}) == share
+    assert share_of({"jobs": jobs, "threads": threads}) == share
 
 
 # dask
@@ -312,7 +313,7 @@ def test_a_run_that_is_given_up_is_dropped_by_the_workers_of_a_cluster(
     distributed, slow, scenes, tmp_path
 ):
     (tmp_path / "out").mkdir()
-    outputs = batch.targets(scenes / "a", tmp_path / "out") | batch.targets(slow, tmp_path / "out")
+    outputs = targets(scenes / "a", tmp_path / "out") | targets(slow, tmp_path / "out")
     job = Job(weights.load("bicubic"), Request(tile_size=12))
 
     def give_up(outcome):
@@ -335,7 +336,7 @@ def test_a_running_cluster_is_joined_by_its_file_and_left_alone(
     distributed, scenes, tmp_path, net, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    outputs = batch.targets(Path("in"), Path("out"))
+    outputs = targets(Path("in"), Path("out"))
     Path("out").mkdir()
     job = Job((weights.load_file(Path("net.safetensors")),))
     with distributed.LocalCluster(

@@ -175,20 +175,20 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
 def _run(params: dict[str, Any], *, batch_fixed: bool) -> int:
     """Check everything that can be checked, then work; returns the exit code."""
     src, dst = _paths(params)
-    from geosr import batch, records
+    from geosr import batch, records, targets
 
     quiet = params["quiet"]
     loaded = _models(params)
     if not loaded:
         raise WeightsError("no net was chosen. Give --model.")
     options = _for_nets(open_options(params), loaded, params)
-    outputs = batch.targets(src, dst, pattern=params["pattern"], kind=options.kind,
+    outputs = targets.targets(src, dst, pattern=params["pattern"], kind=options.kind,
                             suffix=".png" if params["format"] == "PNG" else ".tif",
                             tmp_dir=params["tmp_dir"])  # fmt: skip
     if params["fail_on_empty"] and not outputs:
         raise UsageError(f"no scenes in {src}. Choose another SRC.")
     if params["shard"] and outputs:
-        outputs = batch.shard(outputs, *params["shard"])
+        outputs = targets.shard(outputs, *params["shard"])
     if not outputs:
         part = " in shard {}/{}".format(*params["shard"]) if params["shard"] else ""
         say(f"warning: no scenes in {src}{part}", quiet=quiet)
@@ -202,7 +202,7 @@ def _run(params: dict[str, Any], *, batch_fixed: bool) -> int:
         return batch.exit_code(batch.plan(outputs, job, report=report))
     folders = {output.parent for output in outputs.values()}
     for folder in filter(None, [*folders, params["tmp_dir"]]):
-        batch.check_writable(folder)
+        targets.check_writable(folder)
     try:
         with records.run_locked(dst, outputs, timeout=job.lock_timeout):
             return _work(dst, outputs, job, executor, report, params)
@@ -265,12 +265,12 @@ def _work(
     report: Callable[[Outcome], None],
     params: dict[str, Any],
 ) -> int:
-    from geosr import batch
+    from geosr import batch, targets
 
     note(logging.INFO, f"started: {len(outputs)} scenes into {dst}", geosr=__version__)
     serial = executor is batch.serially
     with Bar(quiet=params["quiet"], unit="tile" if serial else "scene") as bar:
-        folder = None if batch.is_file_name(dst) else dst
+        folder = None if targets.is_file_name(dst) else dst
         outcomes = batch.run(
             outputs, job, executor=executor, folder=folder, shard=params["shard"],
             report=report, progress=bar.advance,
