@@ -183,8 +183,8 @@ def _run(params: dict[str, Any], *, batch_fixed: bool) -> int:
         raise WeightsError("no net was chosen. Give --model.")
     options = _for_nets(open_options(params), loaded, params)
     outputs = targets.targets(src, dst, pattern=params["pattern"], kind=options.kind,
-                            suffix=".png" if params["format"] == "PNG" else ".tif",
-                            tmp_dir=params["tmp_dir"])  # fmt: skip
+                              suffix=".png" if params["format"] == "PNG" else ".tif",
+                              tmp_dir=params["tmp_dir"])  # fmt: skip
     if params["fail_on_empty"] and not outputs:
         raise UsageError(f"no scenes in {src}. Choose another SRC.")
     if params["shard"] and outputs:
