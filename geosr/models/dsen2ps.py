@@ -126,5 +126,5 @@ def _recipe(card: ModelCard) -> Recipe:
     return Recipe(patch=patch, batch_size=batch, lr=6e-4, weight_decay=1e-4, warmup=300, jitter=0.1)
 
 
-_CARDS = (_card("dsen2-ps-20", TO_20, 42, radii=[2, 6]), _card("dsen2-ps-60", TO_60, 36))
+_CARDS = (_card("dsen2-ps-20", TO_20, 50, blocks=8, radii=[2, 6]), _card("dsen2-ps-60", TO_60, 36))
 DESIGNS = tuple(guided(card, build, recipe=_recipe(card)) for card in _CARDS)
