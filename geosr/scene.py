@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from threading import RLock
 from typing import Any, Protocol
 
 import numpy as np
@@ -294,12 +295,16 @@ def _folded(first: int, count: int, extent: int) -> NDArray[np.int64]:
 
 @dataclass
 class SceneReader:
-    """Reads windows of native pixels; windows past the edges are padded symmetrically."""
+    """Reads windows of native pixels; windows past the edges are padded symmetrically.
+
+    Threads may share it: they read in turn, since GDAL's datasets take one at a time.
+    """
 
     scene: Scene
     _stack: ExitStack = field(default_factory=ExitStack)
     _open: dict[Hashable, Any] = field(default_factory=dict)
     _pool: ThreadPoolExecutor | None = None
+    _turn: RLock = field(default_factory=RLock)
 
     def __enter__(self) -> SceneReader:
         return self
@@ -321,7 +326,8 @@ class SceneReader:
         """
         bands = self.scene.select(names=names, gsd=gsd, frame=frame)
         groups = _by_file(bands)
-        parts = self._read_files(groups, gsd, window)
+        with self._turn:
+            parts = self._read_files(groups, gsd, window)
         order = [band.name for group in groups for band in group]
         pick = [order.index(name) for name in names]
         return _joined(parts).map(lambda array: array[pick])
@@ -335,12 +341,15 @@ class SceneReader:
         bands = self.scene.select(names=[name], frame=frame)
         height, width = self.scene.window.height, self.scene.window.width
         shape = min(height, side), min(width, side)
-        return float(self._file_pixels(bands, Window(0, 0, height, width), shape).usable.mean())
+        with self._turn:
+            pixels = self._file_pixels(bands, Window(0, 0, height, width), shape)
+        return float(pixels.usable.mean())
 
     def has_mask(self, names: Sequence[str], gsd: int) -> bool:
         """Whether a file of these bands has a mask of its own, internal or external."""
         bands = [b for b in self.scene.bands if b.gsd == gsd and b.name in names]
-        return any(has_mask(self._raw(group[0])) for group in _by_file(bands))
+        with self._turn:
+            return any(has_mask(self._raw(group[0])) for group in _by_file(bands))
 
     def _read_files(
         self, groups: Sequence[Sequence[Band]], gsd: int, window: Window

@@ -1,5 +1,7 @@
 """Wald's protocol: the degraded scene, windows of it, and places held out."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import make_scene
@@ -8,6 +10,7 @@ import pytest
 from test_degrade import degraded
 
 from geosr import degrade, weights
+from geosr import scene as scene_module
 from geosr.datasets.wald import WaldReader, WaldWindows, areas
 from geosr.datasets.windows import Area, Spot, place_of_scene, split
 from geosr.errors import UsageError
@@ -174,6 +177,26 @@ def test_the_other_kernel_reproduces_its_own_published_baseline(shared):
     assert list(score.bands["rmse"].values()) == pytest.approx(expected, abs=0.1)
     assert score.whole["sre"] == pytest.approx(23.95, abs=0.01)
     assert score.whole["sam"] == pytest.approx(1.450, abs=0.001)
+
+
+def test_threads_that_share_a_scene_read_in_turn(scene_dir, monkeypatch):
+    inside, most, read = [], [], scene_module.read_window
+
+    def watched(*args):
+        inside.append(1)
+        most.append(len(inside))
+        time.sleep(0.002)
+        found = read(*args)
+        inside.pop()
+        return found
+
+    monkeypatch.setattr(scene_module, "read_window", watched)
+    with open_scene(scene_dir).open() as reader, ThreadPoolExecutor(4) as pool:
+        cuts = [Window(row, 3, 5, 20) for row in range(0, 48, 3)]
+        found = list(pool.map(lambda cut: reader.read(["B5", "B11"], 20, cut).values, cuts))
+        assert max(most) == 1
+        for cut, values in zip(cuts, found, strict=True):
+            np.testing.assert_array_equal(values, reader.read(["B5", "B11"], 20, cut).values)
 
 
 def test_tiles_do_not_change_the_scores(scene_dir):
