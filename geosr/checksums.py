@@ -35,11 +35,8 @@ class _Known:
     told: str  # by what
 
 
-def require(scene: Scene) -> int:
+def require(scene: Scene) -> None:
     """Compare every file of a scene whose checksum is known; warns where none is.
-
-    Returns:
-        How many were compared.
 
     Raises:
         SceneError: one differs, is missing or cannot be read.
@@ -55,7 +52,6 @@ def require(scene: Scene) -> int:
     if not known:
         log.warning("%s: no checksums came with it (%s, FILE.sha256, FILE.md5); nothing compared",
                     scene.path, _MANIFEST)  # fmt: skip
-    return len(known)
 
 
 def _of_product(scene: Scene) -> Iterator[_Known]:
