@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from geosr import __version__, checksums, pages, publish, records, report
+from geosr import __version__, checksums, locks, pages, publish, records, report, status
 from geosr.backoff import superres_in_memory
 from geosr.errors import (
     EmptyError,
@@ -157,7 +157,7 @@ def run(
     Returns:
         Outcomes in the order of `outputs`; none of scenes that were not begun.
     """
-    started, outcomes, code = records.now(), list[Outcome](), 1
+    started, outcomes, code = publish.now(), list[Outcome](), 1
     once = _Once()
     log.addFilter(once)
     try:
@@ -179,7 +179,7 @@ def run(
         outcomes.sort(key=lambda outcome: order[outcome.scene])
         if folder is not None:
             facts = {"geosr": __version__, "started": started, "code": code}
-            records.report_run(folder, facts, [asdict(each) for each in outcomes], shard=shard)
+            status.report_run(folder, facts, [asdict(each) for each in outcomes], shard=shard)
     return outcomes
 
 
@@ -264,8 +264,8 @@ def attempt(path: Path, output: Path, job: Job, progress: Progress = lambda *_: 
     try:
         return _work(path, output, job, progress)
     except LockedError as error:
-        status = "skipped" if job.skip_locked else "failed"
-        return Outcome(name, status, 0 if job.skip_locked else error.exit_code, str(error),
+        ended = "skipped" if job.skip_locked else "failed"
+        return Outcome(name, ended, 0 if job.skip_locked else error.exit_code, str(error),
                        str(output))  # fmt: skip
     except EmptyError as error:
         return Outcome(name, "skipped", message=str(error))
@@ -296,7 +296,7 @@ def _work(path: Path, output: Path, job: Job, progress: Progress) -> Outcome:
             log.warning("%s", note.text, extra={"once": True})
         else:
             log.info("%s: %s", name, note)
-    with records.locked(output, timeout=job.lock_timeout):
+    with locks.locked(output, timeout=job.lock_timeout):
         if _finished(scene, output, job):
             return Outcome(name, "skipped", message="finished already", output=str(output))
         planned = make_plan(scene, job.models, job.request, job.engine)

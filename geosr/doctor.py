@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from geosr import __version__, publish, records
+from geosr import __version__, locks, publish, records
 from geosr.errors import GeosrError, cause
 
 OK, WARN, FAIL = "ok", "warn", "FAIL"
@@ -150,8 +150,8 @@ def _write(folder: Path) -> Iterator[Finding]:
 
 def _lock(folder: Path) -> Iterator[Finding]:
     probe = publish.part_path(folder / "probe")
-    with records.locked(probe):
-        held = records.is_locked(probe)
+    with locks.locked(probe):
+        held = locks.is_locked(probe)
     if held:
         yield Finding(OK, "lock", f"locks hold in {folder}")
     else:

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import socket
+import time
 import uuid
 from contextlib import suppress
 from pathlib import Path
@@ -103,6 +104,11 @@ def stopped(path: Path, error: BaseException | str) -> StoppedError:
         f"could not write {path}: {reason} ({_free(path)} bytes free). "
         "Free some space or make the folder writable, then run the same command again."
     )
+
+
+def now() -> str:
+    """The time, UTC to the second, as records and reports write it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def _free(path: Path) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import rasterio
 
-from geosr import records
+from geosr import records, status
 from geosr.errors import SceneError, UsageError
 from geosr.raster import SETTINGS, has_mask, open_raster, read_mask, read_window
 from geosr.tiles import Window
@@ -56,7 +56,7 @@ def verify(
         UsageError: a path is missing, or there is no record anywhere.
     """
     for path in paths:
-        if not path.is_dir() and records.standing(path) == "absent":
+        if not path.is_dir() and status.standing(path) == "absent":
             raise UsageError(f"{path}: no such folder or output. Check the path.")
     verdicts = []
     for path in paths:
@@ -78,7 +78,7 @@ def exit_code(verdicts: Sequence[Verdict]) -> int:
 
 
 def _verdicts(path: Path) -> Iterator[Verdict]:
-    for output in records.outputs(path):
+    for output in status.outputs(path):
         yield _judge(output)
     for part in sorted(path.glob(".*.part*")) if path.is_dir() else ():
         message = "a temporary file; the next run into this folder removes what dead runs left"
@@ -86,7 +86,7 @@ def _verdicts(path: Path) -> Iterator[Verdict]:
 
 
 def _judge(output: Path) -> Verdict:
-    standing = records.standing(output)
+    standing = status.standing(output)
     if standing in _ASIDE:
         return Verdict(str(output), standing, _ASIDE[standing])
     try:

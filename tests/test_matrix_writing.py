@@ -20,7 +20,7 @@ from rasterio import Affine
 from rasterio._err import CPLE_AppDefinedError
 from test_faults import BICUBIC, fails, left, limit, snapshot
 
-from geosr import batch, publish, raster, records, superres, writer
+from geosr import batch, publish, raster, records, status, superres, writer
 
 KILLS = 50  # of a batch, at random moments
 SCENES = 200  # in it
@@ -60,7 +60,7 @@ def test_a_disk_that_fills_keeps_the_scenes_before_and_begins_none_after(
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert [(line["scene"], line["code"]) for line in lines] == [("a", 0), ("b", 5)]
     assert left(tmp_path / "out") == ["a.geosr.json", "a.tif"]
-    assert records.standing(tmp_path / "out/a.tif") == "finished"
+    assert status.standing(tmp_path / "out/a.tif") == "finished"
     done = geosr("superres", "in", "out", *BICUBIC)
     assert done.stderr.endswith("2 done, 1 skipped, 0 failed\n")
 
@@ -257,7 +257,7 @@ def test_full_standard_output_costs_the_lines_and_not_the_rasters(stacks, tmp_pa
 def test_a_closed_pipe_damages_no_output(geosr, stacks, tmp_path):
     command = f"{sys.executable} -m geosr superres in out --model bicubic --json | head -n 1"
     subprocess.run(command, shell=True, cwd=tmp_path, env=settings({}), capture_output=True)
-    assert all(records.standing(path) == "finished" for path in (tmp_path / "out").glob("*.tif"))
+    assert all(status.standing(path) == "finished" for path in (tmp_path / "out").glob("*.tif"))
     done = geosr("superres", "in", "out", *BICUBIC)
     assert done.returncode == 0 and ", 0 failed" in done.stderr
     assert len(left(tmp_path / "out")) == 6

@@ -13,7 +13,7 @@ import rasterio
 import rasterio.shutil
 from conftest import settings
 
-from geosr import batch, publish, raster, records, weights, writer
+from geosr import batch, locks, publish, raster, records, status, weights, writer
 from geosr.batch import Job
 from geosr.errors import StoppedError, UsageError
 from geosr.targets import targets
@@ -125,10 +125,10 @@ def test_inputs_that_make_no_sense_mean_unfinished(scenes, out, job, entry):
 def test_what_is_no_record_is_none_to_every_reader(out, text):
     records.record_path(out / "a.tif").write_bytes(text.encode("latin-1"))
     assert records.load(out / "a.tif") is None
-    assert records.standing(out / "a.tif") == "changed"
+    assert status.standing(out / "a.tif") == "changed"
     assert statuses(verify([out])) == ["damaged", "whole"]
-    records.run_path(out).write_bytes(text.encode("latin-1"))
-    assert records.load_run(out) is None
+    status.run_path(out).write_bytes(text.encode("latin-1"))
+    assert status.load_run(out) is None
 
 
 # the run's report
@@ -146,7 +146,7 @@ def test_the_report_of_a_run_tells_every_scene_and_the_exit_code(scenes, tmp_pat
     ]
     assert report["geosr_run"] == 1 and report["started"] <= report["finished"]
     batch.run(outputs, job, folder=out)
-    report = records.load_run(out)
+    report = status.load_run(out)
     assert (report["done"], report["skipped"], report["failed"]) == (0, 1, 1)
 
 
@@ -159,7 +159,7 @@ def test_an_interrupted_run_reports_as_far_as_it_came(scenes, tmp_path, job, err
 
     with pytest.raises(type(error)):
         batch.run(targets(scenes, tmp_path / "out"), job, folder=tmp_path / "out", report=stop)
-    report = records.load_run(tmp_path / "out")
+    report = status.load_run(tmp_path / "out")
     assert [scene["scene"] for scene in report["scenes"]] == ["a"]
     assert (report["done"], report["code"]) == (1, code)
 
@@ -257,7 +257,7 @@ def test_foreign_interrupted_and_temporary_files_are_named_and_no_damage(out, ge
 
 def test_an_output_being_written_is_not_judged(out):
     flip(out / "a.tif", 3000)
-    with records.locked(out / "a.tif"):
+    with locks.locked(out / "a.tif"):
         assert statuses(verify([out])) == ["writing", "whole"]
     assert statuses(verify([out])) == ["damaged", "whole"]
 
@@ -291,8 +291,8 @@ def test_several_folders_are_counted_together(scenes, tmp_path, job):
 HOLD = """
 import sys
 from pathlib import Path
-from geosr import records
-with records.locked(Path(sys.argv[1])):
+from geosr import locks
+with locks.locked(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -333,7 +333,7 @@ def test_status_names_what_changed_and_what_was_interrupted(out, geosr):
 
 
 def test_a_lock_that_a_killed_run_left_is_not_held(out, geosr):
-    records.lock_path(out / "c.tif").touch()
+    locks.lock_path(out / "c.tif").touch()
     found = json.loads(geosr("status", "out", "--json").stdout)
     assert (found["finished"], found["writing"]) == (2, [])
     assert geosr("verify", "out").returncode == 0
@@ -349,10 +349,10 @@ def test_status_takes_its_folder_from_settings_and_a_single_output(out, geosr, t
 
 def test_asking_for_a_lock_does_not_keep_or_make_one(tmp_path):
     output = tmp_path / "a.tif"
-    assert not records.is_locked(output) and not list(tmp_path.iterdir())
-    with records.locked(output):
-        assert records.is_locked(output)
-    assert not records.is_locked(output) and not list(tmp_path.iterdir())
+    assert not locks.is_locked(output) and not list(tmp_path.iterdir())
+    with locks.locked(output):
+        assert locks.is_locked(output)
+    assert not locks.is_locked(output) and not list(tmp_path.iterdir())
 
 
 def test_a_record_that_cannot_be_written_stops(out, monkeypatch):

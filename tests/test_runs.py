@@ -21,7 +21,7 @@ import torch
 from conftest import ROOT, settings
 from test_faults import BICUBIC, left
 
-from geosr import backoff, batch, predict, publish, records, weights
+from geosr import backoff, batch, locks, predict, publish, status, weights
 from geosr.batch import Job
 from geosr.errors import LockedError
 from geosr.models import Model
@@ -62,10 +62,10 @@ def test_strict_resume_sees_what_size_and_time_do_not_tell(geosr, scenes, tmp_pa
 HOLD = """
 import sys
 from pathlib import Path
-from geosr import records
+from geosr import locks
 from geosr.targets import targets
 src, dst = Path("in"), Path("out")
-with records.run_locked(dst, targets(src, dst)):
+with locks.run_locked(dst, targets(src, dst)):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -126,7 +126,7 @@ def test_the_lock_of_a_run_is_no_output(geosr, other_run):
 
 @pytest.mark.parametrize("how, code", [((), 3), (("--if-locked", "skip"), 0)])
 def test_an_output_that_another_run_writes_is_left_to_it(geosr, scenes, tmp_path, how, code):
-    with records.locked(tmp_path / "out/a.tif"):
+    with locks.locked(tmp_path / "out/a.tif"):
         done = geosr("superres", "in", "out", *BICUBIC, "--json", *how)
     lines = {line["scene"]: line for line in map(json.loads, done.stdout.splitlines())}
     assert done.returncode == code and lines["b"]["status"] == "done"
@@ -140,7 +140,7 @@ def test_waiting_for_an_output_goes_on_when_it_is_free(scenes, tmp_path):
     held, release = threading.Event(), threading.Event()
 
     def hold():
-        with records.locked(tmp_path / "out/a.tif"):
+        with locks.locked(tmp_path / "out/a.tif"):
             held.set()
             release.wait(30)
 
@@ -151,7 +151,7 @@ def test_waiting_for_an_output_goes_on_when_it_is_free(scenes, tmp_path):
 
 
 def test_without_locks_two_runs_still_leave_whole_outputs(scenes, tmp_path, monkeypatch):
-    monkeypatch.setattr(records, "_held", lambda *_: nullcontext())
+    monkeypatch.setattr(locks, "_held", lambda *_: nullcontext())
     outputs, job = targets(scenes, tmp_path / "out"), Job(weights.load("bicubic"))
     threads = [threading.Thread(target=batch.run, args=(outputs, job)) for _ in range(2)]
     for thread in threads:
@@ -159,15 +159,15 @@ def test_without_locks_two_runs_still_leave_whole_outputs(scenes, tmp_path, monk
     for thread in threads:
         thread.join()
     assert statuses(batch.run(outputs, job)) == ["skipped", "skipped"]
-    assert {records.standing(output) for output in outputs.values()} == {"finished"}
+    assert {status.standing(output) for output in outputs.values()} == {"finished"}
     assert not list((tmp_path / "out").glob(".*"))
 
 
 def test_locks_tell_their_holder_in_one_harmless_line(tmp_path):
     output = tmp_path / "a.tif"
-    with records.locked(output):
-        records.lock_path(output).write_bytes(b"\x1b[31mpid 7\nforged\xff" + b"x" * 10000)
-        with pytest.raises(LockedError) as caught, records.locked(output):
+    with locks.locked(output):
+        locks.lock_path(output).write_bytes(b"\x1b[31mpid 7\nforged\xff" + b"x" * 10000)
+        with pytest.raises(LockedError) as caught, locks.locked(output):
             pass
     said = str(caught.value)
     assert "pid 7forged" in said and "\n" not in said and "\x1b" not in said and len(said) < 500
@@ -511,7 +511,7 @@ def test_a_signal_ends_with_a_report_and_a_line_in_the_log(tmp_path):
     _, said = process.communicate(timeout=60)
     assert process.returncode == 143 and said.endswith("geosr: ended by SIGTERM\n")
     assert left(tmp_path / "out") == []
-    report = records.load_run(tmp_path / "out")
+    report = status.load_run(tmp_path / "out")
     assert (report["code"], report["scenes"]) == (143, [])
     assert (tmp_path / "log").read_text().endswith("Z ERROR ended by SIGTERM\n")
 
@@ -564,7 +564,7 @@ def test_a_night_under_cron_works_without_home_terminal_or_environment(installed
     log = (installed / "geosr.log").read_text()
     assert "2 done, 0 skipped, 0 failed" in log and "\r" not in log
     outputs = targets(installed / "in", installed / "out")
-    with records.run_locked(installed / "out", outputs):
+    with locks.run_locked(installed / "out", outputs):
         done = as_cron(line)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert "Skipped." in (installed / "geosr.log").read_text()

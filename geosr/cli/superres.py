@@ -175,7 +175,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
 def _run(params: dict[str, Any], *, batch_fixed: bool) -> int:
     """Check everything that can be checked, then work; returns the exit code."""
     src, dst = _paths(params)
-    from geosr import batch, records, targets
+    from geosr import batch, locks, targets
 
     quiet = params["quiet"]
     loaded = _models(params)
@@ -204,7 +204,7 @@ def _run(params: dict[str, Any], *, batch_fixed: bool) -> int:
     for folder in filter(None, [*folders, params["tmp_dir"]]):
         targets.check_writable(folder)
     try:
-        with records.run_locked(dst, outputs, timeout=job.lock_timeout):
+        with locks.run_locked(dst, outputs, timeout=job.lock_timeout):
             return _work(dst, outputs, job, executor, report, params)
     except LockedError as error:
         if params["if_locked"] != "skip":
