@@ -19,7 +19,7 @@ from geosr.bench.seedway import as_seed
 from geosr.errors import UsageError, WeightsError
 from geosr.export import export
 from geosr.models import Model, onnx_net
-from geosr.workers import Order
+from geosr.workers.order import Order
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed (geosr[onnx])")
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (geosr[onnx])")

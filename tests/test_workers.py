@@ -16,11 +16,13 @@ import torch
 from conftest import settings
 from test_faults import BICUBIC, left, limit
 
-from geosr import batch, models, records, weights, workers
+from geosr import batch, models, status, weights
 from geosr.batch import Job
 from geosr.errors import UsageError
 from geosr.plan import Request
 from geosr.targets import targets
+from geosr.workers.cluster import Dask, _Flight
+from geosr.workers.order import Order, _device, _net, do
 
 SLOW = (*BICUBIC, "--tile-size", "12", "--jobs", "2")
 
@@ -79,7 +81,7 @@ def same_files(one: Path, other: Path) -> bool:
 
 def told(folder: Path) -> list:
     """What a run's report says, but for times and folders."""
-    report = records.load_run(folder)
+    report = status.load_run(folder)
     scenes = [
         {
             **each,
@@ -119,10 +121,10 @@ def test_a_killed_worker_costs_at_most_its_scene(slow, tmp_path, kills, code):
     _, said = process.communicate(timeout=120)
     assert process.returncode == code, said
     assert "worker killed (signal 9; out of memory?); trying it again" in said
-    status = {each["scene"]: each for each in records.load_run(tmp_path / "out")["scenes"]}
-    assert status["p"]["status"] == "done"
-    assert status["q"]["status"] == ("done" if code == 0 else "failed")
-    assert ("signal 9" in status["q"]["message"]) == (code == 3)
+    scenes = {each["scene"]: each for each in status.load_run(tmp_path / "out")["scenes"]}
+    assert scenes["p"]["status"] == "done"
+    assert scenes["q"]["status"] == ("done" if code == 0 else "failed")
+    assert ("signal 9" in scenes["q"]["message"]) == (code == 3)
     names = "pq" if code == 0 else "p"
     assert left(tmp_path / "out") == sorted(
         f"{n}{s}" for n in names for s in (".tif", ".geosr.json")
@@ -153,7 +155,7 @@ def test_signals_end_the_workers_too(slow, tmp_path, send, number, code):
     assert "Traceback" not in said
     assert not any(alive(pid) for pid in pids)
     assert left(tmp_path / "out") == []
-    assert records.load_run(tmp_path / "out")["code"] == code
+    assert status.load_run(tmp_path / "out")["code"] == code
 
 
 def test_workers_do_not_outlive_a_run_that_is_killed(slow, tmp_path):
@@ -188,16 +190,16 @@ def net(tmp_path) -> Path:
 def test_workers_take_gpus_in_turn(monkeypatch, asked, taken):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert [workers._device(asked, index) for index in range(3)] == taken
+    assert [_device(asked, index) for index in range(3)] == taken
 
 
 def test_without_gpus_workers_take_what_is_asked():
-    assert workers._device("auto", 3) == "auto"
+    assert _device("auto", 3) == "auto"
 
 
 def test_workers_load_the_very_net_of_the_run(net):
     job = Job((weights.load_file(net),), precision="fp32")
-    order = workers.Order.of(job, "cpu", None)
+    order = Order.of(job, "cpu", None)
     assert order.job.models == ()
     loaded = order.load(0)
     assert loaded.recipe == job.recipe
@@ -208,9 +210,9 @@ def test_workers_load_the_very_net_of_the_run(net):
 
 
 def test_another_file_under_the_same_name_fails_the_scene(net, tmp_path):
-    order = workers.Order.of(Job((weights.load_file(net),)), "cpu", None)
+    order = Order.of(Job((weights.load_file(net),)), "cpu", None)
     net.write_bytes(b"other")
-    outcome = workers._do((tmp_path / "a", tmp_path / "a.tif"), order, 0)
+    outcome = do((tmp_path / "a", tmp_path / "a.tif"), order, 0)
     assert (outcome.status, outcome.code) == ("failed", 6)
     assert "sha256" in outcome.message
 
@@ -218,13 +220,13 @@ def test_another_file_under_the_same_name_fails_the_scene(net, tmp_path):
 def test_bundled_weights_are_found_wherever_geosr_is_installed():
     (model,) = weights.load("dsen2-60")
     card = replace(model.card, file=f"/elsewhere/{Path(model.card.file).name}")
-    assert workers._net(card).card.sha256 == model.card.sha256
+    assert _net(card).card.sha256 == model.card.sha256
 
 
 def test_a_net_that_no_worker_could_load_is_refused():
     model = models.build(models.design("dsen2-20").card())
     with pytest.raises(UsageError, match="no weights file"):
-        workers.Order.of(Job((model,)), "cpu", None)
+        Order.of(Job((model,)), "cpu", None)
 
 
 @pytest.mark.parametrize("jobs, threads, share", [(1, None, None), (1, 3, 3), (2, 5, 2), (4, 2, 1)])
@@ -243,7 +245,7 @@ def distributed():
 
 
 def test_without_dask_the_message_names_the_extra(geosr, scenes, tmp_path, monkeypatch):
-    monkeypatch.setattr(workers, "find_spec", lambda name: None)
+    monkeypatch.setattr("geosr.workers.cluster.find_spec", lambda name: None)
     done = geosr("superres", "in", "out", *BICUBIC, "--engine", "dask")
     assert done.returncode == 2 and "pip install 'geosr[dask]'" in done.stderr
     assert not (tmp_path / "out").exists()
@@ -282,9 +284,9 @@ def test_a_killed_dask_worker_costs_at_most_its_scene(distributed, slow, tmp_pat
         killed.add(pid)
     _, said = process.communicate(timeout=120)
     assert process.returncode == code, said
-    status = {each["scene"]: each for each in records.load_run(tmp_path / "out")["scenes"]}
-    assert status["p"]["status"] == "done"
-    assert ("worker killed" in status["q"]["message"]) == (code == 3)
+    scenes = {each["scene"]: each for each in status.load_run(tmp_path / "out")["scenes"]}
+    assert scenes["p"]["status"] == "done"
+    assert ("worker killed" in scenes["q"]["message"]) == (code == 3)
 
 
 def test_a_signal_ends_dasks_workers_and_leaves_nothing(distributed, slow, tmp_path):
@@ -305,8 +307,8 @@ def test_scenes_take_gpus_that_workers_declare(declared, device, taken):
         def scheduler_info(self):
             return {"workers": {"a": {"resources": {}}, "b": {"resources": declared}}}
 
-    order = workers.Order.of(Job(weights.load("bicubic")), device, None)
-    assert workers._Flight(Client(), order, 1)._resources == taken
+    order = Order.of(Job(weights.load("bicubic")), device, None)
+    assert _Flight(Client(), order, 1)._resources == taken
 
 
 def test_a_run_that_is_given_up_is_dropped_by_the_workers_of_a_cluster(
@@ -323,7 +325,7 @@ def test_a_run_that_is_given_up_is_dropped_by_the_workers_of_a_cluster(
     with distributed.LocalCluster(
         n_workers=1, threads_per_worker=3, dashboard_address=None, silence_logs=logging.CRITICAL
     ) as cluster:
-        dask = workers.Dask(device="cpu", scheduler=cluster.scheduler_address)
+        dask = Dask(device="cpu", scheduler=cluster.scheduler_address)
         with pytest.raises(KeyboardInterrupt):
             batch.run(outputs, job, executor=dask, report=give_up)
         deadline = time.monotonic() + 20
@@ -343,7 +345,7 @@ def test_a_running_cluster_is_joined_by_its_file_and_left_alone(
         n_workers=1, threads_per_worker=2, dashboard_address=None, silence_logs=logging.CRITICAL
     ) as cluster, distributed.Client(cluster) as client:  # fmt: skip
         client.write_scheduler_file(str(tmp_path / "where.json"))
-        dask = workers.Dask(device="cpu", scheduler_file=tmp_path / "where.json")
+        dask = Dask(device="cpu", scheduler_file=tmp_path / "where.json")
         outcomes = batch.run(outputs, job, executor=dask)
         assert client.submit(abs, -1).result() == 1
     assert [outcome.status for outcome in outcomes] == ["done", "failed", "done"]

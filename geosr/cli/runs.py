@@ -85,7 +85,7 @@ def executor_of(params: dict[str, Any], scenes: int) -> Executor:
     from geosr import batch
 
     if params["engine"] == "dask":
-        from geosr.workers import Dask
+        from geosr.workers.cluster import Dask
 
         cluster = params["scheduler"] or params["scheduler_file"]
         threads = params["threads"] if cluster else share(params)
@@ -94,7 +94,7 @@ def executor_of(params: dict[str, Any], scenes: int) -> Executor:
     if params["scheduler"] or params["scheduler_file"]:
         raise click.UsageError("--scheduler and --scheduler-file need --engine dask.")
     if params["jobs"] > 1:
-        from geosr.workers import Processes
+        from geosr.workers.processes import Processes
 
         return Processes(params["jobs"], params["device"], share(params))
     if scenes > 1 and _on_gpu(params["device"]):
