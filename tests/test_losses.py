@@ -7,9 +7,11 @@ import torch
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
-from geosr import losses
 from geosr.errors import UsageError
-from geosr.losses import LOSSES, Criterion, laplace_nll
+from geosr.losses import LOSSES, Criterion, images
+from geosr.losses.criterion import PRESETS
+from geosr.losses.images import laplace_nll
+from geosr.losses.perceptual import _random_pyramid, _vgg, perceptual
 
 NAMES = sorted(LOSSES)
 OPTIMA = {"charbonnier": 1e-3, "psnr": -0.6, "sam": 1.4142137e-3}  # at no error; others 0
@@ -100,7 +102,7 @@ def test_a_net_that_gives_nan_is_not_taken_for_a_good_one(name):
 
 def test_half_precision_is_summed_in_single_precision():
     prediction, target, mask = patches("l1")
-    total, count = losses.l1(prediction.bfloat16(), target.bfloat16(), mask)
+    total, count = images.l1(prediction.bfloat16(), target.bfloat16(), mask)
     assert total.dtype == count.dtype == torch.float32
 
 
@@ -109,7 +111,7 @@ def test_dssim_has_the_published_value_of_the_test_pattern():
     x = ((7 * i + 3 * j) % 17).double() / 17
     y = 0.9 * x + 0.05 + 0.02 * (((i + j) % 3).double() - 1)
     x, y = x[None, None], y[None, None]
-    total, count = losses.dssim(y, x, torch.ones_like(x, dtype=torch.bool))
+    total, count = images.dssim(y, x, torch.ones_like(x, dtype=torch.bool))
     assert count == 22 * 22
     assert (total / count).item() == pytest.approx(0.003593309587, abs=1e-10)
 
@@ -118,7 +120,7 @@ def test_a_masked_pixel_takes_its_windows_out_of_dssim():
     prediction, target, mask = patches("dssim", batch=1)
     mask[:] = True
     mask[:, :, 0, 0] = False  # in the first window alone
-    _, count = losses.dssim(prediction, target, mask)
+    _, count = images.dssim(prediction, target, mask)
     assert count == 2 * (22 * 22 - 1)
 
 
@@ -129,7 +131,7 @@ def test_ms_ssim_agrees_with_torchmetrics():
     x = x.clamp(0, 1).double()
     y = (x + 0.05 * torch.randn(x.shape, generator=rng)).clamp(0, 1)
     theirs = functional.multiscale_structural_similarity_index_measure(y, x, data_range=1.0)
-    ours = mean(losses.ms_ssim(y, x, torch.ones_like(x, dtype=torch.bool)))
+    ours = mean(images.ms_ssim(y, x, torch.ones_like(x, dtype=torch.bool)))
     assert (1 - ours).item() == pytest.approx(theirs.item(), abs=1e-4)
 
 
@@ -145,7 +147,7 @@ def test_patches_too_small_for_a_loss_are_refused(name, side):
 def test_one_band_has_no_spectral_angle():
     image = torch.rand(1, 1, 4, 4)
     with pytest.raises(UsageError, match="two bands"):
-        losses.sam(image, image, torch.ones_like(image, dtype=torch.bool))
+        images.sam(image, image, torch.ones_like(image, dtype=torch.bool))
 
 
 def test_the_spectral_angle_is_that_of_the_vectors_and_skips_pixels_with_a_masked_band():
@@ -153,7 +155,7 @@ def test_the_spectral_angle_is_that_of_the_vectors_and_skips_pixels_with_a_maske
     prediction = torch.tensor([[1.0, 0.0, 5.0], [1.0, 2.0, 5.0]]).view(1, 2, 1, 3)
     mask = torch.ones(1, 2, 1, 3, dtype=torch.bool)
     mask[0, 0, 0, 2] = False
-    total, count = losses.sam(prediction, target, mask)
+    total, count = images.sam(prediction, target, mask)
     assert count == 2
     assert total.item() == pytest.approx(torch.pi / 4 + torch.pi / 2, abs=1e-5)
 
@@ -161,20 +163,20 @@ def test_the_spectral_angle_is_that_of_the_vectors_and_skips_pixels_with_a_maske
 def test_gradient_measures_a_ramp_by_its_slope_and_ignores_brightness():
     ramp = torch.arange(8.0).expand(1, 1, 8, 8) / 10
     mask = torch.ones_like(ramp, dtype=torch.bool)
-    assert mean(losses.gradient(ramp, torch.zeros_like(ramp), mask)).item() == pytest.approx(0.1)
-    assert mean(losses.gradient(ramp + 3, ramp, mask)).item() == pytest.approx(0, abs=1e-6)
+    assert mean(images.gradient(ramp, torch.zeros_like(ramp), mask)).item() == pytest.approx(0.1)
+    assert mean(images.gradient(ramp + 3, ramp, mask)).item() == pytest.approx(0, abs=1e-6)
 
 
 def test_total_variation_is_the_steps_of_the_prediction_alone():
     ramp = torch.arange(8.0).expand(1, 1, 8, 8) / 10
     mask = torch.ones_like(ramp, dtype=torch.bool)
-    assert mean(losses.tv(ramp, torch.rand_like(ramp), mask)).item() == pytest.approx(0.1)
+    assert mean(images.tv(ramp, torch.rand_like(ramp), mask)).item() == pytest.approx(0.1)
 
 
 def test_psnr_is_minus_a_hundredth_of_the_decibels():
     target = torch.zeros(2, 1, 8, 8)
     prediction = torch.full_like(target, 0.1)  # 20 dB
-    total, count = losses.psnr(prediction, target, torch.ones_like(target, dtype=torch.bool))
+    total, count = images.psnr(prediction, target, torch.ones_like(target, dtype=torch.bool))
     assert (total.item(), count.item()) == (pytest.approx(-0.4, abs=1e-5), 2)
 
 
@@ -183,15 +185,15 @@ def test_registered_finds_a_shifted_and_brightened_truth():
     gain = torch.tensor([0.1, -0.3]).view(1, 2, 1, 1)
     prediction = torch.roll(target, (2, -3), (2, 3)) + gain
     mask = torch.ones_like(target, dtype=torch.bool)
-    assert mean(losses.registered(prediction, target, mask)).item() == pytest.approx(0, abs=1e-12)
+    assert mean(images.registered(prediction, target, mask)).item() == pytest.approx(0, abs=1e-12)
     too_far = torch.roll(target, (4, 0), (2, 3))
-    assert mean(losses.registered(too_far, target, mask)).item() > 0.1
+    assert mean(images.registered(too_far, target, mask)).item() > 0.1
 
 
 def test_every_sample_is_registered_by_itself():
     target = torch.rand(2, 1, 24, 24, dtype=torch.float64)
     prediction = torch.stack([target[0].roll(1, 1), target[1].roll(-2, 2)])
-    total, count = losses.registered(prediction, target, torch.ones_like(target, dtype=torch.bool))
+    total, count = images.registered(prediction, target, torch.ones_like(target, dtype=torch.bool))
     assert (total.item(), count.item()) == (pytest.approx(0, abs=1e-12), 2)
 
 
@@ -215,10 +217,10 @@ def test_masked_scales_do_not_matter():
 def test_the_random_features_are_the_same_everywhere_and_leave_random_numbers_alone():
     torch.manual_seed(0)
     before = torch.get_rng_state()
-    losses._random_pyramid.cache_clear()
+    _random_pyramid.cache_clear()
     image = torch.linspace(0, 1, 256).view(1, 1, 16, 16)
     mask = torch.ones_like(image, dtype=torch.bool)
-    value = mean(losses.perceptual(image, image.square(), mask)).item()
+    value = mean(perceptual(image, image.square(), mask)).item()
     assert torch.equal(torch.get_rng_state(), before)
     assert value == pytest.approx(0.24262, rel=1e-4)
 
@@ -228,7 +230,7 @@ def test_a_text_is_a_weighted_sum():
     criterion = Criterion.parse("l1 + 1e+1*mse+0.5*dssim")
     terms = criterion.terms(prediction, target, mask)
     assert [weight for weight, _, _ in terms] == [1, 10, 0.5]
-    parts = [mean(f(prediction, target, mask)) for f in (losses.l1, losses.mse, losses.dssim)]
+    parts = [mean(f(prediction, target, mask)) for f in (images.l1, images.mse, images.dssim)]
     expected = parts[0] + 10 * parts[1] + 0.5 * parts[2]
     torch.testing.assert_close(criterion.weighted(terms), expected)
 
@@ -247,7 +249,7 @@ def test_totals_take_the_place_of_a_parts_own_counts():
 
 
 def test_presets_stand_for_the_published_sums():
-    names = {text: [(w, n) for w, n, _ in Criterion.parse(text).parts] for text in losses.PRESETS}
+    names = {text: [(w, n) for w, n, _ in Criterion.parse(text).parts] for text in PRESETS}
     assert names == {
         "seed000": [(1, "l1"), (1, "psnr")],
         "seed001": [(1, "l1"), (0.1, "perceptual")],
@@ -297,7 +299,7 @@ def test_a_typo_lists_the_losses_and_suggests_one(text, hint):
 def vgg_state():
     """Torchvision's names and sizes, thin numbers: zeros but for a few."""
     torch.manual_seed(0)
-    state = {f"features.{k}": torch.zeros_like(v) for k, v in losses._vgg().state_dict().items()}
+    state = {f"features.{k}": torch.zeros_like(v) for k, v in _vgg().state_dict().items()}
     for value in state.values():
         value.flatten()[:9] = torch.rand(9) - 0.2
     return state
