@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from geosr import convert, models, weights
 from geosr.cli import weights as cli
+from geosr.convert import child
 from geosr.errors import UsageError, WeightsError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -81,7 +82,7 @@ def seeded(kind: type[Port], port: Port) -> Port:
 @pytest.fixture
 def here(monkeypatch):
     """Open foreign files in this process: they are ours."""
-    monkeypatch.setattr(convert, "_ask", convert._answer)
+    monkeypatch.setattr(child, "_ask", child._answer)
 
 
 def scene(net: str, seed: int = 0) -> dict[int, Tensor]:
@@ -393,10 +394,10 @@ def test_a_process_that_dies_is_told(tmp_path, monkeypatch):
         raise EOFError
 
     (tmp_path / "net.pt").write_bytes(b"PK\x03\x04 and nothing")
-    monkeypatch.setattr(convert, "_ask", dies)
+    monkeypatch.setattr(child, "_ask", dies)
     with pytest.raises(WeightsError, match="process that opened it failed"):
         convert.convert(tmp_path / "net.pt", tmp_path / "o.safetensors", allow_pickle=True)
-    monkeypatch.setattr(convert, "_ask", convert._answer)
+    monkeypatch.setattr(child, "_ask", child._answer)
     with pytest.raises(WeightsError, match="PyTorch refused it"):
         convert.convert(tmp_path / "net.pt", tmp_path / "o.safetensors", allow_pickle=True)
     monkeypatch.setattr(torch, "__version__", torch.torch_version.TorchVersion("2.9.1"))

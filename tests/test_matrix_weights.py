@@ -18,7 +18,8 @@ from conftest import ROOT
 from safetensors.torch import load_file, save_file
 from test_faults import BICUBIC, fails, left
 
-from geosr import convert, models, weights
+from geosr import models, weights
+from geosr.convert import child
 
 
 @pytest.fixture
@@ -108,7 +109,7 @@ def test_an_old_torch_opens_no_pickle_and_still_safetensors(
     geosr, stack, net, tmp_path, monkeypatch
 ):
     torch.save({"conv1.weight": torch.zeros(1)}, tmp_path / "old.pt")
-    monkeypatch.setattr(convert.torch, "__version__", torch.torch_version.TorchVersion("2.9.1"))
+    monkeypatch.setattr(child.torch, "__version__", torch.torch_version.TorchVersion("2.9.1"))
     done = geosr("weights", "convert", "old.pt", "new.safetensors", "--allow-pickle-format")
     fails(done, 6, "torch 2.9.1", "2.10")
     fails(geosr("superres", "in", "out", "--model", net), 0)
