@@ -17,7 +17,7 @@ from safetensors.torch import save as save_tensors
 
 from geosr import models
 from geosr.errors import UsageError, WeightsError, cause
-from geosr.models import Model, ModelCard, onnx_net
+from geosr.models import Model, ModelCard, onnx_card, onnx_net
 from geosr.models.card import image
 from geosr.publish import write_bytes
 
@@ -175,7 +175,7 @@ def _load_onnx(path: Path, sha256: str) -> Model:
     model = onnx_net.load(path, _bytes(path))
     _require_same(path, model.card.sha256, sha256)
     try:
-        _require_output(model, _TRIED_ONNX if model.card.arch == onnx_net.ARCH else _TRIED)
+        _require_output(model, _TRIED_ONNX if model.card.arch == onnx_card.ARCH else _TRIED)
     except (RuntimeError, LookupError, TypeError, ValueError) as error:
         raise WeightsError(
             f"{path}: does not do what its card says ({cause(error)[:120]}). Correct the card, or "

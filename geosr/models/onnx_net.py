@@ -1,26 +1,15 @@
 """Nets in ONNX files: geosr's own exports, which carry their card, and those of others.
 
-A file of others needs a card beside it, `x.yaml` (or `x.yml`) beside `x.onnx`:
-
-    bands: [B2, B3, B4, B8]     Sentinel-2 bands in the net's order, or a number for any raster
-    factor: 2                   output pixels along an input pixel
-    margin: 32                  how far the net sees, in output pixels
-    name, license, source       of the net; optional
-    quantification: 10000       value that means reflectance 1.0 inside the file; optional
-    gsd: 10                     metres of the input's pixels; optional, kept on the card only
-
-Such a net has one input (batch, bands, rows, cols) and one output, `factor` times finer. It takes
-bands of one grid; nothing is brought from 20 m to 10 m for it.
+A file of others needs a card beside it, as `geosr.models.onnx_card` says. Such a net has one
+input (batch, bands, rows, cols) and one output, `factor` times finer. It takes bands of one grid;
+nothing is brought from 20 m to 10 m for it.
 """
 
 from __future__ import annotations
 
 import hashlib
-import math
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +18,12 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 
 from geosr.errors import UsageError, WeightsError, cause
-from geosr.models.card import ANY, Input, Model, ModelCard, image
+from geosr.models.card import Model, ModelCard, image
+from geosr.models.onnx_card import ARCH, EXAMPLE, UNIT, written
+from geosr.models.onnx_graph import library, numbers, parsed
 
 SUFFIX = ".onnx"
-ARCH = "onnx"  # of nets that geosr cannot build
 CARD, PARAMETERS = "geosr.card", "geosr.parameters"  # keys of a file's metadata
-_EXAMPLE = "{bands: [B2, B3, B4, B8], factor: 2, margin: 32}"
-_NEEDED = ("bands", "factor", "margin")
-_KEYS = (*_NEEDED, "name", "license", "source", "quantification", "gsd")
-_BANDS = (*(f"B{number}" for number in range(1, 13)), "B8A")
-_UNIT = 10000.0  # reflectance 1.0 in geosr's own files
-_LARGEST = 2**31  # bytes of a file; no more fits into one protobuf
-_LARGEST_CARD = 2**16
 _NO_MEMORY = ("alloc", "out of memory")  # as onnxruntime says it
 
 
@@ -51,20 +34,6 @@ def roles(card: ModelCard) -> tuple[str, ...]:
     if card.task == "sisr":
         return ("image",)
     return ("frames", "clear", "shifts") if card.shifts else ("frames", "clear")
-
-
-def library(name: str, path: Path, package: str | None = None) -> Any:
-    """A module of the extra `onnx`.
-
-    Raises:
-        UsageError: it is not installed.
-    """
-    try:
-        return import_module(name)
-    except ImportError as error:
-        raise UsageError(
-            f"{path} needs {package or name}. Install it: pip install 'geosr[onnx]'"
-        ) from error
 
 
 class OnnxNet(nn.Module):
@@ -83,7 +52,7 @@ class OnnxNet(nn.Module):
     place: Tensor
 
     def __init__(
-        self, data: bytes, card: ModelCard, inputs: Mapping[str, str], *, gain: float = _UNIT,
+        self, data: bytes, card: ModelCard, inputs: Mapping[str, str], *, gain: float = UNIT,
         count: int = 0,
     ) -> None:  # fmt: skip
         super().__init__()
@@ -195,12 +164,10 @@ def load(path: Path, data: bytes) -> Model:
         UsageError: the extra `onnx` is not installed.
         WeightsError: damaged, with data in other files, without a card or not as the card says.
     """
-    proto = _parsed(path, data)
+    proto = parsed(path, data)
     said = {item.key: item.value for item in proto.metadata_props}
-    if CARD in said:
-        model = _own(path, data, said)
-    else:
-        model = _foreign(path, data, max(_numbers(proto), 1))
+    own = CARD in said
+    model = _own(path, data, said) if own else _foreign(path, data, max(numbers(proto), 1))
     _check_output(path, model)
     return model
 
@@ -229,11 +196,10 @@ def _foreign(path: Path, data: bytes, count: int) -> Model:
     if beside is None:
         raise WeightsError(
             f"{path}: carries no card, so its bands are unknown. Write what it takes and makes "
-            f"into {path.with_suffix('.yaml').name} beside it, for example: {_EXAMPLE}"
+            f"into {path.with_suffix('.yaml').name} beside it, for example: {EXAMPLE}"
         )
-    text = _text(beside)
-    written = _mapping(beside, text)
-    card = _with_file(_card(beside, written, path), path, data + text)
+    card, text = written(beside, path)
+    card = _with_file(card, path, data + text)
     gain = float(card.options["quantification"])
     net = OnnxNet(data, card, {}, gain=gain, count=count)
     inputs = _opened(path, net).get_inputs()
@@ -247,68 +213,6 @@ def _foreign(path: Path, data: bytes, count: int) -> Model:
 
 def _with_file(card: ModelCard, path: Path, data: bytes) -> ModelCard:
     return replace(card, file=str(path), sha256=hashlib.sha256(data).hexdigest())
-
-
-# the graph
-
-
-def _parsed(path: Path, data: bytes) -> Any:
-    """The file as protobuf, refused where it points to other files."""
-    onnx = library("onnx", path)
-    if len(data) >= _LARGEST:
-        raise WeightsError(f"{path}: larger than 2 GiB, which no ONNX file is. Check the path.")
-    try:
-        proto = onnx.load_model_from_string(data)
-    except Exception as error:  # protobuf's errors differ between its implementations
-        raise WeightsError(f"{path}: not a whole ONNX file ({cause(error)}). Get it again."
-                           ) from error  # fmt: skip
-    if not proto.graph.node:
-        raise WeightsError(f"{path}: holds no net (empty, or not ONNX). Get it again.")
-    outside = next((t.name for t in _tensors(proto) if t.data_location or t.external_data), None)
-    if outside is not None:
-        raise WeightsError(
-            f"{path}: tensor '{outside}' lies in another file, and other files are never opened. "
-            "Save the net as one file: onnx.save(onnx.load(…), …, save_as_external_data=False)."
-        )
-    return proto
-
-
-def _tensors(proto: Any) -> Iterator[Any]:
-    """All tensors of a file, those of its functions too."""
-    yield from _of_graph(proto.graph)
-    for training in proto.training_info:
-        yield from _of_graph(training.initialization)
-        yield from _of_graph(training.algorithm)
-    for function in proto.functions:
-        for node in function.node:
-            yield from _of_attributes(node.attribute)
-        yield from _of_attributes(function.attribute_proto)
-
-
-def _of_graph(graph: Any) -> Iterator[Any]:
-    yield from graph.initializer
-    yield from _of_sparse(graph.sparse_initializer)
-    for node in graph.node:
-        yield from _of_attributes(node.attribute)
-
-
-def _of_attributes(attributes: Any) -> Iterator[Any]:
-    for item in attributes:
-        yield from (item.t, *item.tensors)
-        yield from _of_sparse((item.sparse_tensor, *item.sparse_tensors))
-        for graph in (item.g, *item.graphs):
-            yield from _of_graph(graph)
-
-
-def _of_sparse(tensors: Any) -> Iterator[Any]:
-    for item in tensors:
-        yield from (item.values, item.indices)
-
-
-def _numbers(proto: Any) -> int:
-    """Of the graph's floating-point tensors."""
-    floating = (1, 10, 11, 16)  # float, float16, double, bfloat16
-    return sum(math.prod(t.dims) for t in proto.graph.initializer if t.data_type in floating)
 
 
 def _opened(path: Path, net: OnnxNet) -> Any:
@@ -352,101 +256,3 @@ def _check_output(path: Path, model: Model) -> None:
             f"{path}: its output is {kinds or 'nothing'}; one tensor(float), the finer image, is "
             "needed. Export it so."
         )
-
-
-# the card beside a foreign file
-
-
-def _text(path: Path) -> bytes:
-    try:
-        if path.stat().st_size > _LARGEST_CARD:
-            raise WeightsError(f"{path}: larger than 64 KiB, so no card. Check the file.")
-        return path.read_bytes()
-    except OSError as error:
-        raise WeightsError(f"cannot read {path}: {error.strerror}. Check the file.") from error
-
-
-def _mapping(path: Path, text: bytes) -> dict[str, Any]:
-    yaml = library("yaml", path, "PyYAML")
-    try:
-        found = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise WeightsError(
-            f"{path}: not YAML ({cause(error)[:200]}). Write, for example: {_EXAMPLE}"
-        ) from error
-    if not isinstance(found, dict):
-        raise WeightsError(
-            f"{path}: holds a {type(found).__name__}, no card. Write, for example: {_EXAMPLE}"
-        )
-    unknown = [str(key)[:40] for key in found if key not in _KEYS]
-    missing = [key for key in _NEEDED if key not in found]
-    if unknown or missing:
-        problem = f"unknown {', '.join(unknown)}" if unknown else f"no {', '.join(missing)}"
-        raise WeightsError(
-            f"{path}: {problem} (a card has {', '.join(_KEYS)}; the first three are needed). "
-            f"Write, for example: {_EXAMPLE}"
-        )
-    return found
-
-
-def _card(path: Path, written: Mapping[str, Any], file: Path) -> ModelCard:
-    names = _names(path, written["bands"])
-    factor, margin = _whole(path, written, "factor", 2), _whole(path, written, "margin", 0)
-    options: dict[str, Any] = {"quantification": _number(path, written, "quantification", _UNIT)}
-    if "gsd" in written:
-        options["gsd"] = _number(path, written, "gsd", 0)
-    return ModelCard(
-        name=_word(path, written, "name", file.stem),
-        arch=ARCH,
-        sensor="any",
-        inputs=(Input(factor, names),),
-        output=Input(1, names),
-        scale=factor,
-        margin=margin,
-        options=options,
-        license=_word(path, written, "license", "unknown"),
-        source=_word(path, written, "source", file.name),
-        task="sisr",
-    )
-
-
-def _names(path: Path, found: Any) -> tuple[str, ...]:
-    """Of a net's bands: as ESA writes them, by number, or one of any name."""
-    if type(found) is int and 1 <= found <= 1000:
-        return (ANY,) if found == 1 else tuple(str(i + 1) for i in range(found))
-    items = found if isinstance(found, list) else []
-    said = [item[:20] if isinstance(item, str) else type(item).__name__ for item in items]
-    names = tuple(re.sub("^B0", "B", name.upper()) for name in said)
-    if not names or len(set(names)) < len(names) or not set(names) <= set(_BANDS):
-        raise WeightsError(
-            f"{path}: bands are {', '.join(said) or type(found).__name__}; write Sentinel-2 bands "
-            "in the net's order, each once ([B2, B3, B4, B8]), or a number of bands."
-        )
-    return names
-
-
-def _whole(path: Path, written: Mapping[str, Any], key: str, least: int) -> int:
-    found = written[key]
-    if type(found) is not int or not least <= found <= 10000:
-        raise _wrong(path, key, found, f"a whole number from {least} to 10000")
-    return found
-
-
-def _number(path: Path, written: Mapping[str, Any], key: str, default: float) -> float:
-    found = written.get(key, default)
-    if type(found) not in (int, float) or not 0 < found < 1e12:
-        raise _wrong(path, key, found, "a number above 0")
-    return float(found)
-
-
-def _word(path: Path, written: Mapping[str, Any], key: str, default: str) -> str:
-    found = written.get(key, default)
-    if not isinstance(found, str) or not found.strip():
-        raise _wrong(path, key, found, "a text")
-    return found.strip()
-
-
-def _wrong(path: Path, key: str, found: Any, wanted: str) -> WeightsError:
-    simple = isinstance(found, str | int | float)
-    said = str(found)[:40] if simple else type(found).__name__
-    return WeightsError(f"{path}: {key} is {said}; write {wanted}.")
