@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from geosr.fill import fill
 from geosr.models import ModelCard
+from geosr.pixels import Pixels, Reader
 from geosr.radiometry import reflectance
-from geosr.scene import Pixels, Reader, Scene
+from geosr.scene import Scene
 from geosr.tiles import Window
 
 REGISTRATIONS = ("auto", "none", "integer", "subpixel")

@@ -29,11 +29,12 @@ from geosr.datasets.windows import Area, Sample, Spot
 from geosr.errors import GeosrError, SceneError, UsageError
 from geosr.frames import FrameOptions
 from geosr.models import ANY, Model, ModelCard
+from geosr.pixels import Reader
 from geosr.plan import Plan, Request, make_plan
 from geosr.predict import Engine, predict
 from geosr.radiometry import reflectance
 from geosr.raster import open_raster, read_window
-from geosr.scene import Reader, Scene
+from geosr.scene import Scene
 from geosr.sensors import OpenOptions, find_scenes, open_scene, probav
 from geosr.strips import strips
 from geosr.superres import settled, superres

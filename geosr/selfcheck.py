@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from geosr import degrade
 from geosr.errors import SceneError
 from geosr.metrics import Scores
+from geosr.pixels import Reader, fold
 from geosr.plan import Plan
 from geosr.radiometry import reflectance
 from geosr.raster import has_mask, open_raster, read_mask, read_window
-from geosr.scene import Reader, fold
 from geosr.tiles import Window
 
 _ROWS = 128  # coarse rows at a time

@@ -14,9 +14,9 @@ from geosr.consistent import Change, change, project
 from geosr.errors import SceneError
 from geosr.frames import read
 from geosr.models import SHIFTS
+from geosr.pixels import Pixels, Reader
 from geosr.plan import Bound, Plan
 from geosr.predict import Engine, predict
-from geosr.scene import Pixels, Reader
 from geosr.tiles import Tile, Window
 
 Cut = Mapping[int, NDArray[np.float32]]

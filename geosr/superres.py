@@ -20,10 +20,11 @@ from geosr.consistent import Change
 from geosr.errors import EmptyError
 from geosr.frames import Look, settle
 from geosr.models import Model
+from geosr.pixels import Reader
 from geosr.plan import Plan, Request, make_plan
 from geosr.predict import Engine
 from geosr.radiometry import to_counts
-from geosr.scene import SATURATED, Band, Reader, Scene
+from geosr.scene import SATURATED, Band, Scene
 from geosr.selfcheck import Check
 from geosr.strips import Strip, strips
 from geosr.writer import Layout, create

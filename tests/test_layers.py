@@ -12,11 +12,12 @@ LAYERS = [
     {"errors", "tiles", "metrics", "fill", "degrade", "muon"},
     {"publish", "figures", "kelvins", "fullres", "lpips", "losses", "ranks", "schedule"},
     {"raster"},
-    {"writer", "ahead"},
+    {"pixels"},
+    {"writer", "ahead", "locks"},
     {"scene"},
     {"sensors", "models"},
     {"radiometry", "weights", "picture", "records", "consistent", "submission", "checksums"},
-    {"frames"},
+    {"frames", "status"},
     {"predict", "blend"},
     {"plan"},
     {"strips", "datasets", "checkpoint", "selfcheck"},
@@ -34,6 +35,8 @@ LAYERS = [
     {"cli"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+TORCHLESS = ("raster", "pixels", "scene", "sensors", "publish", "tiles", "radiometry", "fill",
+             "locks", "records", "status")  # fmt: skip
 MODULES = sorted(p for p in (ROOT / "geosr").rglob("*.py") if p.name != "__main__.py")
 
 
@@ -77,7 +80,7 @@ def test_only_the_command_line_touches_click_printing_and_the_environment(path):
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_rasters_do_not_import_torch_and_models_do_not_import_rasterio(path):
     names = {name.split(".")[0] for name in imported(path)}
-    if room(path) in ("raster", "scene", "sensors", "publish", "tiles", "radiometry", "fill"):
+    if room(path) in TORCHLESS:
         assert "torch" not in names
     if room(path) == "models":
         assert "rasterio" not in names

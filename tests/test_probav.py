@@ -15,8 +15,9 @@ from rasterio.crs import CRS
 from test_any_raster import checkpoint
 
 from geosr.errors import SceneError
+from geosr.pixels import Pixels
 from geosr.radiometry import reflectance
-from geosr.scene import Pixels, Quality, Scene
+from geosr.scene import Quality, Scene
 from geosr.sensors import OpenOptions, find_scenes, open_scene
 
 UTM = CRS.from_epsg(32630)

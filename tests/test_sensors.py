@@ -13,7 +13,7 @@ from rasterio.enums import Resampling
 from rasterio.warp import reproject
 
 from geosr.errors import SceneError, UsageError
-from geosr.scene import fold
+from geosr.pixels import fold
 from geosr.sensors import OpenOptions, find_scenes, open_scene, remote_path
 from geosr.sensors.sentinel2 import band_in_file_name, band_name
 from geosr.tiles import Window

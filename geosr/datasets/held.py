@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from geosr.pixels import Pixels, Reader, fold
 from geosr.raster import Grid
-from geosr.scene import Pixels, Reader, Scene, fold
+from geosr.scene import Scene
 from geosr.tiles import Window
 
 _FLAGS = 3  # bytes beside a pixel's value: valid, mask, saturated

@@ -19,9 +19,10 @@ from geosr.datasets.windows import Area, Sample, Spot, Windows
 from geosr.errors import GeosrError, UsageError
 from geosr.fill import fill
 from geosr.models import ModelCard
+from geosr.pixels import Pixels, Reader, fold
 from geosr.radiometry import reflectance
 from geosr.raster import Grid
-from geosr.scene import Pixels, Reader, Scene, fold
+from geosr.scene import Scene
 from geosr.sensors import OpenOptions, find_scenes, open_scene
 from geosr.tiles import Window
 

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from geosr.datasets.held import Held, Room
 from geosr.errors import GeosrError, SceneError, UsageError
 from geosr.models import ANY, SHIFTS, ModelCard
-from geosr.scene import Reader, Scene
+from geosr.pixels import Reader
+from geosr.scene import Scene
 from geosr.tiles import Window
 
 log = logging.getLogger("geosr")
