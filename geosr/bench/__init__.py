@@ -7,49 +7,37 @@ same nets on the same device and make the same bands of the same scene.
 
 from __future__ import annotations
 
-import os
-import platform
 import resource
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-import rasterio
 import torch
-from numpy.typing import NDArray
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-import geosr.strips as strips_module
-import geosr.superres as superres_module
-from geosr import __version__
-from geosr.ahead import ahead, behind
+from geosr.bench.agreement import Agreement, compare
 from geosr.bench.landscape import GROUPS, SIZE, generate
 from geosr.bench.limits import Ceilings, ceilings
+from geosr.bench.machine import hardware, versions
 from geosr.bench.meter import Meter
 from geosr.bench.seedway import SeedTiles, as_seed, seed, seed_predict
-from geosr.blend import Blender
+from geosr.bench.stages import by_stages
 from geosr.errors import SceneError, UsageError
 from geosr.models import ANY, Model, ModelCard
-from geosr.plan import Bound, Plan, Request, make_plan
+from geosr.plan import Plan, Request, make_plan
 from geosr.predict import Engine, free_memory, place, predict
 from geosr.publish import require_space, stopped
-from geosr.raster import Grid, open_raster
-from geosr.scene import Pixels, Reader, Scene
 from geosr.sensors import OpenOptions, open_scene
-from geosr.tiles import Window
-from geosr.writer import create
+from geosr.superres import superres
 
 _KINDS = {"guided": "sentinel2", "sisr": "image"}  # of scenes, by task of nets
 _BY_STAGES = "geosr by stages"  # beside "geosr" and "seed"
-_CPU_FACTS = Path("/proc/cpuinfo")
-_T = TypeVar("_T")
 _Shapes = tuple[tuple[int, tuple[int, ...]], ...]  # of a tile's inputs by GSD
 
 
@@ -87,21 +75,6 @@ class Way:
     peak_device_mb: float | None
     tiles: int
     taken: str
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How far the two outputs are apart, in counts.
-
-    Attributes:
-        share: of super-resolved pixels to which the seed's border shows all that the net sees.
-        largest: difference among those.
-        elsewhere: largest difference among the others.
-    """
-
-    share: float
-    largest: float
-    elsewhere: float
 
 
 @dataclass(frozen=True)
@@ -179,7 +152,7 @@ def bench(
     way = _way(job, runs["geosr"], runs[_BY_STAGES], limits, _precision(job), _taken(job))
     was = _way(job, runs["seed"], runs["seed"], limits, "fp32", _seed_taken(plan))
     return Report(
-        _versions(), _machine(engine.device), str(path or "generated"), plan.grid.shape, plan.names,
+        versions(), hardware(engine.device), str(path or "generated"), plan.grid.shape, plan.names,
         tuple(net.card.name for net in plan.models), repeat, limits, was, way,
         was.seconds / way.seconds, was.stages["net"] / way.stages["net"], agreement,
     )  # fmt: skip
@@ -209,7 +182,7 @@ def _runs(job: _Job, repeat: int, progress: Callable[[str], None]) -> dict[str, 
     ways: dict[str, Callable[[Meter], None]] = {
         "geosr": lambda _: _superres(job),
         "seed": lambda meter: seed(job.plan, job.theirs, job.apart, job.engine.device, meter),
-        _BY_STAGES: lambda meter: _superres_by_stages(job, meter),
+        _BY_STAGES: lambda meter: by_stages(lambda: _superres(job), meter),
     }
     runs: dict[str, list[_Run]] = {name: [] for name in ways}
     for i in range(repeat):
@@ -330,85 +303,10 @@ def flops(model: Model, shapes: _Shapes) -> int:
     return int(counter.get_total_flops())
 
 
-# geosr's way
-
-
 def _superres(job: _Job) -> None:
     """The real line, from opening the scene to the published file."""
     scene = open_scene(job.plan.scene.path, _options(job.nets))
-    superres_module.superres(scene, job.ours, job.nets, engine=job.engine)
-
-
-def _superres_by_stages(job: _Job, meter: Meter) -> None:
-    """The same, its stages told: the steps that the line calls are wrapped while it runs."""
-
-    def timed_strips(reader: Reader, *args: Any, **more: Any) -> Iterator[Any]:
-        return meter.each(
-            "prepare", strips_module.strips(_TimedReader(reader, meter), *args, **more)
-        )
-
-    def timed_predict(model: Model, tiles: Sequence[Any], *args: Any, **more: Any) -> Iterator[Any]:
-        if tiles:
-            meter.count(model, tiles[0], len(tiles))
-        return meter.each("net", predict(model, tiles, *args, **more))
-
-    @contextmanager
-    def timed_create(*args: Any, **more: Any) -> Iterator[Any]:
-        with meter.stage("write"), create(*args, **more) as output, meter.stage("wait"):
-            yield output
-
-    @contextmanager
-    def timed_ahead(items: Iterable[Any]) -> Iterator[Any]:
-        with ahead(meter.each("prepare", items)) as made:
-            yield meter.each("wait", made)
-
-    def timed_behind(use: Callable[[Any], None]) -> AbstractContextManager[Callable[[Any], None]]:
-        def timed_use(item: Any) -> None:
-            with meter.stage("write"):
-                use(item)
-
-        return behind(timed_use)
-
-    class TimedBlender(Blender):
-        def add(self, strip: Any) -> NDArray[np.float32]:
-            with meter.stage("blend"):
-                return super().add(strip)
-
-    with (
-        _instead(superres_module, strips=timed_strips, create=timed_create, behind=timed_behind),
-        _instead(strips_module, predict=timed_predict, Blender=TimedBlender, ahead=timed_ahead),
-    ):
-        _superres(job)
-
-
-@contextmanager
-def _instead(module: ModuleType, **others: object) -> Iterator[None]:
-    """Other values for names of a module, for a while."""
-    own = {name: getattr(module, name) for name in others}
-    for name, value in others.items():
-        setattr(module, name, value)
-    try:
-        yield
-    finally:
-        for name, value in own.items():
-            setattr(module, name, value)
-
-
-@dataclass(frozen=True)
-class _TimedReader:
-    reader: Reader
-    meter: Meter
-
-    @property
-    def grids(self) -> Mapping[int, Grid]:
-        return self.reader.grids
-
-    def read(self, names: Sequence[str], gsd: int, window: Window, *, frame: int = 0) -> Pixels:
-        with self.meter.stage("read"):
-            return self.reader.read(names, gsd, window, frame=frame)
-
-    def has_mask(self, names: Sequence[str], gsd: int) -> bool:
-        return self.reader.has_mask(names, gsd)
+    superres(scene, job.ours, job.nets, engine=job.engine)
 
 
 def _taken(job: _Job) -> str:
@@ -457,61 +355,3 @@ def _seed_taken(plan: Plan) -> str:
 def _seed_tile(card: ModelCard) -> str:
     tiles, k = SeedTiles.of(card), card.scale if card.task == "guided" else 1
     return f"tiles of {tiles.size * k} px, border {tiles.border * k} of them ({card.name})"
-
-
-def compare(plan: Plan, one: Path, other: Path) -> Agreement:
-    """The two outputs of a plan, made bands where both hold numbers."""
-    seen = largest = elsewhere = 0.0
-    total = 0
-    with open_raster(one) as first, open_raster(other) as second:
-        for net in plan.nets:
-            sure = _sure(net, plan.scene)
-            for name in net.bands:
-                index = plan.names.index(name) + 1
-                a, b = (file.read(index).astype(np.float64) for file in (first, second))
-                apart = np.where((b == second.nodata) | ~np.isfinite(a - b), 0, np.abs(a - b))
-                largest = max(largest, float(apart[sure].max(initial=0)))
-                elsewhere = max(elsewhere, float(apart[~sure].max(initial=0)))
-                seen, total = seen + float(sure.sum()), total + sure.size
-    return Agreement(seen / total, largest, elsewhere)
-
-
-def _sure(net: Bound, scene: Scene) -> NDArray[np.bool_]:
-    """Output pixels that see no further than the seed's border, (rows, cols)."""
-    card, (height, width) = net.model.card, scene.grids[net.target].shape
-    tiles = SeedTiles.of(card)
-    return np.logical_and.outer(tiles.sure(height, card), tiles.sure(width, card))
-
-
-# what it was measured on
-
-
-def _versions() -> dict[str, str]:
-    return {
-        "geosr": __version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "rasterio": rasterio.__version__,
-        "gdal": rasterio.__gdal_version__,
-    }
-
-
-def _machine(device: str) -> dict[str, Any]:
-    gpu = torch.device(device).type == "cuda"
-    return {
-        "cpu": _cpu_name(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "device": device,
-        "gpu": torch.cuda.get_device_name(device) if gpu else None,
-    }
-
-
-def _cpu_name() -> str:
-    if _CPU_FACTS.exists():
-        for line in _CPU_FACTS.read_text(errors="replace").splitlines():
-            name, _, value = line.partition(":")
-            if name.strip() == "model name":
-                return value.strip()
-    return platform.processor() or platform.machine()

@@ -1,0 +1,96 @@
+"""The stages of geosr's own line, timed as it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import geosr.strips as strips_module
+import geosr.superres as superres_module
+from geosr.ahead import ahead, behind
+from geosr.bench.meter import Meter
+from geosr.blend import Blender
+from geosr.models import Model
+from geosr.pixels import Pixels, Reader
+from geosr.predict import predict
+from geosr.raster import Grid
+from geosr.tiles import Window
+from geosr.writer import create
+
+
+def by_stages(run: Callable[[], None], meter: Meter) -> None:
+    """Run geosr's line, its stages told: the steps that it calls are wrapped while it runs."""
+
+    def timed_strips(reader: Reader, *args: Any, **more: Any) -> Iterator[Any]:
+        return meter.each(
+            "prepare", strips_module.strips(_TimedReader(reader, meter), *args, **more)
+        )
+
+    def timed_predict(model: Model, tiles: Sequence[Any], *args: Any, **more: Any) -> Iterator[Any]:
+        if tiles:
+            meter.count(model, tiles[0], len(tiles))
+        return meter.each("net", predict(model, tiles, *args, **more))
+
+    @contextmanager
+    def timed_create(*args: Any, **more: Any) -> Iterator[Any]:
+        with meter.stage("write"), create(*args, **more) as output, meter.stage("wait"):
+            yield output
+
+    @contextmanager
+    def timed_ahead(items: Iterable[Any]) -> Iterator[Any]:
+        with ahead(meter.each("prepare", items)) as made:
+            yield meter.each("wait", made)
+
+    def timed_behind(use: Callable[[Any], None]) -> AbstractContextManager[Callable[[Any], None]]:
+        def timed_use(item: Any) -> None:
+            with meter.stage("write"):
+                use(item)
+
+        return behind(timed_use)
+
+    class TimedBlender(Blender):
+        def add(self, strip: Any) -> NDArray[np.float32]:
+            with meter.stage("blend"):
+                return super().add(strip)
+
+    with (
+        _instead(superres_module, strips=timed_strips, create=timed_create, behind=timed_behind),
+        _instead(strips_module, predict=timed_predict, Blender=TimedBlender, ahead=timed_ahead),
+    ):
+        run()
+
+
+@contextmanager
+def _instead(module: ModuleType, **others: object) -> Iterator[None]:
+    """Other values for names of a module, for a while."""
+    own = {name: getattr(module, name) for name in others}
+    for name, value in others.items():
+        setattr(module, name, value)
+    try:
+        yield
+    finally:
+        for name, value in own.items():
+            setattr(module, name, value)
+
+
+@dataclass(frozen=True)
+class _TimedReader:
+    reader: Reader
+    meter: Meter
+
+    @property
+    def grids(self) -> Mapping[int, Grid]:
+        return self.reader.grids
+
+    def read(self, names: Sequence[str], gsd: int, window: Window, *, frame: int = 0) -> Pixels:
+        with self.meter.stage("read"):
+            return self.reader.read(names, gsd, window, frame=frame)
+
+    def has_mask(self, names: Sequence[str], gsd: int) -> bool:
+        return self.reader.has_mask(names, gsd)
