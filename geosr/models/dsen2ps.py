@@ -2,8 +2,8 @@
 
 geosr's own. The 10 m bands enter by pixel unshuffle (Shi et al. 2016, backwards) beside the native
 20 m bands, so nothing is upsampled before the net; its residual returns by sub-pixel convolution.
-What a local regression of the 20 m bands on the 10 m bands says (`geosr.models.regress`) is its
-starting point at 20 m: the net refines it.
+What a local regression of the coarse bands on the finer ones says (`geosr.models.regress`) is its
+starting point: the net refines it.
 
     d10 (4) ──── unshuffle 2 ──┐
     d20 (6) ───────────────────┼─ concat ─ conv ReLU ─ d × [conv ReLU conv +] ─ conv ─ shuffle 2 ─ +
@@ -50,8 +50,8 @@ class DSen2PS(nn.Module):
 
     Args:
         bands: number of input bands by GSD, finest first; the last are the ones to sharpen.
-        radii: of the regressions, in pixels of 20 m: one of the bands and one of their fine
-            structure each; none where 60 m bands are sharpened.
+        radii: of the regressions, in pixels of the last bands: one of the bands and one of their
+            fine structure each.
     """
 
     def __init__(
@@ -77,11 +77,12 @@ class DSen2PS(nn.Module):
         brought = [_on_grid(inputs[gsd] / DN, gsd) for gsd in self.gsds]
         raised = _raised(inputs[target], target // fine)
         if self.radii:
-            known = self._regressed(inputs[fine] / DN, inputs[target] / DN)
+            guides = [_raised(inputs[gsd] / DN, gsd // fine) for gsd in self.gsds[:-1]]
+            known = self._regressed(torch.cat(guides, 1), inputs[target] / DN)
             brought.append(F.pixel_unshuffle(known, _GRID // fine))
             for share, part in zip(self.share, known.chunk(len(self.share), 1), strict=True):
                 raised = raised + share * part * DN
-        x = torch.cat(brought, 1)  # (batch, 118 or 24, rows, cols) at 20 m
+        x = torch.cat(brought, 1)  # (batch, 118 or 56, rows, cols) at 20 m
         residual = self.tail(self.body(entered(self.head, x)))
         return raised + F.pixel_shuffle(residual, _GRID // fine).to(raised.dtype) * DN
 
@@ -126,5 +127,8 @@ def _recipe(card: ModelCard) -> Recipe:
     return Recipe(patch=patch, batch_size=batch, lr=6e-4, weight_decay=1e-4, warmup=300, jitter=0.1)
 
 
-_CARDS = (_card("dsen2-ps-20", TO_20, 50, blocks=8, radii=[2, 6]), _card("dsen2-ps-60", TO_60, 36))
+_CARDS = (
+    _card("dsen2-ps-20", TO_20, 50, blocks=8, radii=[2, 6]),
+    _card("dsen2-ps-60", TO_60, 64, radii=[2, 4]),
+)
 DESIGNS = tuple(guided(card, build, recipe=_recipe(card)) for card in _CARDS)
