@@ -22,7 +22,7 @@ def mean_of_nine(x: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("radius, ridge, above", [(2, 0.02, 0), (1, 0.5, 0), (2, 0.01, 1)])
 def test_coefficients_are_those_of_ridge_regression_around_the_pixel(radius, ridge, above):
     fine, coarse = picture(3, 24, 0), picture(2, 12, 1)
-    found = detail(fine, coarse, [radius], factor=2, ridge=ridge, above=above)
+    found = detail(fine, coarse, [radius], factor=2, ridges={above: ridge})
     means = torch.nn.functional.avg_pool2d(fine, 2)
     smooth = torch.nn.functional.interpolate(means, scale_factor=2, mode="bicubic")
     if above:
@@ -44,7 +44,7 @@ def test_bands_that_are_mixtures_of_the_guides_are_found_exactly():
     truth = torch.einsum("bg,ngrc->nbrc", mixture, fine) + 0.1
     coarse = torch.nn.functional.avg_pool2d(truth, 2)
     raised = torch.nn.functional.interpolate(coarse, scale_factor=2, mode="bicubic")
-    found = detail(fine, coarse, [2, 6], factor=2, ridge=1e-8)
+    found = detail(fine, coarse, [2, 6], factor=2, ridges={0: 1e-8})
     near, far = (raised + d for d in found.chunk(2, 1))
     torch.testing.assert_close(near, truth, rtol=0, atol=1e-4)
     torch.testing.assert_close(far, truth, rtol=0, atol=1e-4)
@@ -67,7 +67,7 @@ def test_untrained_nets_know_mixtures_of_the_finest_bands(name, scale):
 
 def test_flat_ground_lacks_nothing():
     fine, coarse = torch.full((2, 4, 8, 8), 3.0), torch.full((2, 6, 4, 4), 2.0)
-    found = detail(fine, coarse, [2, 6], factor=2, ridge=1e-4)
+    found = detail(fine, coarse, [2, 6], factor=2, ridges={0: 1e-4})
     assert found.shape == (2, 12, 8, 8)
     assert found.abs().max() < 1e-4
 
@@ -76,16 +76,15 @@ def test_bright_ground_with_alike_bands_stays_in_bounds():
     """Variances that drown in the rounding of squares: no slope beyond what the data can carry."""
     fine = 32.0 + 0.01 * picture(1, 80, 4).float().expand(1, 4, 80, 80)
     coarse = torch.nn.functional.avg_pool2d(fine[:, :1], 2).expand(1, 6, 40, 40)
-    found = detail(fine, coarse, [2, 6], factor=2, ridge=2.5e-4)
+    found = detail(fine, coarse, [2, 6], factor=2, ridges={0: 2.5e-4})
     assert found.isfinite().all()
     assert found.abs().max() < 0.05
 
 
 def test_parts_of_an_image_give_the_same_as_the_whole(monkeypatch):
     fine, coarse = picture(4, 84, 5).float(), picture(6, 42, 6).float()
-    for above in (0, 1):
-        whole = detail(fine, coarse, [2, 6], factor=2, ridge=1e-3, above=above)
-        monkeypatch.setattr(regress, "_ROWS", 8)
-        with torch.inference_mode():
-            parts = detail(fine, coarse, [2, 6], factor=2, ridge=1e-3, above=above)
-        torch.testing.assert_close(parts, whole, rtol=0, atol=1e-6)
+    whole = detail(fine, coarse, [2, 6], factor=2, ridges={0: 1e-3, 1: 1e-3})
+    monkeypatch.setattr(regress, "_ROWS", 16)
+    with torch.inference_mode():
+        parts = detail(fine, coarse, [2, 6], factor=2, ridges={0: 1e-3, 1: 1e-3})
+    torch.testing.assert_close(parts, whole, rtol=0, atol=1e-6)

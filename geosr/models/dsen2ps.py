@@ -28,7 +28,7 @@ from geosr.models.dsen2 import DN, TO_20, TO_60, added, entered, sharpener
 from geosr.models.regress import detail
 
 _GRID = 20  # metres; the trunk's
-_RIDGES = (1000 / DN**2, 300 / DN**2)  # of regressions of bands, and of their fine structure
+_RIDGES = {0: 1000 / DN**2, 1: 300 / DN**2}  # of regressions of bands, and of fine structure
 
 
 class _Residual(nn.Module):
@@ -90,11 +90,7 @@ class DSen2PS(nn.Module):
         """Detail by every regression, (batch, regressions · bands, rows, cols) at 10 m, in fp32."""
         factor = self.gsds[-1] // self.gsds[0]
         with torch.autocast(fine.device.type, enabled=False):
-            found = [
-                detail(fine, coarse, self.radii, factor=factor, ridge=ridge, above=above)
-                for above, ridge in enumerate(_RIDGES)
-            ]
-        return torch.cat(found, 1)
+            return detail(fine, coarse, self.radii, factor=factor, ridges=_RIDGES)
 
 
 def _on_grid(x: Tensor, gsd: int) -> Tensor:

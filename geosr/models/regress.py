@@ -7,70 +7,75 @@ How bands go together is thus read off the scene at hand, at the scale where bot
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 Matrix = list[list[Tensor]]
-_ROWS = 128  # coarse, at a time
+_ROWS = 256  # fine, at a time
+_CHANNELS = 8
 _CUBIC = 2  # coarse pixels that bicubic interpolation looks at beyond its own
 
 
 def detail(
-    fine: Tensor, coarse: Tensor, radii: Sequence[int], *, factor: int, ridge: float, above: int = 0
+    fine: Tensor, coarse: Tensor, radii: Sequence[int], *, factor: int, ridges: Mapping[int, float]
 ) -> Tensor:
-    """What the coarse bands lack, (batch, radii · bands, k · rows, k · cols).
+    """What the coarse bands lack, (batch, ridges · radii · bands, k · rows, k · cols).
 
     Args:
         fine: (batch, guides, k · rows, k · cols), of the same ground and in the same unit.
         coarse: (batch, bands, rows, cols).
         radii: of the squares that a regression is taken over, in coarse pixels.
         factor: k.
-        ridge: added to the variance of every guide, in that unit squared.
-        above: regress what exceeds the mean of a square of this radius; 0 is the values themselves.
+        ridges: by what is regressed: 0 is the values themselves, n what exceeds the mean of a
+            square of radius n. Added to the variance of every guide, in that unit squared.
     """
-    rows = coarse.shape[-2]
-    if torch.is_grad_enabled() or torch.compiler.is_compiling() or rows <= _ROWS:
-        return _detail(fine, coarse, radii, factor, ridge, above)
-    halo, found = max(radii) + above + _CUBIC, []
-    for top in range(0, rows, _ROWS):  # what stays in the cache is quicker by far
-        first, last = max(top - halo, 0), min(top + _ROWS + halo, rows)
+    rows, step = coarse.shape[-2], _ROWS // factor
+    if torch.is_grad_enabled() or torch.compiler.is_compiling() or rows <= step:
+        return _detail(fine, coarse, radii, factor, ridges)
+    halo, found = max(radii) + max(ridges) + _CUBIC, []
+    for top in range(0, rows, step):  # what stays in the cache is quicker by far
+        first, last = max(top - halo, 0), min(top + step + halo, rows)
         part = _detail(
             fine[..., first * factor : last * factor, :], coarse[..., first:last, :],
-            radii, factor, ridge, above,
+            radii, factor, ridges,
         )  # fmt: skip
-        kept = min(top + _ROWS, rows) - top
+        kept = min(top + step, rows) - top
         found.append(part.narrow(-2, (top - first) * factor, kept * factor))
     return torch.cat(found, -2)
 
 
 def _detail(
-    fine: Tensor, coarse: Tensor, radii: Sequence[int], factor: int, ridge: float, above: int
+    fine: Tensor, coarse: Tensor, radii: Sequence[int], factor: int, ridges: Mapping[int, float]
 ) -> Tensor:
     """The same, all at once."""
     means = F.avg_pool2d(fine, factor)
     smooth = F.interpolate(means, scale_factor=factor, mode="bicubic", align_corners=False)
     lacking = torch.split(F.pixel_unshuffle(fine - smooth, factor), factor**2, 1)  # by guide
-    if above:
-        means, coarse = (x - _local_mean(x, above) for x in (means, coarse))
-    else:  # in double precision: over bright ground variances drown in the rounding of squares
-        means, coarse = means.double(), coarse.double()
-    moments = _moments(torch.split(means, 1, 1), coarse)
     found = []
-    for radius in radii:
-        slopes = _slopes(_local_mean(moments, radius), fine.shape[1], coarse.shape[1], ridge)
-        parts = [  # (batch, bands, k², rows, cols) each
-            slope.unsqueeze(2) * lack.unsqueeze(1)
-            for slope, lack in zip(slopes, lacking, strict=True)
-        ]
-        found.append(F.pixel_shuffle(sum(parts[1:], parts[0]).flatten(1, 2), factor))
+    for above, ridge in ridges.items():
+        moments = _moments(*(_exceeding(x, above) for x in (means, coarse)))
+        for radius in radii:
+            slopes = _slopes(_local_mean(moments, radius), fine.shape[1], coarse.shape[1], ridge)
+            made = slopes[0].unsqueeze(2) * lacking[0].unsqueeze(1)  # (…, bands, k², rows, cols)
+            for slope, lack in zip(slopes[1:], lacking[1:], strict=True):
+                made = torch.addcmul(made, slope.unsqueeze(2), lack.unsqueeze(1))
+            found.append(F.pixel_shuffle(made.flatten(1, 2), factor))
     return torch.cat(found, 1)
 
 
-def _moments(guides: Sequence[Tensor], coarse: Tensor) -> Tensor:
+def _exceeding(x: Tensor, above: int) -> Tensor:
+    """What exceeds the local mean, or the values themselves."""
+    if above:
+        return x - _local_mean(x, above)
+    return x.double()  # over bright ground variances drown in the rounding of squares
+
+
+def _moments(means: Tensor, coarse: Tensor) -> Tensor:
     """Values and products whose means tell a regression: guides, bands, guide², guide · bands."""
+    guides = torch.split(means, 1, 1)
     squares = [guides[i] * guides[j] for i in range(len(guides)) for j in range(i + 1)]
     return torch.cat([*guides, coarse, *squares, *(guide * coarse for guide in guides)], 1)
 
@@ -90,10 +95,12 @@ def _slopes(moments: Tensor, guides: int, bands: int, ridge: float) -> list[Tens
 
 
 def _local_mean(x: Tensor, radius: int) -> Tensor:
-    """Means over squares; the image's edge is repeated."""
-    side = 2 * radius + 1
-    padded = F.pad(x, (radius, radius, radius, radius), mode="replicate")
-    return _sums(_sums(padded, side, -1), side, -2) / side**2
+    """Means over squares; the image's edge is repeated. A few channels at a time, for the cache."""
+    side, found = 2 * radius + 1, []
+    for part in torch.split(x, _CHANNELS, 1):
+        padded = F.pad(part, (radius, radius, radius, radius), mode="replicate")
+        found.append(_sums(_sums(padded, side, -1), side, -2) / side**2)
+    return torch.cat(found, 1)
 
 
 def _sums(x: Tensor, count: int, dim: int) -> Tensor:
