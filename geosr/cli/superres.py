@@ -50,7 +50,7 @@ _KINDS = {"guided": GUIDED, "sisr": "image", "misr": "series"}  # of scenes, by 
     multiple=True,
     metavar="NAME|FILE",
     help="dsen2, dsen2-ps, bicubic, lapsr, one net (dsen2-ps-20), or a weights file; may be given "
-    "twice; default dsen2-ps-20 and dsen2-60. geosr models lists them.",
+    "twice; default dsen2-ps. geosr models lists them.",
 )
 @option("--scale", type=click.IntRange(2), help="Of nets that come in several; else their default.")
 @option(

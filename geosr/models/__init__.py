@@ -56,7 +56,7 @@ PAIRS: dict[str, tuple[str, ...]] = {
     "aesr": ("aesr-20", "aesr-60"),
     "bicubic": ("bicubic-20", "bicubic-60"),
 }
-DEFAULT = ("dsen2-ps-20", "dsen2-60")  # what sharpens Sentinel-2 where nobody says otherwise
+DEFAULT = PAIRS["dsen2-ps"]  # what sharpens Sentinel-2 where nobody says otherwise
 _BUILDERS = {d.arch: d.build for d in DESIGNS.values()}
 _ALIASES = {alias: d.name for d in DESIGNS.values() for alias in d.aliases}
 

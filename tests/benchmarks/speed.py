@@ -22,8 +22,6 @@ RUNS = {
     "default-fp32": "--precision fp32",
     "dsen2-bf16": "--model dsen2 --precision bf16",
     "dsen2-fp32": "--model dsen2 --precision fp32",
-    "dsen2-ps-bf16": "--model dsen2-ps --precision bf16",
-    "dsen2-ps-fp32": "--model dsen2-ps --precision fp32",
     "bicubic": "--model bicubic",
 }
 
