@@ -5,7 +5,7 @@ import json
 import pytest
 import rasterio
 
-from geosr import doctor, publish, records, weights
+from geosr import doctor, locks, publish, records, weights
 from geosr.doctor import FAIL, OK, WARN, diagnose
 
 
@@ -90,7 +90,7 @@ def test_a_full_disk_and_locks_that_do_not_hold_are_told(tmp_path, monkeypatch):
         raise publish.stopped(path, OSError(28, "No space left on device"))
 
     monkeypatch.setattr(publish, "write_bytes", full)
-    monkeypatch.setattr(records, "is_locked", lambda output: False)
+    monkeypatch.setattr(locks, "is_locked", lambda output: False)
     monkeypatch.setattr(doctor, "_SPACE", 2**63)
     found = by_name(tmp_path)
     assert found["write"].level == FAIL and "No space left" in found["write"].message
