@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-Matrix = list[list[Tensor]]
 _ROWS = 256  # fine, at a time
 _CHANNELS = 8
 _CUBIC = 2  # coarse pixels that bicubic interpolation looks at beyond its own
@@ -59,8 +58,8 @@ def _detail(
         moments = _moments(*(_exceeding(x, above) for x in (means, coarse)))
         for radius in radii:
             slopes = _slopes(_local_mean(moments, radius), fine.shape[1], coarse.shape[1], ridge)
-            made = slopes[0].unsqueeze(2) * lacking[0].unsqueeze(1)  # (…, bands, k², rows, cols)
-            for slope, lack in zip(slopes[1:], lacking[1:], strict=True):
+            made = torch.zeros((), dtype=fine.dtype, device=fine.device)
+            for slope, lack in zip(slopes.unbind(1), lacking, strict=True):
                 made = torch.addcmul(made, slope.unsqueeze(2), lack.unsqueeze(1))
             found.append(F.pixel_shuffle(made.flatten(1, 2), factor))
     return torch.cat(found, 1)
@@ -73,31 +72,35 @@ def _exceeding(x: Tensor, above: int) -> Tensor:
     return x.double()  # over bright ground variances drown in the rounding of squares
 
 
-def _moments(means: Tensor, coarse: Tensor) -> Tensor:
+def _moments(guides: Tensor, coarse: Tensor) -> Tensor:
     """Values and products whose means tell a regression: guides, bands, guide², guide · bands."""
-    guides = torch.split(means, 1, 1)
-    squares = [guides[i] * guides[j] for i in range(len(guides)) for j in range(i + 1)]
-    return torch.cat([*guides, coarse, *squares, *(guide * coarse for guide in guides)], 1)
+    rows, cols = torch.tril_indices(guides.shape[1], guides.shape[1], device=guides.device)
+    squares = guides[:, rows] * guides[:, cols]
+    return torch.cat([guides, coarse, squares, _outer(guides, coarse).flatten(1, 2)], 1)
 
 
-def _slopes(moments: Tensor, guides: int, bands: int, ridge: float) -> list[Tensor]:
-    """By guide, (batch, bands, rows, cols) each, from means of `_moments`."""
-    pairs = [(i, j) for i in range(guides) for j in range(i + 1)]
-    sizes = [*[1] * guides, bands, *[1] * len(pairs), *[bands] * guides]
-    parts = torch.split(moments, sizes, 1)
-    centre, level = parts[:guides], parts[guides]
-    squares, crossed = parts[guides + 1 : -guides], parts[-guides:]
-    rows: Matrix = [[] for _ in range(guides)]
-    for (i, j), square in zip(pairs, squares, strict=True):
-        rows[i].append(square - centre[i] * centre[j] + (ridge if i == j else 0.0))
-    together = [crossed[i] - centre[i] * level for i in range(guides)]
-    return _solved([[x.float() for x in row] for row in rows], [x.float() for x in together], ridge)
+def _slopes(moments: Tensor, guides: int, bands: int, ridge: float) -> Tensor:
+    """(batch, guides, bands, rows, cols) from means of `_moments`."""
+    sizes = [guides, bands, guides * (guides + 1) // 2, guides * bands]
+    centre, level, squares, crossed = torch.split(moments, sizes, 1)
+    sides = [[(max(i, j), min(i, j)) for i in range(guides)] for j in range(guides)]
+    whole = squares[:, [[i * (i + 1) // 2 + j for i, j in side] for side in sides]]
+    ridges = ridge * torch.eye(guides, dtype=whole.dtype, device=whole.device)[..., None, None]
+    matrix = whole - _outer(centre, centre) + ridges
+    right = torch.unflatten(crossed, 1, (guides, bands)) - _outer(centre, level)
+    return _solved(matrix.float(), right.float(), ridge)
+
+
+def _outer(a: Tensor, b: Tensor) -> Tensor:
+    """Products of all channels of both, (batch, of a, of b, rows, cols)."""
+    return a.unsqueeze(2) * b.unsqueeze(1)
 
 
 def _local_mean(x: Tensor, radius: int) -> Tensor:
     """Means over squares; the image's edge is repeated. A few channels at a time, for the cache."""
     side, found = 2 * radius + 1, []
-    for part in torch.split(x, _CHANNELS, 1):
+    together = x.shape[1] if torch.compiler.is_compiling() else _CHANNELS
+    for part in torch.split(x, together, 1):
         padded = F.pad(part, (radius, radius, radius, radius), mode="replicate")
         found.append(_sums(_sums(padded, side, -1), side, -2) / side**2)
     return torch.cat(found, 1)
@@ -118,32 +121,24 @@ def _sums(x: Tensor, count: int, dim: int) -> Tensor:
     return sum(found[1:], found[0])
 
 
-def _solved(rows: Matrix, right: list[Tensor], least: float) -> list[Tensor]:
-    """Solve at every pixel a symmetric positive definite system, given by its lower triangle.
+def _solved(matrix: Tensor, right: Tensor, least: float) -> Tensor:
+    """Solve a symmetric positive definite system at every pixel, all pixels at once.
 
-    L · D · Lᵀ written out, since every entry is an image: a few unknowns, very many systems.
+    Gauss's elimination, which such matrices need no pivoting for.
 
     Args:
+        matrix: (batch, n, n, rows, cols).
+        right: (batch, n, bands, rows, cols).
         least: bound of its eigenvalues; what rounding brings below it is put back there.
     """
-    lower: Matrix = []
-    diagonal: list[Tensor] = []
-    found: list[Tensor] = []
-    for i, row in enumerate(rows):
-        lower.append([])
-        for j in range(i):
-            left = row[j]
-            for k in range(j):
-                left = left - lower[i][k] * lower[j][k] * diagonal[k]
-            lower[i].append(left / diagonal[j])
-        pivot, value = row[i], right[i]
-        for k, factor in enumerate(lower[i]):
-            pivot = pivot - factor**2 * diagonal[k]
-            value = value - factor * found[k]
-        diagonal.append(pivot.clamp(min=least))
-        found.append(value)
-    found = [value / pivot for value, pivot in zip(found, diagonal, strict=True)]
-    for i in reversed(range(len(rows))):
-        for k in range(i + 1, len(rows)):
-            found[i] = found[i] - lower[k][i] * found[k]
+    steps = []
+    for _ in range(matrix.shape[1]):
+        pivot, row, top = matrix[:, :1, :1].clamp(min=least), matrix[:, :1, 1:], right[:, :1]
+        steps.append((pivot, row.transpose(1, 2), top))
+        column = matrix[:, 1:, :1] / pivot
+        matrix, right = matrix[:, 1:, 1:] - column * row, right[:, 1:] - column * top
+    found = right  # of no unknowns yet
+    for pivot, row, top in reversed(steps):
+        value = (top - (row * found).sum(1, keepdim=True)) / pivot
+        found = torch.cat([value, found], 1)
     return found
