@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from geosr import fullres, kelvins, lpips
 from geosr.errors import GeosrError, UsageError
 from geosr.lpips import Lpips
-from geosr.metrics import PEAK, Peak, Scores
+from geosr.metrics import PEAK, Peak, Scores, mean
 from geosr.models import Model
 from geosr.predict import Engine
 from geosr.protocols import Case, Data, Rows, cases, protocol_of
@@ -260,9 +260,12 @@ def _figures(
     full = case.group.startswith("full")
     scores = Scores(case.bands, factor=scale, peak=asked.peak, extra=asked.extra or full)
     more, corner = _Means(), _Corner(scale)
+    by_band: dict[str, _Means] = {}
     for part in rows:
         scores.add(part.truth, part.estimate, part.mask)
         more.add(part.figures)
+        for metric, figures in part.by_band.items():
+            by_band.setdefault(metric, _Means()).add(figures)
         if not full and (asked.extra or asked.perceptual):
             corner.add(part)
     whole = scores.whole()
@@ -271,7 +274,9 @@ def _figures(
     if corner.held and asked.perceptual:
         whole["lpips"] = corner.lpips(case.bands, asked.perceptual)
     whole |= _without_truth(whole, more) if full else more.all()
-    return scores.bands(), whole
+    told = {metric: means.all() for metric, means in by_band.items()}
+    whole |= {metric: mean(figures.values()) for metric, figures in told.items()}
+    return {**scores.bands(), **told}, whole
 
 
 class _Corner:

@@ -5,6 +5,7 @@ folder    images, degraded by an operator; the images are the truth
 series    the same, as several simulated frames
 pairs     matching coarse and fine files; dual: two coarse ones each
 kelvins   imgsets of the Proba-V challenge, with its own rules
+twin      Sentinel-2 scenes at true scale, with twins of 10 m bands in place of the coarse bands
 full      no truth: the output, degraded by the sensor's point spread, against the input, and its
           local correlation with the native bands
 """
@@ -21,16 +22,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geosr import fullres, kelvins, selfcheck
+from geosr import fullres, kelvins, selfcheck, twin
 from geosr.datasets import kind_of, pairs
 from geosr.datasets.series import Sensor, SeriesWindows
-from geosr.datasets.wald import WaldReader
+from geosr.datasets.wald import WaldReader, truth
 from geosr.datasets.windows import Area, Sample, Spot
 from geosr.errors import GeosrError, SceneError, UsageError
 from geosr.frames import FrameOptions
 from geosr.models import ANY, Model, ModelCard
 from geosr.pixels import Reader
 from geosr.plan import Plan, Request, make_plan
+from geosr.pointspread import FINEST
 from geosr.predict import Engine, predict
 from geosr.radiometry import reflectance
 from geosr.raster import open_raster, read_window
@@ -40,7 +42,7 @@ from geosr.strips import strips
 from geosr.superres import settled, superres
 from geosr.tiles import Window
 
-PROTOCOLS = ("wald", "folder", "series", "pairs", "dual", "kelvins", "full")
+PROTOCOLS = ("wald", "twin", "folder", "series", "pairs", "dual", "kelvins", "full")
 _SERIES_SIDE = 576  # pixels of truth along a simulated window
 
 
@@ -50,12 +52,14 @@ class Rows:
 
     Attributes:
         figures: further ones, to be averaged over rows by their weight: name to (value, weight).
+        by_band: the same of single bands: name to band to (value, weight).
     """
 
     truth: NDArray[np.float32]
     estimate: NDArray[np.float32]
     mask: NDArray[np.bool_]
     figures: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    by_band: Mapping[str, Mapping[str, tuple[float, float]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,8 @@ def cases(data: Data, card: ModelCard, failed: dict[str, str]) -> Iterator[Case]
     protocol = protocol_of(data, card.task)
     if protocol == "wald" and card.task == "guided":
         yield from _wald(data, card, failed)
+    elif protocol == "twin":
+        yield from _twins(data, card, failed)
     elif protocol == "folder" and card.task == "sisr":
         yield from _images(data, card, failed, _folder_case)
     elif protocol == "series" and card.task in ("sisr", "misr"):
@@ -171,7 +177,7 @@ def _wald(data: Data, card: ModelCard, failed: dict[str, str]) -> Iterator[Case]
 
 def _wald_reader(scene: Scene, data: Data, card: ModelCard, source: Reader) -> WaldReader:
     gsds = tuple({10, *(item.gsd for item in card.inputs)})
-    return WaldReader(source, card.scale, gsds, data.operator or "gaussian")
+    return WaldReader(source, card.scale, gsds, data.operator or "gaussian", truths=card.bands)
 
 
 def _wald_rows(scene: Scene, data: Data, model: Model, engine: Engine) -> Iterator[Rows]:
@@ -182,15 +188,69 @@ def _wald_rows(scene: Scene, data: Data, model: Model, engine: Engine) -> Iterat
         degraded = replace(scene, grids=reader.grids, window=reader.grids[10].window)
         plan = make_plan(degraded, [model], Request(only_sr=True, tile_size=data.tile_size), engine)
         for strip in strips(reader, plan, engine):
-            truth = source.read(card.bands, card.native_gsd, strip.window)
-            target = reflectance(scene, card.bands, truth.values)
+            true = truth(source, card.bands, card.native_gsd, strip.window, reader.operator)
+            target = reflectance(scene, card.bands, true.values)
             estimate = np.stack([strip.made[band] for band in card.bands])
-            yield Rows(target, estimate, truth.usable)
+            yield Rows(target, estimate, true.usable)
 
 
 def _wald_low(scene: Scene, data: Data, card: ModelCard) -> NDArray[np.float32]:
     with scene.open() as source:
         return whole(_wald_reader(scene, data, card, source), scene, card.bands)
+
+
+# one scene, with twins of its own bands
+
+
+def _twins(data: Data, card: ModelCard, failed: dict[str, str]) -> Iterator[Case]:
+    """Two cases a scene: twins of single 10 m bands, and of mixtures of them."""
+    if card.task != "guided":
+        raise UsageError(
+            f"'{card.name}' takes no finer bands beside the ones it sharpens; twins are made of "
+            "them. Score it by --protocol folder."
+        )
+    for scene in _scenes(data, "sentinel2", failed):
+        guides = tuple(band.name for band in scene.bands if band.gsd == FINEST)
+        if not guides:
+            raise UsageError(f"{scene.path}: no 10 m bands to make twins of. Choose other scenes.")
+        names = {name for item in card.inputs for name in item.bands}
+        if not names <= {band.name for band in scene.bands}:
+            continue
+        for said, shares in (("single", twin.single), ("mixed", twin.mixed)):
+            scene.check_nested([FINEST, card.native_gsd])
+            drawn = partial(twin.TwinReader, gsd=card.native_gsd, bands=card.bands, guides=guides,
+                            shares=shares(card.bands, guides))  # fmt: skip
+            yield Case(
+                f"{scene.name} {said}", scene.path, scene.level, f"twin {card.native_gsd}",
+                card.bands, partial(_twin_rows, scene, drawn, data),
+                partial(_twin_low, scene, drawn, card.bands),
+            )  # fmt: skip
+
+
+def _twin_rows(
+    scene: Scene, drawn: Callable[[Reader], twin.TwinReader], data: Data, model: Model,
+    engine: Engine,
+) -> Iterator[Rows]:  # fmt: skip
+    bands = model.card.bands
+    with scene.open() as source:
+        reader = drawn(source)
+        plan = make_plan(scene, [model], Request(only_sr=True, tile_size=data.tile_size), engine)
+        for strip in strips(reader, plan, engine):
+            true = reader.truth(bands, strip.window)
+            target, blurred = (
+                reflectance(scene, bands, values)
+                for values in (true.values, reader.interpolated(bands, strip.window))
+            )
+            estimate = np.stack([strip.made[band] for band in bands])
+            gain = twin.gains(bands, estimate, target, blurred, true.usable)
+            yield Rows(target, estimate, true.usable, by_band={"gain": gain})
+
+
+def _twin_low(
+    scene: Scene, drawn: Callable[[Reader], twin.TwinReader], bands: Sequence[str]
+) -> NDArray[np.float32]:
+    with scene.open() as source:
+        return whole(drawn(source), scene, bands)
 
 
 # no truth

@@ -1,6 +1,6 @@
 """Does an output, seen by its own sensor again, give back the input?
 
-Super-resolved bands are degraded by the sensor's point spread (the operator "mtf") and compared
+Super-resolved bands are degraded by the sensor's point spread (`geosr.pointspread`) and compared
 with the bands they were made of. A detail that the sensor could not have missed, or a shift of
 brightness, shows; a detail below its resolution cannot.
 """
@@ -102,7 +102,8 @@ def compare(
     """Input, degraded output and where they can be compared, in a window of the input's grid."""
     scene, gsd = plan.scene, plan.scene.gsd(names[0])
     factor = plan.per_pixel(names[0])
-    taps = {name: degrade.mtf(factor, degrade.MTF.get(name, degrade.IMAGE_MTF)) for name in names}
+    made = scene.finest / plan.finer
+    taps = {name: degrade.of_band(name, factor, made) for name in names}
     pad = max(degrade.beyond(weights, factor) for weights in taps.values())
     corner = (plan.window.row * plan.finer, plan.window.col * plan.finer)
     values, valid = _read(

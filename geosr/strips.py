@@ -229,8 +229,9 @@ def _made_consistent(
     key, _, names = net.inputs[-1]
     index, spare = [names.index(name) for name in net.bands], plan.pad * plan.zoom
     core = (slice(spare, -spare or None), slice(spare, -spare or None))
+    gsd = plan.scene.finest / plan.finer
     for cut, estimate in zip(cuts, made, strict=True):
-        result = project(estimate, cut[key][index], net.bands)
+        result = project(estimate, cut[key][index], net.bands, gsd)
         for name, before, after in zip(net.bands, estimate, result, strict=True):
             changed.setdefault(name, Change()).add(change(before[core], after[core]))
         yield result

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from geosr import models, picture
 from geosr.checkpoint import RunFolder, State, optimizer_tensors, restore_optimizer
-from geosr.datasets import Choice, Sets, open_sets
+from geosr.datasets import Batch, Choice, Sets, open_sets
 from geosr.errors import StoppedError, UsageError
-from geosr.feed import Batch, Feed, Steps
+from geosr.feed import Feed, Steps
 from geosr.losses import Criterion
 from geosr.models import Model, ModelCard, Recipe, Uncertain
 from geosr.ranks import Ranks, joined
@@ -232,6 +232,7 @@ class _Run:
         if config.init:
             _begin_with(self.model, Path(config.init))
         net = self.model.net
+        sets.training.place(device, getattr(net, "fixed", None))
         shared = ranks.share(net, device)
         compiled: nn.Module = torch.compile(shared) if config.compile else shared  # type: ignore[assignment]
         self.learning = Model(card, compiled)

@@ -14,9 +14,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from geosr import picture
-from geosr.datasets import Spot, Windows
+from geosr.datasets import Batch, Spot, Windows, stack
 from geosr.errors import SceneError
-from geosr.feed import Batch, stack
 from geosr.models import SHIFTS, Model, ModelCard, fusion
 from geosr.models.bicubic import Bicubic
 from geosr.ranks import Ranks

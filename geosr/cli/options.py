@@ -156,7 +156,7 @@ def open_options(params: dict[str, Any]) -> OpenOptions:
 def pair_options(command: F) -> F:
     """What training pairs are made of, and how."""
     kinds = ["auto", "wald", "folder", "pairs", "npz", "dual", "series", "kelvins"]
-    operators = ["auto", "gaussian", "mtf", "mixed", "bicubic", "box", "blur-noise"]
+    operators = ["auto", "sensor", "gaussian", "mixed", "bicubic", "box", "blur-noise"]
     for add in reversed((
         option("--scale", type=click.IntRange(2), help="Of nets that come in several."),
         option("--bands", type=click.IntRange(1), default=1,
@@ -165,8 +165,9 @@ def pair_options(command: F) -> F:
                help="How pairs are made; auto tells by net and folder."),
         option("--pattern", metavar="GLOB", help="Only files whose name matches."),
         option("--degradation", type=click.Choice(operators), default="auto",
-               help="How inputs are made of the truth: auto is gaussian for scenes, bicubic for "
-               "images; mixed is mtf in one window of five, else gaussian."),
+               help="How inputs are made of the truth: auto is sensor for scenes, the bands' own "
+               "point spread, and bicubic for images; gaussian is as published for DSen2; "
+               "mixed is gaussian for a quarter, else sensor."),
         option("--quantification", type=Auto(float, 1e-6), default="auto",
                help="Value of 1.0 in images; auto is 255 for 8 bits, 65535 for PNG of 16 bits, "
                "10000 for other integers, 1 for floats."),

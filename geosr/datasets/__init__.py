@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from geosr.datasets import folder, kelvins, pairs, series, wald
+from geosr.datasets.batches import Batch, stack
 from geosr.datasets.windows import (
     Area,
     Sample,
@@ -23,7 +24,10 @@ from geosr.errors import UsageError
 from geosr.models import ModelCard
 from geosr.sensors import OpenOptions, probav
 
-__all__ = ["KINDS", "Choice", "Sample", "Sets", "Spot", "Windows", "kind_of", "open_sets"]
+__all__ = [
+    "KINDS", "Batch", "Choice", "Sample", "Sets", "Spot", "Windows", "kind_of", "open_sets",
+    "stack",
+]  # fmt: skip
 
 _CHECKED = 192  # pixels of truth along a held-out window, where the images have them
 KINDS = ("wald", "folder", "pairs", "npz", "dual", "series", "kelvins")
@@ -96,11 +100,11 @@ def open_sets(data: Path, card: ModelCard, choice: Choice) -> Sets:
     images = replace(choice.options, kind="image")
     place: Callable[[str], str] = place_of_image
     found: Sequence[Area[Any]]
-    make: Callable[..., Windows[Any]]
+    make: Callable[..., Any]
     if kind == "wald":
         found = wald.areas(data, card, choice.options, choice.pattern)
         place = place_of_scene
-        make = partial(wald.WaldWindows, operator=choice.operator or "gaussian")
+        make = partial(wald.WaldWindows, operator=choice.operator or "sensor")
     elif kind == "npz":
         found, unit = pairs.array_areas(data, card)
         make = partial(pairs.ArrayWindows, data=data, unit=unit)
@@ -119,7 +123,8 @@ def open_sets(data: Path, card: ModelCard, choice: Choice) -> Sets:
         if kind == "folder":
             make = partial(folder.FolderWindows, operator=choice.operator or "bicubic")
     parts: Split[Any] = split(found, choice.share, place, patch=choice.patch, scale=card.scale)
-    training = make(parts.training, card, choice.patch, seed=choice.seed, jitter=choice.jitter)
+    learnt: Callable[..., Windows[Any]] = partial(make, small=True) if kind == "wald" else make
+    training = learnt(parts.training, card, choice.patch, seed=choice.seed, jitter=choice.jitter)
     sides = [side for area in parts.held for side in area.window[2:] if side >= choice.patch]
     wide = max(choice.patch, min([_CHECKED, *sides]))
     held = make(parts.held, card, wide, seed=choice.seed)

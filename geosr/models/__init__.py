@@ -38,10 +38,10 @@ from geosr.models import (
     trmisr,
     vdsr,
 )
-from geosr.models.card import ANY, SHIFTS, Design, Input, Model, ModelCard, Recipe, Uncertain
+from geosr.models.card import ANY, FIXED, SHIFTS, Design, Input, Model, ModelCard, Recipe, Uncertain
 
-__all__ = ["ANY", "DEFAULT", "DESIGNS", "PAIRS", "SHIFTS", "Design", "Input", "Model", "ModelCard",
-           "Recipe", "Uncertain", "build", "cards", "count", "design", "known",
+__all__ = ["ANY", "DEFAULT", "DESIGNS", "FIXED", "PAIRS", "SHIFTS", "Design", "Input", "Model",
+           "ModelCard", "Recipe", "Uncertain", "build", "cards", "count", "design", "known",
            "measured"]  # fmt: skip
 
 _MODULES = (

@@ -14,6 +14,7 @@ from geosr.errors import UsageError, WeightsError
 
 ANY = "*"  # a band of any name: the net takes one band at a time
 SHIFTS = 0  # key of where frames look, beside the GSDs of the inputs
+FIXED = -1  # key of what a net finds without its weights, where it is known already
 _UNIT = 10000.0  # inputs per unit of a single- or multi-image net, as reflectance is scaled
 
 
