@@ -123,7 +123,7 @@ def open_sets(data: Path, card: ModelCard, choice: Choice) -> Sets:
         if kind == "folder":
             make = partial(folder.FolderWindows, operator=choice.operator or "bicubic")
     parts: Split[Any] = split(found, choice.share, place, patch=choice.patch, scale=card.scale)
-    learnt: Callable[..., Windows[Any]] = partial(make, small=True) if kind == "wald" else make
+    learnt: Callable[..., Any] = partial(make, small=True) if kind == "wald" else make
     training = learnt(parts.training, card, choice.patch, seed=choice.seed, jitter=choice.jitter)
     sides = [side for area in parts.held for side in area.window[2:] if side >= choice.patch]
     wide = max(choice.patch, min([_CHECKED, *sides]))

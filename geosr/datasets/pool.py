@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 BUDGET = 2**30  # bytes of all regions
-LIFE = 2000  # steps
+LIFE = 4000  # steps
 SIDE = 512  # pixels of truth along a region, at most
 _AHEAD = 100  # steps before its first one a region is begun
 _THREADS = 8
