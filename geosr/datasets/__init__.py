@@ -125,10 +125,15 @@ def open_sets(data: Path, card: ModelCard, choice: Choice) -> Sets:
     parts: Split[Any] = split(found, choice.share, place, patch=choice.patch, scale=card.scale)
     learnt: Callable[..., Any] = partial(make, small=True) if kind == "wald" else make
     training = learnt(parts.training, card, choice.patch, seed=choice.seed, jitter=choice.jitter)
-    sides = [side for area in parts.held for side in area.window[2:] if side >= choice.patch]
-    wide = max(choice.patch, min([_CHECKED, *sides]))
-    held = make(parts.held, card, wide, seed=choice.seed)
+    held = make(parts.held, card, _checked(parts.held, choice.patch), seed=choice.seed)
     return Sets(kind, training, held)
+
+
+def _checked(areas: Sequence[Area[Any]], patch: int) -> int:
+    """Side of a held-out window: larger than one to learn from, or as large as there is any."""
+    sides = [min(area.window[2:]) for area in areas]
+    fitting = [side for side in sides if side >= patch]
+    return min([_CHECKED, *fitting]) if fitting else max(sides)
 
 
 def _check(kind: str, card: ModelCard) -> None:
