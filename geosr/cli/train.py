@@ -63,7 +63,7 @@ class Duration(click.ParamType[Any]):
     "--loss",
     metavar="NAME[+W*NAME…]",
     help="l1, mse, charbonnier, dssim, ms-ssim, gradient, "
-    "tv, sam, frequency, psnr, perceptual[:FILE], registered, laplace-nll, seed000, seed001.",
+    "tv, sam, frequency, psnr, perceptual[:FILE], registered, laplace-nll, dual-edsr, enhanced.",
 )
 @option("--batch-size", type=click.IntRange(1), help="Windows in a step, of all processes.")
 @option("--patch", type=click.IntRange(1), help="Side of a window of truth, pixels.")

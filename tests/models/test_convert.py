@@ -14,9 +14,8 @@ from torch.nn import functional as F
 
 from geosr.cli import weights as cli
 from geosr.errors import UsageError, WeightsError
-from geosr.models import registry, weights
+from geosr.models import convert, registry, weights
 from geosr.models.convert import sandbox
-from geosr.models import convert
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")

@@ -186,7 +186,7 @@ def test_the_dual_layout_gives_two_frames(tmp_path, dtype):
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 @pytest.mark.parametrize("last", [True, False])
-def test_arrays_of_seed_001_are_read_in_either_order(tmp_path, last, save):
+def test_npz_arrays_are_read_in_either_order(tmp_path, last, save):
     fine = np.stack([picture(i, side=64, bands=3) for i in range(4)])
     coarse = fine.reshape(4, 3, 16, 4, 16, 4).mean((3, 5)).astype(np.uint8)
     order = (0, 2, 3, 1) if last else (0, 1, 2, 3)
