@@ -20,7 +20,7 @@ from geosr.errors import (
     SceneError,
     StoppedError,
     cause,
-    shown,
+    without_secrets,
 )
 from geosr.inference.backoff import superres_in_memory
 from geosr.inference.plan import Plan, Request, make_plan
@@ -29,6 +29,7 @@ from geosr.inference.superres import Result
 from geosr.models.card import Model
 from geosr.raster import publish
 from geosr.report import pages
+from geosr.scene.frames import SelectedFrame
 from geosr.scene.scene import Scene
 from geosr.sensors import OpenOptions, open_scene
 
@@ -288,7 +289,7 @@ def _unforeseen(path: Path, job: Job, error: Exception) -> tuple[int, str]:
             "Look at the GPU (nvidia-smi), then run the same command again."
         )
     said = f"{type(error).__name__}: {error}"
-    return 1, shown(f"internal error on {path}: {said}. Please report it (-vv).")
+    return 1, without_secrets(f"internal error on {path}: {said}. Please report it (-vv).")
 
 
 def _work(path: Path, output: Path, job: Job, progress: Progress) -> Outcome:
@@ -361,7 +362,10 @@ def _record(
     """Write the commit mark, last and whole."""
     records.write(output, {
         "scene": scene.name,
-        "source": {"path": shown(str(Path(scene.path).absolute())), "kind": job.options.kind},
+        "source": {
+            "path": without_secrets(str(Path(scene.path).absolute())),
+            "kind": job.options.kind,
+        },
         "inputs": inputs,
         "recipe": job.recipe,
         "geosr": __version__,
@@ -374,6 +378,12 @@ def _record(
     })  # fmt: skip
 
 
+def _facts(frame: SelectedFrame) -> dict[str, Any]:
+    """A frame's number, and how it was registered and scaled."""
+    facts = asdict(frame)
+    return {"frame": facts.pop("index"), **facts}
+
+
 def _extras(result: Result) -> dict[str, Any]:
     """What only some outputs have to tell."""
     changed = {
@@ -381,6 +391,6 @@ def _extras(result: Result) -> dict[str, Any]:
     }
     return {
         "check": asdict(result.check) if result.check else None,
-        "frames": [asdict(look) for look in result.frames] or None,
+        "frames": [_facts(frame) for frame in result.frames] or None,
         "changed": changed or None,
     }

@@ -23,7 +23,7 @@ from geosr.cli.settings import (
     read_env,
     variables,
 )
-from geosr.errors import shown
+from geosr.errors import without_secrets
 
 
 @click.command("config")
@@ -75,7 +75,7 @@ def _row(name: str, param: click.Parameter, settings: Mapping[str, str], path: P
 
 def _masked(value: Any) -> Any:
     """URLs without passwords and queries, which may hold keys."""
-    return shown(value) if isinstance(value, str) else value
+    return without_secrets(value) if isinstance(value, str) else value
 
 
 def _hint(name: str, names: tuple[str, ...]) -> str:

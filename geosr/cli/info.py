@@ -36,14 +36,15 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
 
     set_up_log(quiet=params["quiet"], verbose=params["verbose"])
     prepare_gdal(None, vrt=params["allow_vrt"])
-    from geosr.errors import GeosrError, UsageError, shown
+    from geosr.errors import GeosrError, UsageError, without_secrets
     from geosr.inference.inspect import inspect
     from geosr.models import registry, weights
     from geosr.sensors import find_scenes, is_remote, open_scene, remote_path
 
     if is_remote(params["path"]) and not params["allow_remote"]:
         raise UsageError(
-            f"{shown(params['path'])[:80]}: local files only. Pass --allow-remote to read it."
+            f"{without_secrets(params['path'])[:80]}: local files only. "
+            "Pass --allow-remote to read it."
         )
     paths = find_scenes(remote_path(params["path"]))
     if len(paths) != 1:

@@ -29,7 +29,7 @@ from geosr.cli.options import (
     sentinel2_bands,
 )
 from geosr.cli.runs import executor_of, run_options, set_threads, share
-from geosr.errors import LockedError, UsageError, WeightsError, shown
+from geosr.errors import LockedError, UsageError, WeightsError, without_secrets
 
 if TYPE_CHECKING:
     from geosr.batch.batch import Executor, Job, Outcome
@@ -290,7 +290,7 @@ def _paths(params: dict[str, Any]) -> tuple[Path, Path]:
 
     if is_remote(src) and not params["allow_remote"]:
         raise click.UsageError(
-            f"{shown(src)[:80]}: local files only. Pass --allow-remote to read it."
+            f"{without_secrets(src)[:80]}: local files only. Pass --allow-remote to read it."
         )
     return remote_path(src) if is_remote(src) else Path(src), dst
 

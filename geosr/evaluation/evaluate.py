@@ -306,7 +306,7 @@ class _Corner:
     def lpips(self, names: Sequence[str], perceptual: Lpips) -> float | None:
         """LPIPS; None where the corner is too small or not all valid."""
         truth, estimate = self._images()
-        at = list(lpips.shown(names))
+        at = list(lpips.rgb_bands(names))
         fits = self._valid and min(truth.shape[1:]) >= lpips.LEAST
         return perceptual(truth[at], estimate[at]) if fits else None
 

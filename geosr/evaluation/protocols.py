@@ -26,7 +26,7 @@ from geosr.inference import selfcheck
 from geosr.inference.plan import Plan, Request, make_plan
 from geosr.inference.predict import Engine, predict
 from geosr.inference.strips import strips
-from geosr.inference.superres import settled, superres
+from geosr.inference.superres import superres, with_frames
 from geosr.metrics import kelvins, no_reference
 from geosr.models.card import ANY, Model, ModelCard
 from geosr.raster.files import open_raster, read_window
@@ -185,7 +185,7 @@ def _wald_rows(scene: Scene, data: Data, model: Model, engine: Engine) -> Iterat
         for strip in strips(reader, plan, engine):
             truth = source.read(card.bands, card.native_gsd, strip.window)
             target = reflectance(scene, card.bands, truth.values)
-            estimate = np.stack([strip.made[band] for band in card.bands])
+            estimate = np.stack([strip.predicted[band] for band in card.bands])
             yield Rows(target, estimate, truth.usable)
 
 
@@ -217,7 +217,7 @@ def _full_rows(scene: Scene, data: Data, model: Model, engine: Engine) -> Iterat
         output = Path(folder) / "out.tif"
         superres(scene, output, [model], request=request, engine=engine)
         with open_raster(output, driver="GTiff") as dataset:
-            for gsd, names in selfcheck.made_of(plan).items():
+            for gsd, names in selfcheck.predicted_of(plan).items():
                 agreement = _agreement(dataset, plan, reader, names)
                 for window in selfcheck.windows(plan, gsd):
                     truth, low, mask = selfcheck.compare(dataset, plan, reader, names, window)
@@ -317,7 +317,7 @@ def _rows(
         pixels = truth.read(names, fine.finest, window)
         inside = np.zeros(window[2:], bool)
         inside[window.intersect(fine.grid.window).within(window)] = True
-        made = [strip.made[band] for band in plan.names]
+        made = [strip.predicted[band] for band in plan.names]
         yield Rows(reflectance(fine, names, pixels.values), np.stack(made), pixels.usable & inside)
 
 
@@ -444,8 +444,8 @@ def _kelvins_rows(
     plan = make_plan(scene, [model], request, engine)
     with scene.open() as reader:
         parts = [
-            np.stack([strip.made[name] for name in plan.names])
-            for strip in strips(reader, settled(plan, reader, request), engine)
+            np.stack([strip.predicted[name] for name in plan.names])
+            for strip in strips(reader, with_frames(plan, reader, request), engine)
         ]
     made = np.concatenate(parts, 1) * np.float32(scene.quantification / probav.UNIT)
     truth = imgset.truth.astype(np.float32)[None] * np.float32(10000 / probav.UNIT)

@@ -54,7 +54,7 @@ def check(output: Path, plan: Plan, reader: Reader) -> Check:
     rmse: dict[str, float | None] = {}
     sam: dict[str, float | None] = {}
     with open_raster(output) as dataset:
-        for gsd, names in made_of(plan).items():
+        for gsd, names in predicted_of(plan).items():
             scores = Scores(names, extra=False)
             for window in windows(plan, gsd):
                 scores.add(*compare(dataset, plan, reader, names, window))
@@ -79,9 +79,9 @@ def require(found: Check, limit: float | None, path: str) -> None:
     )
 
 
-def made_of(plan: Plan) -> dict[int, tuple[str, ...]]:
+def predicted_of(plan: Plan) -> dict[int, tuple[str, ...]]:
     """The super-resolved bands of the output by their native GSD."""
-    made = [name for name in plan.names if name in plan.made]
+    made = [name for name in plan.names if name in plan.predicted]
     gsds = sorted({plan.scene.gsd(name) for name in made})
     return {gsd: tuple(n for n in made if plan.scene.gsd(n) == gsd) for gsd in gsds}
 

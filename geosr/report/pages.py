@@ -17,7 +17,7 @@ from geosr.raster import picture
 from geosr.raster.files import open_raster, read_window
 from geosr.raster.window import Window
 from geosr.report import Crop, ScenePage
-from geosr.report.snapshots import Crops, chosen, share
+from geosr.report.snapshots import Crops, crop_windows, share_of
 from geosr.scene.radiometry import reflectance
 from geosr.scene.scene import Scene
 from geosr.sensors import OpenOptions, open_scene
@@ -33,27 +33,27 @@ def of_scores(found: Evaluation, crops: Crops) -> list[ScenePage]:
         scores = [s for s in found.scores if (s.scene, s.group) == key]
         if not scores:
             continue
-        seen = crops.seen[key]
+        scene_input = crops.inputs[key]
         models = sorted(by_model, key=lambda name: name != "bicubic")  # bicubic first
         first = by_model[models[0]]
         shown = [
             Crop(
                 _title(part.window),
                 {
-                    "LR": seen.low[i],
+                    "LR": scene_input.low[i],
                     **{name: by_model[name][i].estimate for name in models},
                     "truth": part.truth,
                 },
                 np.asarray(part.mask.all(0)),
-                seen.bands,
-                seen.scale,
+                scene_input.bands,
+                scene_input.scale,
             )
             for i, part in enumerate(first)
         ]
         facts = {"path": scores[0].path, "level": scores[0].level or "unknown", "group": group}
+        title = f"{scene}, {group} m bands" if group.isdigit() else f"{scene}, {group}"
         pages.append(ScenePage(
-            f"{scene}, {group} m bands" if group.isdigit() else f"{scene}, {group}", seen.overview,
-            seen.shares, shown,
+            title, scene_input.overview, scene_input.shares, shown,
             {score.model: score.whole for score in scores}, facts,
             [found.failed[scene]] if scene in found.failed else [],
         ))  # fmt: skip
@@ -84,14 +84,14 @@ def of_output(output: Path, record: Mapping[str, Any]) -> ScenePage:
     scene = open_scene(record["source"]["path"], _options(record))
     with open_raster(output) as dataset:
         names = [str(name) for name in dataset.descriptions]
-        gsd = _shown_gsd(scene, names)
+        gsd = _gsd_to_show(scene, names)
         bands = tuple(n for n in names if scene.gsd(n) == gsd)
         factor = dataset.height * gsd // (scene.grid.height * scene.finest)
         if recipe["bounds"] is not None or factor < 2:
             raise SceneError(f"{output}: only whole scenes made finer can be shown. Run eval.")
         with scene.open() as reader:
             low = whole(reader, scene, bands)
-        windows = chosen(low, factor)
+        windows = crop_windows(low, factor)
         crops = [_crop(dataset, scene, names, bands, low, w) for w in windows]
     check = record.get("check") or {}
     facts = {
@@ -105,12 +105,12 @@ def of_output(output: Path, record: Mapping[str, Any]) -> ScenePage:
     }
     metrics = {"self-check": check.get("rmse", {})} if check else {}
     return ScenePage(
-        record["scene"], low, [share(w, low, factor) for w in windows], crops, metrics, facts,
+        record["scene"], low, [share_of(w, low, factor) for w in windows], crops, metrics, facts,
         [str(note) for note in scene.notes if note.warning],
     )  # fmt: skip
 
 
-def _shown_gsd(scene: Scene, names: Sequence[str]) -> int:
+def _gsd_to_show(scene: Scene, names: Sequence[str]) -> int:
     """Of the coarse GSDs the one with the most bands; where all bands are alike, theirs."""
     gsds = [scene.gsd(name) for name in names]
     coarse = [gsd for gsd in gsds if gsd > scene.finest] or gsds

@@ -1,4 +1,4 @@
-"""Batches for a training: made ahead while the last one is learnt."""
+"""Batches for a training: prepared while the net learns from the last one."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Steps(Dataset[Batch]):
         return stack(samples, self.windows.broken)
 
 
-class Feed:
+class Loader:
     """Batches from a step on; tells the share of time that was spent waiting for them.
 
     Args:
@@ -89,10 +89,10 @@ class Feed:
     def __call__(self, numbers: range) -> Iterator[tuple[int, Batch]]:
         """Number and batch of every step in `numbers`."""
         self._since, self.waited = time.monotonic(), 0.0
-        made = iter(self._loader(numbers) if self.workers else self._threaded(numbers))
+        batches = iter(self._loader(numbers) if self.workers else self._threaded(numbers))
         for number in numbers:
             before = time.monotonic()
-            batch = next(made)
+            batch = next(batches)
             self.waited += time.monotonic() - before
             yield number, batch
 
@@ -109,9 +109,9 @@ class Feed:
 
     def _threaded(self, numbers: range) -> Iterator[Batch]:
         with ThreadPoolExecutor(1) as pool:
-            ahead = pool.submit(self.steps.__getitem__, numbers.start)
+            upcoming = pool.submit(self.steps.__getitem__, numbers.start)
             for number in numbers:
-                batch = ahead.result()
+                batch = upcoming.result()
                 if number + 1 < numbers.stop:
-                    ahead = pool.submit(self.steps.__getitem__, number + 1)
+                    upcoming = pool.submit(self.steps.__getitem__, number + 1)
                 yield batch.pin_memory() if self.pinned else batch

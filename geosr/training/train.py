@@ -24,7 +24,7 @@ from geosr.sensors import OpenOptions
 from geosr.training.checkpoint import RunFolder, State, optimizer_tensors, restore_optimizer
 from geosr.training.datasets import Choice, Sets, open_sets
 from geosr.training.distributed import Ranks, joined
-from geosr.training.loader import Batch, Feed, Steps
+from geosr.training.loader import Batch, Loader, Steps
 from geosr.training.losses import Criterion
 from geosr.training.schedule import Schedule, optimizer
 from geosr.training.validation import Check, validate
@@ -172,19 +172,19 @@ def train(
 def _learn(run: _Run, progress: Callable[[Progress], None], stop: Callable[[], bool]) -> Result:
     """Step by step to the end, or until `stop`."""
     config, device, ranks = run.config, run.device, run.ranks
-    feed = Feed(
+    loader = Loader(
         Steps(run.sets.training, config.recipe.batch_size, ranks),
         workers=config.workers, pinned=device.startswith("cuda"),
     )  # fmt: skip
     stopped = False
-    for _, batch in feed(range(run.step, run.steps)):
+    for _, batch in loader(range(run.step, run.steps)):
         loss = run.advance(batch.to(device))
         stopped = ranks.any(stop(), device)
         ending = run.step == run.steps or run.over
         check = None
         if not stopped and (run.step % config.val_every == 0 or ending):
-            check = run.check(loss, feed.waiting)
-        progress(Progress(run.step, run.steps, loss, run.speed, feed.waiting, check))
+            check = run.check(loss, loader.waiting)
+        progress(Progress(run.step, run.steps, loss, run.speed, loader.waiting, check))
         if stopped or ending or run.tired:
             break
     if stopped:
