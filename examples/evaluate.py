@@ -6,9 +6,9 @@ python examples/evaluate.py examples/scenes
 import sys
 from pathlib import Path
 
-from geosr import weights
-from geosr.evaluate import evaluate
-from geosr.protocols import Data
+from geosr.evaluation.evaluate import evaluate
+from geosr.evaluation.protocols import Data
+from geosr.models import weights
 
 
 def main(scenes: Path) -> None:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from geosr import models, weights
-from geosr.predict import engine, place
+from geosr.inference.predict import engine, place
+from geosr.inference.superres import superres
+from geosr.models import registry, weights
 from geosr.sensors import open_scene
-from geosr.superres import superres
 
 
 def main(source: str, target: str) -> None:
     """Super-resolve one scene with the bundled nets."""
     where = engine("auto", "auto")
-    nets = [place(net, where) for name in models.DEFAULT for net in weights.load(name)]
+    nets = [place(net, where) for name in registry.DEFAULT for net in weights.load(name)]
     result = superres(open_scene(source), Path(target), nets, engine=where)
     print(f"{result.output}: {result.tiles} tiles in {result.seconds:.1f} s")
 

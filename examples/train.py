@@ -6,14 +6,14 @@ python examples/train.py images/ runs/espcn
 import sys
 from pathlib import Path
 
-from geosr import models, weights
+from geosr.inference.superres import superres
+from geosr.models import registry, weights
 from geosr.sensors import OpenOptions, find_scenes, open_scene
-from geosr.superres import superres
-from geosr.train import TrainConfig, train
+from geosr.training.train import TrainConfig, train
 
 
 def main(images: Path, out: Path, steps: int = 2000) -> None:
-    recipe = models.design("espcn").recipe
+    recipe = registry.design("espcn").recipe
     config = TrainConfig("espcn", scale=2, recipe=recipe, steps=steps, val_every=steps)
     result = train(images, out, config=config, progress=tell)
     first = open_scene(find_scenes(images, kind="image")[0], OpenOptions(kind="image"))

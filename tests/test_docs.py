@@ -14,9 +14,9 @@ import pytest
 import rasterio
 from affine import Affine
 
-from geosr import models
-from geosr.cli.config import leaves
-from geosr.cli.main import COMMANDS, SEED_KEYS, cli
+from geosr.cli.main import cli
+from geosr.cli.settings import COMMANDS, DSEN2_KEYS, leaves
+from geosr.models import registry
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests/benchmarks"))
@@ -94,7 +94,7 @@ def test_readme_shows_what_bench_told():
 
 def test_env_example_lists_exactly_the_declared_variables():
     assert ENV_EXAMPLE.read_text() == env_example(), "run python tests/test_docs.py"
-    assert set(SEED_KEYS) <= set(settings())
+    assert set(DSEN2_KEYS) <= set(settings())
 
 
 def test_every_command_help_is_short_has_an_example_and_documents_every_option():
@@ -130,10 +130,10 @@ def test_the_guide_adds_a_model_that_trains_and_runs(geosr, tmp_path, monkeypatc
     tiny = types.ModuleType("tiny")
     exec(block[1], tiny.__dict__)
     for design in tiny.DESIGNS:  # what naming it in _MODULES does
-        monkeypatch.setitem(models.DESIGNS, design.name, design)
-        monkeypatch.setitem(models._BUILDERS, design.arch, design.build)
-    card = models.design("tiny").card()
-    assert models.measured(card).margin == card.margin
+        monkeypatch.setitem(registry.DESIGNS, design.name, design)
+        monkeypatch.setitem(registry._BUILDERS, design.arch, design.build)
+    card = registry.design("tiny").card()
+    assert registry.measured(card).margin == card.margin
     image = np.random.default_rng(0).integers(0, 255, (1, 48, 40)).astype(np.uint8)
     (tmp_path / "images").mkdir()
     for name in ("a", "b"):

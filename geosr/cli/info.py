@@ -32,18 +32,19 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
     Sensor, level, bands by GSD, grids, CRS, offset, share of nodata, how coarse bands were
     resampled, the nets that would run, tiles, output size, estimated time and memory.
     """
-    from geosr.cli.main import prepare_gdal
+    from geosr.cli.gdal import prepare_gdal
 
     set_up_log(quiet=params["quiet"], verbose=params["verbose"])
     prepare_gdal(None, vrt=params["allow_vrt"])
-    from geosr import models, weights
-    from geosr.errors import GeosrError, UsageError, shown
-    from geosr.inspect import inspect
+    from geosr.errors import GeosrError, UsageError, without_secrets
+    from geosr.inference.inspect import inspect
+    from geosr.models import registry, weights
     from geosr.sensors import find_scenes, is_remote, open_scene, remote_path
 
     if is_remote(params["path"]) and not params["allow_remote"]:
         raise UsageError(
-            f"{shown(params['path'])[:80]}: local files only. Pass --allow-remote to read it."
+            f"{without_secrets(params['path'])[:80]}: local files only. "
+            "Pass --allow-remote to read it."
         )
     paths = find_scenes(remote_path(params["path"]))
     if len(paths) != 1:
@@ -51,7 +52,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
         raise UsageError(f"{params['path']} holds {len(paths)} scenes ({names}). Name one of them.")
     scene = open_scene(Path(paths[0]), open_options(params))
     try:
-        wanted = params["model_names"] or models.DEFAULT
+        wanted = params["model_names"] or registry.DEFAULT
         facts = inspect(scene, [net for name in wanted for net in weights.load(name)])
     except GeosrError as error:
         facts = inspect(scene, [])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from geosr.frames import FrameOptions
+    from geosr.scene.frames import FrameOptions
     from geosr.sensors import OpenOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -197,7 +197,7 @@ def frame_options(command: F) -> F:
 
 def frames_of(params: dict[str, Any]) -> FrameOptions:
     """Take the values of `frame_options` out of a command's parameters."""
-    from geosr.frames import FrameOptions
+    from geosr.scene.frames import FrameOptions
 
     return FrameOptions(params.pop("frames"), params.pop("clearance"), params.pop("register"),
                         params.pop("brightness"))  # fmt: skip

@@ -29,11 +29,11 @@ from geosr.cli.options import (
     sentinel2_bands,
 )
 from geosr.cli.runs import executor_of, run_options, set_threads, share
-from geosr.errors import LockedError, UsageError, WeightsError, shown
+from geosr.errors import LockedError, UsageError, WeightsError, without_secrets
 
 if TYPE_CHECKING:
-    from geosr.batch import Executor, Job, Outcome
-    from geosr.models import Model
+    from geosr.batch.batch import Executor, Job, Outcome
+    from geosr.models.card import Model
     from geosr.sensors import OpenOptions
 
 GUIDED = "sentinel2"
@@ -163,7 +163,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
     one place, or a folder of such folders.
     SRC and DST default to IMAGES_PATH and SR_IMAGES_PATH (environment or .env).
     """
-    from geosr.cli.main import prepare_gdal
+    from geosr.cli.gdal import prepare_gdal
 
     set_up_log(quiet=params["quiet"], verbose=params["verbose"], file=params["log_file"],
                as_json=params["log_json"])  # fmt: skip
@@ -175,7 +175,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
 def _run(params: dict[str, Any], *, batch_fixed: bool) -> int:
     """Check everything that can be checked, then work; returns the exit code."""
     src, dst = _paths(params)
-    from geosr import batch, locks, targets
+    from geosr.batch import batch, locks, targets
 
     quiet = params["quiet"]
     loaded = _models(params)
@@ -222,9 +222,9 @@ def _job(
     batch_fixed: bool,
 ) -> Job:
     """The job with its nets in place; workers place theirs themselves, maybe elsewhere."""
-    from geosr import batch
-    from geosr.plan import Request
-    from geosr.predict import Engine, engine, place
+    from geosr.batch import batch
+    from geosr.inference.plan import Request
+    from geosr.inference.predict import Engine, engine, place
 
     where = Engine("cpu", "fp32", params["batch_size"], compiled=params["compile"])
     if not (params["scheduler"] or params["scheduler_file"]):
@@ -265,7 +265,7 @@ def _work(
     report: Callable[[Outcome], None],
     params: dict[str, Any],
 ) -> int:
-    from geosr import batch, targets
+    from geosr.batch import batch, targets
 
     note(logging.INFO, f"started: {len(outputs)} scenes into {dst}", geosr=__version__)
     serial = executor is batch.serially
@@ -290,17 +290,17 @@ def _paths(params: dict[str, Any]) -> tuple[Path, Path]:
 
     if is_remote(src) and not params["allow_remote"]:
         raise click.UsageError(
-            f"{shown(src)[:80]}: local files only. Pass --allow-remote to read it."
+            f"{without_secrets(src)[:80]}: local files only. Pass --allow-remote to read it."
         )
     return remote_path(src) if is_remote(src) else Path(src), dst
 
 
 def _models(params: dict[str, Any]) -> list[Model]:
     """--model wins over --weights-20 and --weights-60; without any, the default pair."""
-    from geosr import models, weights
+    from geosr.models import registry, weights
 
     files = [params[key] for key in ("weights_20", "weights_60") if params[key]]
-    names = params["model_names"] or tuple(str(path) for path in files) or models.DEFAULT
+    names = params["model_names"] or tuple(str(path) for path in files) or registry.DEFAULT
     return [model for name in names for model in weights.load(name, scale=params["scale"])]
 
 

@@ -15,9 +15,9 @@ from geosr.cli.console import Bar, say, set_up_log
 from geosr.cli.options import PATH, Auto, device_options, log_options, option, pair_options
 
 if TYPE_CHECKING:
-    from geosr.models import Recipe
-    from geosr.ranks import Ranks
-    from geosr.train import Progress, TrainConfig
+    from geosr.models.card import Recipe
+    from geosr.training.distributed import Ranks
+    from geosr.training.train import Progress, TrainConfig
 
 _RECIPE = ("loss", "batch_size", "optimizer", "lr", "weight_decay", "schedule", "period", "gamma",
            "warmup", "clip", "ema", "jitter")  # fmt: skip
@@ -63,7 +63,7 @@ class Duration(click.ParamType[Any]):
     "--loss",
     metavar="NAME[+W*NAME…]",
     help="l1, mse, charbonnier, dssim, ms-ssim, gradient, "
-    "tv, sam, frequency, psnr, perceptual[:FILE], registered, laplace-nll, seed000, seed001.",
+    "tv, sam, frequency, psnr, perceptual[:FILE], registered, laplace-nll, dual-edsr, enhanced.",
 )
 @option("--batch-size", type=click.IntRange(1), help="Windows in a step, of all processes.")
 @option("--patch", type=click.IntRange(1), help="Side of a window of truth, pixels.")
@@ -129,7 +129,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
     log.csv with interpolation beside the net on held-out images, and pictures LR | SR | HR.
     SIGTERM and Ctrl-C save and stop; the same command with --resume goes on exactly there.
     """
-    from geosr.cli.main import prepare_gdal
+    from geosr.cli.gdal import prepare_gdal
 
     ranks = _ranks()
     quiet = params["quiet"] or not ranks.first
@@ -137,8 +137,8 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
     prepare_gdal(1)
     import torch
 
-    from geosr.predict import engine
-    from geosr.train import train
+    from geosr.inference.predict import engine
+    from geosr.training.train import train
 
     if params["threads"]:
         torch.set_num_threads(params["threads"])
@@ -182,10 +182,10 @@ class _Stop:
 
 def _config(params: dict[str, Any], device: str, precision: str) -> TrainConfig:
     """The design's recipe or paper, with what the user said instead."""
-    from geosr import models
-    from geosr.train import TrainConfig
+    from geosr.models import registry
+    from geosr.training.train import TrainConfig
 
-    design = models.design(params["model"])
+    design = registry.design(params["model"])
     recipe: Recipe = design.paper if params["preset"] == "paper" else design.recipe
     said = {key: params[key] for key in _RECIPE if params[key] is not None}
     auto = {"data_kind": None, "degradation": None}
@@ -229,7 +229,7 @@ def _value(text: str) -> int | float | bool | str:
 
 def _ranks() -> Ranks:
     """This process among those that torchrun started."""
-    from geosr.ranks import Ranks
+    from geosr.training.distributed import Ranks
 
     numbers = (os.environ.get(key) for key in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
     rank, world, local = (int(n) if n else d for n, d in zip(numbers, (0, 1, 0), strict=True))

@@ -10,7 +10,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from geosr.models.card import Model
-from geosr.models.onnx_net import OnnxNet
+from geosr.models.onnx.net import OnnxNet
 
 _WORK = 1e9  # multiply-adds of the trial
 _UNKNOWN = 4096.0  # bytes, where a trial tells nothing

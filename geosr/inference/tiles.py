@@ -1,0 +1,112 @@
+"""Tiles that cover a scene: integer arithmetic in the coarsest input's pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import count, pairwise
+
+from geosr.raster.window import Window
+
+
+@dataclass(frozen=True)
+class Span:
+    """One tile along one axis: it is computed on [start, stop), and finished on [first, last)."""
+
+    start: int
+    stop: int
+    first: int
+    last: int
+
+
+def spread(extent: int, size: int) -> list[Span]:
+    """Cut `extent` pixels into the fewest equal spans of at most `size`, spread evenly.
+
+    All spans have one length, so tiles can share a batch; neighbours overlap by a pixel or so
+    where `extent` does not divide, and the seam lies in the middle of that overlap.
+    """
+    count = -(-extent // size)
+    length = -(-extent // count)
+    starts = [i * (extent - length) // max(count - 1, 1) for i in range(count)]
+    seams = [0, *((a + length + b) // 2 for a, b in pairwise(starts)), extent]
+    return [Span(s, s + length, seams[i], seams[i + 1]) for i, s in enumerate(starts)]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One tile: `window` is computed, `core` (inside it, between the seams) is its own."""
+
+    row: int
+    col: int
+    window: Window
+    core: Window
+
+
+def best_shape(extent: tuple[int, int], margin: int, area: int, rows: int) -> tuple[int, int]:
+    """Height and width of the cores of tiles that read and compute least twice.
+
+    Args:
+        extent: (height, width) of what they cover.
+        margin: pixels read around a core.
+        area: of a tile, margin included, at most.
+        rows: of a core at most, so that one row of tiles fits into memory.
+    """
+    best, least = (1, 1), float("inf")
+    for down in count(max(-(-extent[0] // max(rows, 1)), 1)):
+        height = -(-extent[0] // down)
+        widest = area // (height + 2 * margin) - 2 * margin
+        if widest >= 1:
+            across = -(-extent[1] // widest)
+            width = -(-extent[1] // across)
+            cost = down * (height + 2 * margin) * across * (width + 2 * margin)
+            if cost < least:
+                best, least = (height, width), cost
+        if height <= max(2 * margin, 1):
+            return best
+    raise AssertionError
+
+
+@dataclass(frozen=True)
+class TileGrid:
+    """Row-major tiles that cover a window of the scene, in the coarsest input's pixels.
+
+    Attributes:
+        window: the part of the scene to finish.
+        size: side of a finished core at most; the margin is read on top of it.
+        width: of a core at most, where that is another number than its height.
+    """
+
+    window: Window
+    size: int
+    width: int | None = None
+
+    @cached_property
+    def rows(self) -> list[Span]:
+        """The spans down the window, relative to its first row."""
+        return spread(self.window.height, self.size)
+
+    @cached_property
+    def cols(self) -> list[Span]:
+        """The spans across the window, relative to its first column."""
+        return spread(self.window.width, self.width or self.size)
+
+    def __len__(self) -> int:
+        return len(self.rows) * len(self.cols)
+
+    def __iter__(self) -> Iterator[Tile]:
+        for strip in self.strips():
+            yield from strip
+
+    def strips(self) -> Iterator[list[Tile]]:
+        """One list of tiles a row, top to bottom."""
+        for row, down in enumerate(self.rows):
+            yield [self._tile(row, down, col, across) for col, across in enumerate(self.cols)]
+
+    def _tile(self, row: int, down: Span, col: int, across: Span) -> Tile:
+        top, left = self.window.row, self.window.col
+        window = Window(
+            down.start, across.start, down.stop - down.start, across.stop - across.start
+        )
+        core = Window(down.first, across.first, down.last - down.first, across.last - across.first)
+        return Tile(row, col, window.shift(top, left), core.shift(top, left))
