@@ -40,9 +40,10 @@ from geosr.scene.radiometry import reflectance
 from geosr.scene.scene import Scene
 from geosr.sensors import OpenOptions, find_scenes, open_scene, probav
 from geosr.training.datasets import kind_of, pairs
+from geosr.training.datasets.batches import Sample
 from geosr.training.datasets.series import Sensor, SeriesWindows
 from geosr.training.datasets.wald import WaldReader, truth
-from geosr.training.datasets.windows import Area, Sample, Spot
+from geosr.training.datasets.windows import Area, Spot
 
 PROTOCOLS = ("wald", "twin", "folder", "series", "pairs", "dual", "kelvins", "full")
 _SERIES_SIDE = 576  # pixels of truth along a simulated window

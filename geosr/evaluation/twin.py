@@ -1,8 +1,8 @@
 """A scene whose coarse bands are twins of its 10 m bands: a truth at the scale that users get.
 
 A twin is a 10 m band, or a mixture of them, seen through the point spread of the coarse band whose
-place it takes (`geosr.scene.pointspread`) and read at that band's pixels. Sharpened, it should be that
-10 m band again. The finer bands stay as they are.
+place it takes (`geosr.scene.pointspread`) and read at that band's pixels. Sharpened, it should be
+that 10 m band again. The finer bands stay as they are.
 
 It proves sharpness and geometry: how much of the missing detail comes back, and where. It says
 nothing of spectral content that no 10 m band has.

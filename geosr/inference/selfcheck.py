@@ -1,8 +1,8 @@
 """Does an output, seen by its own sensor again, give back the input?
 
-Super-resolved bands are degraded by the sensor's point spread (`geosr.scene.pointspread`) and compared
-with the bands they were made of. A detail that the sensor could not have missed, or a shift of
-brightness, shows; a detail below its resolution cannot.
+Super-resolved bands are degraded by the sensor's point spread (`geosr.scene.pointspread`) and
+compared with the bands they were made of. A detail that the sensor could not have missed, or a
+shift of brightness, shows; a detail below its resolution cannot.
 """
 
 from __future__ import annotations

@@ -12,10 +12,9 @@ from geosr.errors import UsageError
 from geosr.models.card import ModelCard
 from geosr.sensors import OpenOptions, probav
 from geosr.training.datasets import folder, kelvins, pairs, series, wald
-from geosr.training.datasets.batches import Batch, stack
+from geosr.training.datasets.batches import Batch, Sample, stack
 from geosr.training.datasets.windows import (
     Area,
-    Sample,
     Split,
     Spot,
     Windows,

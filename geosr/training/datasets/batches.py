@@ -1,18 +1,31 @@
-"""Samples stacked for a step of the training."""
+"""Training pairs, and many of them stacked for a step."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from geosr.training.datasets.windows import Sample
+
+@dataclass(frozen=True)
+class Sample:
+    """One training pair, in reflectance × 10000 (other values: × 10000 / what counts as 1.0).
+
+    Attributes:
+        inputs: by GSD as on the card: (bands, rows, cols), or (frames, bands + 1, rows, cols)
+            with the quality mask last; `SHIFTS` to where the frames look, (frames, 2).
+        target: (bands, rows, cols).
+        mask: True where the target was sensed.
+    """
+
+    inputs: Mapping[int, NDArray[np.float32]]
+    target: NDArray[np.float32]
+    mask: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

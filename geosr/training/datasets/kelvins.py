@@ -21,7 +21,8 @@ from geosr.scene import frames
 from geosr.scene.frames import FrameOptions
 from geosr.scene.scene import Scene
 from geosr.sensors import OpenOptions, open_scene, probav
-from geosr.training.datasets.windows import Area, Sample, Spot, Windows
+from geosr.training.datasets.batches import Sample
+from geosr.training.datasets.windows import Area, Spot, Windows
 
 FACTOR = 3
 _KEPT = 64  # imgsets held in memory

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from geosr.models.card import SHIFTS, ModelCard
 from geosr.scene import degrade
 from geosr.scene.scene import Scene
+from geosr.training.datasets.batches import Sample
 from geosr.training.datasets.folder import FolderWindows
-from geosr.training.datasets.windows import Area, Sample, Spot
+from geosr.training.datasets.windows import Area, Spot
 
 _UNIT = 10000.0
 

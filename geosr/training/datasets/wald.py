@@ -2,7 +2,7 @@
 
 All bands are blurred and averaged by the factor between the target's GSD and 10 m; the degraded
 scene plays the scene, the untouched coarse bands the truth (Wald, Ranchin, Mangolini 1997, with
-the degradation of Lanaras et al. 2018, or the sensor's own point spread, `geosr.scene.pointspread`).
+the degradation of Lanaras et al. 2018, or the sensor's own, `geosr.scene.pointspread`).
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from geosr.scene.pixels import Pixels, Reader, fold
 from geosr.scene.radiometry import reflectance
 from geosr.scene.scene import Scene
 from geosr.sensors import OpenOptions, find_scenes, open_scene
-from geosr.training.datasets.batches import Batch
+from geosr.training.datasets.batches import Batch, Sample
 from geosr.training.datasets.pool import SIDE, Pool, Region, count
-from geosr.training.datasets.windows import Area, Sample, Spot, Windows
+from geosr.training.datasets.windows import Area, Spot, Windows
 
 MIXED = "mixed"  # for training: by the sensor's point spread, some regions as published
 _FILL_REACH = 16

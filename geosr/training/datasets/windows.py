@@ -22,27 +22,11 @@ from geosr.models.card import ANY, SHIFTS, ModelCard
 from geosr.raster.window import Window
 from geosr.scene.pixels import Reader
 from geosr.scene.scene import Scene
-from geosr.training.datasets.batches import Batch, stack
+from geosr.training.datasets.batches import Batch, Sample, stack
 from geosr.training.datasets.cache import Held, Room
 
 log = logging.getLogger("geosr")
 _OPEN = 64  # images held open at a time
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One training pair, in reflectance × 10000 (other values: × 10000 / what counts as 1.0).
-
-    Attributes:
-        inputs: by GSD as on the card: (bands, rows, cols), or (frames, bands + 1, rows, cols)
-            with the quality mask last; `SHIFTS` to where the frames look, (frames, 2).
-        target: (bands, rows, cols).
-        mask: True where the target was sensed.
-    """
-
-    inputs: Mapping[int, NDArray[np.float32]]
-    target: NDArray[np.float32]
-    mask: NDArray[np.bool_]
 
 
 class Item(Protocol):
