@@ -7,6 +7,7 @@ the degradation of Lanaras et al. 2018, or the sensor's own, `geosr.scene.points
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from geosr.models.card import FIXED, ModelCard
 from geosr.raster.grid import Grid
 from geosr.raster.window import Window
 from geosr.scene import degrade, pointspread
+from geosr.scene.estimation import displaced
 from geosr.scene.fill import fill
 from geosr.scene.pixels import Pixels, Reader, fold
 from geosr.scene.radiometry import reflectance
@@ -31,6 +33,7 @@ from geosr.training.datasets.batches import Batch, Sample
 from geosr.training.datasets.pool import SIDE, Pool, Region, count
 from geosr.training.datasets.windows import Area, Spot, Windows
 
+log = logging.getLogger("geosr")
 MIXED = "mixed"  # for training: by the sensor's point spread, some regions as published
 _FILL_REACH = 16
 _PUBLISHED = 0.25  # of the regions, where mixed
@@ -315,8 +318,12 @@ def areas(
             scene = open_scene(path, options)
             scene.check_nested(list(scene.grids))
             scene.select(names=[name for item in card.inputs for name in item.bands])
+            _require_in_place(scene, card)
             height, width = scene.grids[card.native_gsd].shape
             found.append(Area(scene, Window(0, 0, height, width)))
+        except MisplacedError as error:
+            log.warning("left out: %s", error)
+            reasons.append(str(error))
         except GeosrError as error:
             reasons.append(str(error))
     if not found:
@@ -325,3 +332,26 @@ def areas(
             f"{data} holds no scene to train '{card.name}' on.{why} Give a folder of scenes."
         )
     return found
+
+
+class MisplacedError(SceneError):
+    """Grids of a scene do not lie on each other as its file says."""
+
+
+def _require_in_place(scene: Scene, card: ModelCard) -> None:
+    """Raise where a coarse band lies off the finest ones: a net would learn the shift.
+
+    Raises:
+        MisplacedError: names the band and how far.
+    """
+    limit = scene.finest / 2
+    with scene.open() as reader:
+        for gsd in sorted({item.gsd for item in card.inputs} - {scene.finest}):
+            for name, shift in displaced(scene, reader, gsd).items():
+                if max(map(abs, shift)) > limit:
+                    down, right = shift
+                    raise MisplacedError(
+                        f"{scene.path}: {name} lies {down:+.0f} m down and {right:+.0f} m right of "
+                        f"where its grid says, measured against the {scene.finest} m bands; at "
+                        f"most {limit:g} m will do to learn from. Register it, or take it away."
+                    )
