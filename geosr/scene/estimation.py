@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,7 +111,7 @@ class _Part:
         return squares_of(x)[self.squares.ravel()]
 
 
-def squares_of(x: NDArray[np.generic]) -> NDArray[np.generic]:
+def squares_of(x: NDArray[Any]) -> NDArray[Any]:
     """(squares, bands, pixels) of (bands, rows, cols); what is left over is dropped."""
     rows, cols = (n // _SQUARE for n in x.shape[1:])
     whole = x[:, : rows * _SQUARE, : cols * _SQUARE]
@@ -134,7 +135,7 @@ def _part(scene: Scene, reader: Reader, names: Sequence[str], gsd: int, side: in
     low = reader.read(names, gsd, window)
     inner = sharp.usable[:, pad:-pad, pad:-pad].all(0)
     usable = low.usable.all(0) & inner.reshape(height, factor, width, factor).all((1, 3))
-    squares = squares_of(usable[None]).all((1, 2))
+    squares = np.asarray(squares_of(usable[None]).all((1, 2)))
     if squares.sum() < _LEAST:
         return (
             f"{int(squares.sum())} clear squares of {_SQUARE} × {_SQUARE} pixels, "

@@ -37,6 +37,7 @@ log = logging.getLogger("geosr")
 MIXED = "mixed"  # for training: by the sensor's point spread, some regions as published
 _FILL_REACH = 16
 _PUBLISHED = 0.25  # of the regions, where mixed
+_MIXTURES = 0.35  # of the regions by the sensor's point spread
 _SPREAD = 0.1  # by how much sensors and processors differ
 _HALF = 60000.0  # within what half precision holds
 
@@ -248,6 +249,8 @@ class WaldWindows(Windows[Scene]):
             except SceneError as error:
                 self._leave_out(area.item.name, error)
                 continue
+            if not published and rng.random() < _MIXTURES:
+                sample = mixed(sample, self.card, rng, wider)
             return self._placed(padded(sample, self.patch))
         raise SceneError(f"no image can be read any more: {next(iter(self.broken.values()))}")
 
@@ -288,6 +291,34 @@ class WaldWindows(Windows[Scene]):
         }
         target = brightened(torch.stack([r.target for r in drawn]), self.card.bands)
         return Batch(inputs, target, torch.stack([r.mask for r in drawn]), dict(self.broken))
+
+
+def mixed(sample: Sample, card: ModelCard, rng: np.random.Generator, wider: float = 1.0) -> Sample:
+    """A sample whose bands are mixtures of themselves and the finest bands, drawn anew for each.
+
+    Which bands go together, and how, differs from ground to ground and from sensor to sensor: a net
+    is to read it off the scene, not to know it by heart.
+
+    Args:
+        wider: the point spread as a share of the sensor's own.
+    """
+    guides = sample.inputs[card.inputs[0].gsd]
+    low, target = [], []
+    for name, coarse, fine in zip(
+        card.bands, sample.inputs[card.native_gsd], sample.target, strict=True
+    ):
+        sigma = pointspread.relative(name) * wider / pointspread.FINEST
+        taps = degrade.point_spread(card.scale, sigma)
+        pad = degrade.beyond(taps, card.scale)
+        shares = rng.dirichlet(np.full(len(guides), 0.5)).astype(np.float32)
+        mixture = np.einsum("g,grc->rc", shares, guides)
+        around = np.pad(mixture, pad, "symmetric")
+        own = np.float32(rng.choice([0.0, rng.random()]))
+        seen = degrade.shrink(around, card.scale, taps, taps, pad=pad)
+        low.append(own * coarse + (1 - own) * seen)
+        target.append(own * fine + (1 - own) * mixture)
+    inputs = {**sample.inputs, card.native_gsd: np.stack(low)}
+    return Sample(inputs, np.stack(target), sample.mask)
 
 
 def padded(sample: Sample, side: int) -> Sample:
