@@ -134,8 +134,9 @@ def _part(scene: Scene, reader: Reader, names: Sequence[str], gsd: int, side: in
     sharp = folded.take(reader.read(guides, scene.finest, folded.hull))
     low = reader.read(names, gsd, window)
     inner = sharp.usable[:, pad:-pad, pad:-pad].all(0)
-    usable = low.usable.all(0) & inner.reshape(height, factor, width, factor).all((1, 3))
-    squares = np.asarray(squares_of(usable[None]).all((1, 2)))
+    blocks = inner.reshape(height, factor, width, factor).all((1, 3))
+    usable = np.asarray(low.usable.all(0) & blocks)
+    squares = np.logical_and.reduce(squares_of(usable[None])[:, 0], axis=1)
     if squares.sum() < _LEAST:
         return (
             f"{int(squares.sum())} clear squares of {_SQUARE} × {_SQUARE} pixels, "
