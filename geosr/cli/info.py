@@ -22,6 +22,11 @@ from geosr.cli.options import input_options, log_options, open_options, option
     metavar="NAME|FILE",
     help="What superres would run; default as there.",
 )
+@option(
+    "--point-spread",
+    is_flag=True,
+    help="Estimate from the scene what its coarse bands see of the finer ones: σ and R² by band.",
+)
 @input_options
 @option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 @log_options
@@ -57,6 +62,10 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
     except GeosrError as error:
         facts = inspect(scene, [])
         facts["superres"] = {"error": str(error)}
+    if params["point_spread"]:
+        from geosr.scene.estimation import of_scene
+
+        facts["point_spread"] = of_scene(scene)
     tell(json.dumps(facts) if params["as_json"] else _text(facts))
     ctx.exit(0)
 
@@ -69,6 +78,7 @@ def _text(facts: dict[str, Any]) -> str:
     lines.append(f"  type {facts['dtype']}, quantification {facts['quantification']:g}, "
                  f"DN offset {facts['dn_offset']}")  # fmt: skip
     lines.append(f"  coarse bands: {facts['resampled']}")
+    lines += _spreads(facts.get("point_spread", {}))
     lines += [f"  {note}" for note in facts["notes"]]
     done = facts["superres"]
     if "error" in done:
@@ -81,3 +91,15 @@ def _text(facts: dict[str, Any]) -> str:
                  "on this machine's CPU")  # fmt: skip
     lines += [f"  {note}" for note in done["notes"]]
     return "\n".join(lines)
+
+
+def _spreads(found: dict[str, dict[str, Any]]) -> list[str]:
+    """A line a band: its point spread, or why the scene does not tell."""
+    lines = ["  point spread relative to the finest bands, a Gaussian's σ:"] if found else []
+    for name, part in found.items():
+        told = part["reason"]
+        if part["sigma"] is not None:
+            told = f"{part['sigma']:.2f} m (R² {part['r2']:.2f})"
+        known = "" if part["known"] is None else f"; {part['known']:g} m is taken"
+        lines.append(f"    {name}: {told}{known}")
+    return lines
