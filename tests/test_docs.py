@@ -101,7 +101,8 @@ def test_every_command_help_is_short_has_an_example_and_documents_every_option()
     for name, command in commands().items():
         text = help_of(name)
         assert len(text.splitlines()) <= 160
-        assert name == "info" or f"geosr {name}" in text.split("Options:")[0].split("\n", 1)[1]
+        before_options = re.split(r"^(?:Options|Main options):$", text, flags=re.MULTILINE)[0]
+        assert name == "info" or f"geosr {name}" in before_options.split("\n", 1)[1]
         for param in command.params:
             if isinstance(param, click.Option):
                 assert param.help, f"{name} {param.opts}"

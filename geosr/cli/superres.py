@@ -13,6 +13,17 @@ from click.core import ParameterSource
 
 from geosr import __version__
 from geosr.cli.console import Bar, note, say, set_up_log, tell
+from geosr.cli.groups import (
+    CHECKS,
+    INPUTS,
+    MAIN,
+    OUTPUT,
+    SEVERAL,
+    SPEED,
+    WHAT,
+    GroupedCommand,
+    option_group,
+)
 from geosr.cli.options import (
     PATH,
     Auto,
@@ -28,7 +39,14 @@ from geosr.cli.options import (
     option,
     sentinel2_bands,
 )
-from geosr.cli.runs import executor_of, run_options, set_threads, share
+from geosr.cli.runs import (
+    executor_of,
+    input_checks,
+    overwrite_option,
+    run_options,
+    set_threads,
+    share,
+)
 from geosr.errors import LockedError, UsageError, WeightsError, shown
 
 if TYPE_CHECKING:
@@ -40,111 +58,139 @@ GUIDED = "sentinel2"
 _KINDS = {"guided": GUIDED, "sisr": "image", "misr": "series"}  # of scenes, by task of nets
 
 
-@click.command("superres", no_args_is_help=False)
+@click.command("superres", cls=GroupedCommand, no_args_is_help=False)
 @click.argument("src", type=str, envvar=["GEOSR_SRC", "IMAGES_PATH"], required=False)
 @click.argument("dst", type=PATH, envvar=["GEOSR_DST", "SR_IMAGES_PATH"], required=False)
-@option(
-    "--model",
-    "-m",
-    "model_names",
-    multiple=True,
-    metavar="NAME|FILE",
-    help="dsen2, dsen2-ps, bicubic, lapsr, one net (dsen2-ps-20), or a weights file; may be given "
-    "twice; default dsen2-ps. geosr models lists them.",
+@option_group(
+    MAIN,
+    option(
+        "--model",
+        "-m",
+        "model_names",
+        multiple=True,
+        metavar="NAME|FILE",
+        help="dsen2, dsen2-ps, bicubic, lapsr, one net (dsen2-ps-20), or a weights file; may be "
+        "given twice; default dsen2-ps. geosr models lists them.",
+    ),
+    option(
+        "--scale", type=click.IntRange(2), help="Of nets that come in several; else their default."
+    ),
+    option("--bands", type=NameList(), help="Output bands by name, B5,B11; default all."),
+    option(
+        "--bounds",
+        type=float,
+        nargs=4,
+        metavar="W S E N",
+        help="Part of the scene, in its CRS; snapped outward to whole coarse pixels.",
+    ),
+    option("--bounds-crs", metavar="CRS", help="CRS of --bounds, EPSG:4326 for example."),
+    overwrite_option,
+    option("--dry-run", "-n", is_flag=True, help="Say what would be done; write nothing."),
+    option(
+        "--weights-20",
+        type=PATH,
+        aliases=["SR_20M_PATH"],
+        help="Weights of the 20 m net, where --model is not given.",
+    ),
+    option(
+        "--weights-60",
+        type=PATH,
+        aliases=["SR_60M_PATH"],
+        help="Weights of the 60 m net, where --model is not given.",
+    ),
 )
-@option("--scale", type=click.IntRange(2), help="Of nets that come in several; else their default.")
-@option(
-    "--weights-20",
-    type=PATH,
-    aliases=["SR_20M_PATH"],
-    help="Weights of the 20 m net, where --model is not given.",
+@option_group(
+    WHAT,
+    option("--only-sr", is_flag=True, help="Leave out the native 10 m bands."),
+    option(
+        "--format",
+        type=click.Choice(["GTiff", "COG", "PNG"], case_sensitive=False),
+        default="GTiff",
+        help="Of the outputs; PNG has 8 or 16 bits and no georeference.",
+    ),
+    option(
+        "--co",
+        "creation",
+        multiple=True,
+        metavar="NAME=VALUE",
+        callback=creation_options,
+        help="GDAL creation option; may be given again.",
+    ),
+    option(
+        "--uncertainty",
+        is_flag=True,
+        help="Add each band's expected error as NAME_uncertainty (piunet).",
+    ),
+    option(
+        "--consistent",
+        is_flag=True,
+        help="Make the output degrade exactly to the input, by back-projection.",
+    ),
+    option("--report", is_flag=True, help="Draw each output as DST/<scene>.html; implies --check."),
 )
-@option(
-    "--weights-60",
-    type=PATH,
-    aliases=["SR_60M_PATH"],
-    help="Weights of the 60 m net, where --model is not given.",
+@option_group(
+    INPUTS,
+    option("--pattern", metavar="GLOB", help="Only scenes (files of a series) whose name matches."),
+    input_options,
 )
-@option("--bands", type=NameList(), help="Output bands by name, B5,B11; default all.")
-@option("--only-sr", is_flag=True, help="Leave out the native 10 m bands.")
-@option(
-    "--bounds",
-    type=float,
-    nargs=4,
-    metavar="W S E N",
-    help="Part of the scene, in its CRS; snapped outward to whole coarse pixels.",
+@option_group(
+    SEVERAL,
+    frame_options,
+    option(
+        "--ensemble",
+        type=click.IntRange(1),
+        default=1,
+        help="Orders of the frames whose results are averaged (rams, highres-net).",
+    ),
 )
-@option("--bounds-crs", metavar="CRS", help="CRS of --bounds, EPSG:4326 for example.")
-@option(
-    "--format",
-    type=click.Choice(["GTiff", "COG", "PNG"], case_sensitive=False),
-    default="GTiff",
-    help="Of the outputs; PNG has 8 or 16 bits and no georeference.",
+@option_group(
+    SPEED,
+    device_options,
+    option(
+        "--tile-size",
+        type=Auto(int, 1),
+        default="auto",
+        help="Side of a tile's finished core, in pixels of the finest input grid; rounded up to "
+        "whole coarse pixels. The margin is read on top. auto is what 1 GiB holds, or half of a "
+        "GPU's free memory; for nets that blend 480, or 768 / scale where the output grid is "
+        "finer.",
+    ),
+    option(
+        "--overlap",
+        type=Auto(int, 0),
+        default="auto",
+        help="Pixels read around a core; auto is the net's margin, less than it is never used.",
+    ),
+    option("--batch-size", type=click.IntRange(1), default=1, help="Tiles that share a pass."),
+    compile_option,
 )
-@option(
-    "--co",
-    "creation",
-    multiple=True,
-    metavar="NAME=VALUE",
-    callback=creation_options,
-    help="GDAL creation option; may be given again.",
-)
-@option(
-    "--tile-size",
-    type=Auto(int, 1),
-    default="auto",
-    help="Side of a tile's finished core, in pixels of the finest input grid; rounded up to "
-    "whole coarse pixels. The margin is read on top. auto is what 1 GiB holds, or half of a GPU's "
-    "free memory; for nets that blend 480, or 768 / scale where the output grid is finer.",
-)
-@option(
-    "--overlap",
-    type=Auto(int, 0),
-    default="auto",
-    help="Pixels read around a core; auto is the net's margin, less than it is never used.",
-)
-@frame_options
-@option(
-    "--ensemble",
-    type=click.IntRange(1),
-    default=1,
-    help="Orders of the frames whose results are averaged (rams, highres-net).",
-)
-@option(
-    "--uncertainty",
-    is_flag=True,
-    help="Add each band's expected error as NAME_uncertainty (piunet).",
-)
-@option(
-    "--consistent",
-    is_flag=True,
-    help="Make the output degrade exactly to the input, by back-projection.",
-)
-@option(
-    "--max-pixels",
-    type=click.IntRange(1),
-    default=4_000_000_000,
-    help="Of an output's grid; a scene that would have more fails.",
-)
-@option("--batch-size", type=click.IntRange(1), default=1, help="Tiles that share a pass.")
-@device_options
-@compile_option
-@input_options
-@option("--pattern", metavar="GLOB", help="Only scenes (files of a series) whose name matches.")
 @run_options
-@option("--check", is_flag=True, help="Degrade the output to the input's resolution and compare.")
-@option(
-    "--check-limit",
-    type=float,
-    metavar="COUNTS",
-    help="Fail a scene where a band departs by more (RMSE, 10000 to 1.0); implies --check.",
+@option_group(
+    CHECKS,
+    option(
+        "--check", is_flag=True, help="Degrade the output to the input's resolution and compare."
+    ),
+    option(
+        "--check-limit",
+        type=float,
+        metavar="COUNTS",
+        help="Fail a scene where a band departs by more (RMSE, 10000 to 1.0); implies --check.",
+    ),
+    input_checks,
+    option(
+        "--max-pixels",
+        type=click.IntRange(1),
+        default=4_000_000_000,
+        help="Of an output's grid; a scene that would have more fails.",
+    ),
 )
-@option("--report", is_flag=True, help="Draw each output as DST/<scene>.html; implies --check.")
-@option("--log-file", type=PATH, help="Append all messages, whatever -q says, with UTC times.")
-@option("--log-json", is_flag=True, help="One JSON object a line in the log file.")
-@option("--dry-run", "-n", is_flag=True, help="Say what would be done; write nothing.")
-@option("--json", "as_json", is_flag=True, help="One JSON line per scene on stdout.")
-@log_options
+@option_group(
+    OUTPUT,
+    option("--json", "as_json", is_flag=True, help="One JSON line per scene on stdout."),
+    option("--log-file", type=PATH, help="Append all messages, whatever -q says, with UTC times."),
+    option("--log-json", is_flag=True, help="One JSON object a line in the log file."),
+    log_options,
+)
 @click.pass_context
 def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
     """Super-resolve the scene or folder of scenes SRC into DST.
