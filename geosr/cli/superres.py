@@ -54,9 +54,6 @@ if TYPE_CHECKING:
     from geosr.models import Model
     from geosr.sensors import OpenOptions
 
-GUIDED = "sentinel2"
-_KINDS = {"guided": GUIDED, "sisr": "image", "misr": "series"}  # of scenes, by task of nets
-
 
 @click.command("superres", cls=GroupedCommand, no_args_is_help=False)
 @click.argument("src", type=str, envvar=["GEOSR_SRC", "IMAGES_PATH"], required=False)
@@ -356,14 +353,12 @@ def _for_nets(options: OpenOptions, nets: list[Model], params: dict[str, Any]) -
     Raises:
         UsageError: nets of several kinds, or a band that no scene of theirs has.
     """
-    kinds = {_KINDS[model.card.task] for model in nets}
-    if len(kinds) > 1:
-        raise UsageError("guided nets and nets for any raster do not go together. Run them apart.")
-    (kind,) = kinds
-    if kind == GUIDED:
+    from geosr.plan import scene_options
+
+    options = scene_options(nets, replace(options, pattern=params["pattern"]))
+    if options.kind == "sentinel2":
         params["bands"] = sentinel2_bands(params["bands"], "--bands")
-    told = options.quantification or nets[0].card.quantification or None
-    return replace(options, kind=kind, pattern=params["pattern"], quantification=told)
+    return options
 
 
 def _reporter(*, as_json: bool, quiet: bool) -> Callable[[Outcome], None]:

@@ -24,13 +24,13 @@ from geosr.cli.groups import (
 from geosr.cli.options import PATH, Auto, device_options, log_options, option, pair_options
 
 if TYPE_CHECKING:
-    from geosr.models import Recipe
+    from geosr.predict import Engine
     from geosr.ranks import Ranks
     from geosr.train import Progress, TrainConfig
 
 _RECIPE = ("loss", "batch_size", "optimizer", "lr", "weight_decay", "schedule", "period", "gamma",
            "warmup", "clip", "ema", "jitter")  # fmt: skip
-_PLAIN = ("model", "scale", "bands", "seed", "val_share", "val_every", "val_windows", "patience",
+_PLAIN = ("scale", "bands", "seed", "val_share", "val_every", "val_windows", "patience",
           "compile", "pattern", "quantification")  # fmt: skip
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -171,8 +171,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
     if params["threads"]:
         torch.set_num_threads(params["threads"])
     where = engine(_device(params["device"], ranks), params["precision"])
-    on_cpu = where.device == "cpu" and not where.asked
-    config = _config(params, where.device, "fp32" if on_cpu else where.precision)
+    config = _config(params, where)
     stop = _Stop()
     with Bar(quiet=quiet, unit="step") as bar:
         result = train(
@@ -208,28 +207,21 @@ class _Stop:
         self.signal = number
 
 
-def _config(params: dict[str, Any], device: str, precision: str) -> TrainConfig:
+def _config(params: dict[str, Any], where: Engine) -> TrainConfig:
     """The design's recipe or paper, with what the user said instead."""
-    from geosr import models
-    from geosr.train import TrainConfig
+    from geosr.train import config_of
 
-    design = models.design(params["model"])
-    recipe: Recipe = design.paper if params["preset"] == "paper" else design.recipe
-    said = {key: params[key] for key in _RECIPE if params[key] is not None}
-    auto = {"data_kind": None, "degradation": None}
     plain: dict[str, Any] = {key: params[key] for key in _PLAIN}
-    chosen: dict[str, Any] = {key: None if params[key] == "auto" else params[key] for key in auto}
-    steps = params["steps"] or 0
-    if params["preset"] == "paper" and not (steps or params["epochs"] or params["seconds"]):
-        steps = recipe.steps
-    workers = params["workers"]
-    if workers is None:
-        workers = min(8, (os.cpu_count() or 2) - 1) if device.startswith("cuda") else 0
-    return TrainConfig(
-        **plain, **chosen, net_options=_net_options(params["net_options"]),
-        recipe=replace(recipe, **said), steps=steps, epochs=params["epochs"] or 0.0,
-        seconds=params["seconds"] or 0.0, patch=params["patch"] or 0, precision=precision,
-        workers=workers, init=str(params["init"]) if params["init"] else None,
+    chosen: dict[str, Any] = {key: None if params[key] == "auto" else params[key] for key in
+              ("data_kind", "degradation")}  # fmt: skip
+    config = config_of(
+        params["model"], where, preset=params["preset"], steps=params["steps"],
+        epochs=params["epochs"], seconds=params["seconds"], workers=params["workers"],
+        recipe={key: params[key] for key in _RECIPE},
+    )  # fmt: skip
+    return replace(
+        config, **plain, **chosen, net_options=_net_options(params["net_options"]),
+        patch=params["patch"] or 0, init=str(params["init"]) if params["init"] else None,
     )  # fmt: skip
 
 
