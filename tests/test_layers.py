@@ -23,7 +23,7 @@ LAYERS = [
     {"strips", "datasets", "checkpoint", "selfcheck"},
     {"feed"},
     {"superres"},
-    {"backoff", "bench"},
+    {"backoff", "bench", "arrays"},
     {"validation", "protocols"},
     {"shots"},
     {"survey", "train", "evaluate", "inspect", "report", "verify", "doctor", "fetch"},
@@ -32,6 +32,7 @@ LAYERS = [
     {"targets"},
     {"batch"},
     {"workers", "lanes"},
+    {"api"},
     {"cli"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
