@@ -22,9 +22,9 @@ from geosr import __version__
 from geosr.errors import UsageError, WeightsError, cause
 from geosr.models import SHIFTS, Model, ModelCard
 from geosr.models.card import image
-from geosr.models.onnx_card import ARCH
+from geosr.models.onnx_card import ARCH, SUFFIX
 from geosr.models.onnx_graph import library
-from geosr.models.onnx_net import CARD, PARAMETERS, SUFFIX, OnnxNet, load, roles
+from geosr.models.onnx_net import CARD, PARAMETERS, OnnxNet, load, roles
 from geosr.publish import write_bytes
 
 OPSET = 18

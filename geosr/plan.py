@@ -13,10 +13,10 @@ from rasterio.errors import RasterioError
 from rasterio.warp import transform_bounds
 
 from geosr.consistent import REACH
+from geosr.engine import Engine
 from geosr.errors import SceneError, UsageError
 from geosr.frames import FrameOptions, Looks, as_they_are
 from geosr.models import ANY, Model
-from geosr.predict import Engine
 from geosr.raster import Grid
 from geosr.scene import Scene
 from geosr.sensors import OpenOptions

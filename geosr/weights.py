@@ -8,18 +8,19 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
 
 from geosr import models
 from geosr.errors import UsageError, WeightsError, cause
-from geosr.models import Model, ModelCard, onnx_card, onnx_net
+from geosr.models import Model, ModelCard
 from geosr.models.card import image
+from geosr.models.onnx_card import ARCH, SUFFIX
 from geosr.publish import write_bytes
+
+if TYPE_CHECKING:
+    import torch
 
 INTACT, DAMAGED, MISSING, ABSENT = "intact", "damaged", "missing", "not fetched"
 _CARD = "card"
@@ -64,7 +65,7 @@ def load(name: str, *, scale: int | None = None) -> tuple[Model, ...]:
         WeightsError: no weights are bundled for the name, or the file is refused.
     """
     path = Path(name)
-    if path.suffix == ".safetensors" or path.suffix.lower() in (*_FOREIGN, onnx_net.SUFFIX):
+    if path.suffix == ".safetensors" or path.suffix.lower() in (*_FOREIGN, SUFFIX):
         model = load_file(path)
         if scale not in (None, model.card.scale):
             raise UsageError(
@@ -145,7 +146,7 @@ def load_file(path: Path, *, sha256: str = "") -> Model:
         UsageError: ONNX cannot be read here.
         WeightsError: missing, damaged, another format, or tensors that do not fit the card.
     """
-    if path.suffix.lower() == onnx_net.SUFFIX:
+    if path.suffix.lower() == SUFFIX:
         return _load_onnx(path, sha256)
     if path.suffix != ".safetensors":
         raise WeightsError(
@@ -154,6 +155,8 @@ def load_file(path: Path, *, sha256: str = "") -> Model:
             + " --allow-pickle-format"
             * (path.suffix.lower() in _PICKLE)
         )
+    from safetensors.torch import load as load_tensors
+
     data = _bytes(path)
     actual = hashlib.sha256(data).hexdigest()
     _require_same(path, actual, sha256)
@@ -172,10 +175,12 @@ def load_file(path: Path, *, sha256: str = "") -> Model:
 
 
 def _load_onnx(path: Path, sha256: str) -> Model:
+    from geosr.models import onnx_net
+
     model = onnx_net.load(path, _bytes(path))
     _require_same(path, model.card.sha256, sha256)
     try:
-        _require_output(model, _TRIED_ONNX if model.card.arch == onnx_card.ARCH else _TRIED)
+        _require_output(model, _TRIED_ONNX if model.card.arch == ARCH else _TRIED)
     except (RuntimeError, LookupError, TypeError, ValueError) as error:
         raise WeightsError(
             f"{path}: does not do what its card says ({cause(error)[:120]}). Correct the card, or "
@@ -203,6 +208,8 @@ def _require_same(path: Path, actual: str, expected: str) -> None:
 
 def _require_output(model: Model, tried: int) -> None:
     """Raise ValueError where a net does not make what its card says, tried on a few pixels."""
+    import torch
+
     card, inputs = model.card, dict[int, torch.Tensor]()
     coarsest = card.inputs[-1].gsd
     for item in card.inputs:
@@ -224,7 +231,7 @@ def _require_output(model: Model, tried: int) -> None:
 
 def _card(path: Path) -> ModelCard:
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="numpy") as file:
             text = (file.metadata() or {}).get(_CARD)
     except (SafetensorError, OSError) as error:
         raise WeightsError(
@@ -243,6 +250,8 @@ def _card(path: Path) -> ModelCard:
 
 def save(path: Path, card: ModelCard, tensors: Mapping[str, torch.Tensor]) -> None:
     """Write weights with their card, whole or not at all."""
+    from safetensors.torch import save as save_tensors
+
     card = replace(card, file="", sha256="")  # the file cannot know its own
     data = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     write_bytes(path, save_tensors(data, metadata={_CARD: card.to_json()}))

@@ -17,6 +17,7 @@ from affine import Affine
 from geosr import models
 from geosr.cli.config import leaves
 from geosr.cli.main import COMMANDS, SEED_KEYS, cli
+from geosr.models import registry
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests/benchmarks"))
@@ -132,7 +133,7 @@ def test_the_guide_adds_a_model_that_trains_and_runs(geosr, tmp_path, monkeypatc
     exec(block[1], tiny.__dict__)
     for design in tiny.DESIGNS:  # what naming it in _MODULES does
         monkeypatch.setitem(models.DESIGNS, design.name, design)
-        monkeypatch.setitem(models._BUILDERS, design.arch, design.build)
+        monkeypatch.setitem(registry._BUILDERS, design.arch, design.build)
     card = models.design("tiny").card()
     assert models.measured(card).margin == card.margin
     image = np.random.default_rng(0).integers(0, 255, (1, 48, 40)).astype(np.uint8)

@@ -17,7 +17,7 @@ LAYERS = [
     {"scene"},
     {"sensors", "models"},
     {"radiometry", "weights", "picture", "records", "consistent", "submission", "checksums"},
-    {"frames", "status"},
+    {"frames", "status", "engine"},
     {"predict", "blend"},
     {"plan"},
     {"strips", "datasets", "checkpoint", "selfcheck"},

@@ -20,7 +20,7 @@ from conftest import settings
 from rasterio import Affine
 from test_faults import BICUBIC, fails, left
 
-from geosr import models, predict, superres, weights
+from geosr import models, superres, weights
 from geosr.raster import Grid
 
 CORNER = Affine.translation(399960, 5600040)
@@ -251,7 +251,9 @@ def counted(tmp_path, monkeypatch) -> list[int]:
     card = replace(models.design("dsen2-20").card(), options={"features": 8, "blocks": 1})
     weights.save(tmp_path / "net.safetensors", card, models.build(card).net.state_dict())
     passes, forward = [], models.Model.__call__
-    monkeypatch.setattr(predict, "per_pixel", lambda *_: 4096.0)  # which takes a trial pass
+    monkeypatch.setattr(
+        "geosr.models.memory.per_pixel", lambda *_: 4096.0
+    )  # which takes a trial pass
     monkeypatch.setattr(
         models.Model, "__call__", lambda self, inputs: (passes.append(1), forward(self, inputs))[1]
     )

@@ -12,6 +12,7 @@ from torch.overrides import TorchFunctionMode
 from geosr.models.card import Model
 from geosr.models.onnx_net import OnnxNet
 
+KINDS = {"bf16": torch.bfloat16, "fp16": torch.float16}  # of low precision
 _WORK = 1e9  # multiply-adds of the trial
 _UNKNOWN = 4096.0  # bytes, where a trial tells nothing
 
