@@ -47,6 +47,7 @@ class Job:
         batch_fixed: the engine's batch size stays where memory runs out, as a given tile size does.
         space_check: a scene whose output would not fit on the disk is not begun.
         check_inputs: compare input files with the checksums that came with them.
+        on_plan: called with the plan of every scene that was done; not by worker processes.
     """
 
     models: tuple[Model, ...]
@@ -64,6 +65,7 @@ class Job:
     batch_fixed: bool = False
     space_check: bool = True
     check_inputs: bool = False
+    on_plan: Callable[[Plan], None] | None = None
 
     @property
     def recipe(self) -> dict[str, Any]:
@@ -323,6 +325,8 @@ def _work(path: Path, output: Path, job: Job, progress: Progress) -> Outcome:
             _record(scene, output, job, result, before)
         if job.report:
             _draw(output)
+    if job.on_plan:
+        job.on_plan(planned)
     return Outcome(
         name, "done", output=str(output), seconds=round(result.seconds, 3),
         tile=tile, device=job.engine.device, clipped=result.clipped,

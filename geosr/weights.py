@@ -160,7 +160,7 @@ def load_file(path: Path, *, sha256: str = "") -> Model:
     data = _bytes(path)
     actual = hashlib.sha256(data).hexdigest()
     _require_same(path, actual, sha256)
-    card = replace(_card(path), file=str(path), sha256=actual)
+    card = replace(card_of(path), file=str(path), sha256=actual)
     try:
         model = models.build(card)
         model.net.load_state_dict({k: v.float() for k, v in load_tensors(data).items()})
@@ -229,7 +229,12 @@ def _require_output(model: Model, tried: int) -> None:
         )
 
 
-def _card(path: Path) -> ModelCard:
+def card_of(path: Path) -> ModelCard:
+    """The card that a weights file carries; its tensors are not read.
+
+    Raises:
+        WeightsError: not a whole file, or without a card.
+    """
     try:
         with safe_open(path, framework="numpy") as file:
             text = (file.metadata() or {}).get(_CARD)

@@ -20,7 +20,7 @@ LAYERS = [
     {"frames", "status", "engine"},
     {"predict", "blend"},
     {"plan"},
-    {"strips", "datasets", "checkpoint", "selfcheck"},
+    {"strips", "datasets", "checkpoint", "selfcheck", "forecast"},
     {"feed"},
     {"superres"},
     {"backoff", "bench", "arrays"},

@@ -119,6 +119,7 @@ def bench(
     size: int = SIZE,
     repeat: int = 1,
     progress: Callable[[str], None] = lambda _: None,
+    on_plan: Callable[[Plan], None] = lambda _: None,
 ) -> Report:
     """Run both ways in turn, `repeat` times, then measure the ceilings.
 
@@ -127,6 +128,7 @@ def bench(
         folder: there; a folder in it holds all files, and is removed.
         path: the scene; None generates one of `size` × `size` pixels, rounded to whole 60 m.
         progress: called with what is done next.
+        on_plan: called with the plan that was run.
 
     Raises:
         UsageError: multi-image nets, or a scene that the seed's way cannot read.
@@ -145,6 +147,7 @@ def bench(
         progress("one tile of each kind, to warm up")
         _warm_up(job)
         runs = _runs(job, repeat, progress)
+        on_plan(plan)
         agreement = compare(plan, job.theirs, job.ours)
         progress("ceilings")
         free_memory(engine)

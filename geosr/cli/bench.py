@@ -70,12 +70,18 @@ def command(**params: Any) -> None:
     prepare_gdal(params["threads"])
     from geosr.bench import bench
     from geosr.bench.landscape import SIZE
+    from geosr.cli.cache import runs_file
+    from geosr.forecast import Meter
 
+    meter = Meter()
     nets, where = _nets(params)
     report = bench(
         nets, where, folder=folder, path=params["scene"], size=params["size"] or SIZE,
         repeat=params["repeat"], progress=lambda text: say(text, quiet=params["quiet"]),
+        on_plan=meter.add,
     )  # fmt: skip
+    if path := runs_file():
+        meter.save(path, where, report.geosr.seconds)
     click.echo(json.dumps(asdict(report)) if params["as_json"] else _table(report))
 
 

@@ -30,13 +30,15 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
     """Say what the scene at PATH is, and what `superres` would do with it.
 
     Sensor, level, bands by GSD, grids, CRS, offset, share of nodata, how coarse bands were
-    resampled, the nets that would run, tiles, output size, estimated time and memory.
+    resampled, the nets that would run, tiles, output size, estimated memory; and time, where
+    superres or bench has run on this machine before. No net is run for it.
     """
     from geosr.cli.main import prepare_gdal
 
     set_up_log(quiet=params["quiet"], verbose=params["verbose"])
     prepare_gdal(None, vrt=params["allow_vrt"])
-    from geosr import models, weights
+    from geosr import forecast, models
+    from geosr.cli.cache import runs_file
     from geosr.errors import GeosrError, UsageError, shown
     from geosr.inspect import inspect
     from geosr.sensors import find_scenes, is_remote, open_scene, remote_path
@@ -52,7 +54,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
     scene = open_scene(Path(paths[0]), open_options(params))
     try:
         wanted = params["model_names"] or models.DEFAULT
-        facts = inspect(scene, [net for name in wanted for net in weights.load(name)])
+        facts = inspect(scene, forecast.nets(wanted), forecast.read_runs(runs_file()))
     except GeosrError as error:
         facts = inspect(scene, [])
         facts["superres"] = {"error": str(error)}
@@ -76,7 +78,18 @@ def _text(facts: dict[str, Any]) -> str:
     lines.append(f"  {' '.join(done['bands'])}")
     lines.append(f"  {done['height']} × {done['width']} px in {done['tiles']} tiles, "
                  f"{done['bytes'] / 2**20:.1f} MiB before compression")  # fmt: skip
-    lines.append(f"  about {done['seconds']:.1f} s and {done['memory'] / 2**20:.0f} MiB of memory "
-                 "on this machine's CPU")  # fmt: skip
+    lines.append(f"  about {done['memory'] / 2**20:.0f} MiB of memory; {_time(done)}")
     lines += [f"  {note}" for note in done["notes"]]
     return "\n".join(lines)
+
+
+def _time(done: dict[str, Any]) -> str:
+    """How long it would take, and where that is known from."""
+    run = done["measured"]
+    if run is None:
+        return "time unknown until superres or bench has run these nets here"
+    nets = "" if run["nets"] == tuple(done["nets"]) else f" {' + '.join(run['nets'])}"
+    return (
+        f"about {done['seconds']:.1f} s, as fast as{nets or ' the same nets'} ran here on "
+        f"{run['device']} in {run['precision']}"
+    )

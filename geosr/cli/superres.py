@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -308,8 +309,12 @@ def _work(
     report: Callable[[Outcome], None],
     params: dict[str, Any],
 ) -> int:
-    from geosr import batch, targets
+    from geosr import batch, forecast, targets
+    from geosr.cli.cache import runs_file
 
+    meter, alone = forecast.Meter(), params["jobs"] == 1 and params["engine"] != "dask"
+    job = replace(job, on_plan=meter.add if alone else None)
+    started = time.monotonic()
     note(logging.INFO, f"started: {len(outputs)} scenes into {dst}", geosr=__version__)
     serial = executor is batch.serially
     with Bar(quiet=params["quiet"], unit="tile" if serial else "scene") as bar:
@@ -319,6 +324,8 @@ def _work(
             report=report, progress=bar.advance,
         )  # fmt: skip
     code = batch.exit_code(outcomes)
+    if not code and (path := runs_file()):
+        meter.save(path, job.engine, time.monotonic() - started)
     _last_line(outcomes, code, quiet=params["quiet"])
     return code
 
