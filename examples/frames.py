@@ -11,10 +11,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from geosr import weights
-from geosr.evaluate import evaluate
-from geosr.frames import FrameOptions
-from geosr.protocols import Data
+from geosr.evaluation.evaluate import evaluate
+from geosr.evaluation.protocols import Data
+from geosr.models import weights
+from geosr.scene.frames import FrameOptions
 
 COUNTS = (1, 2, 4, 9, 16)
 CLASSICAL = ("mean", "median", "shift-and-add", "ibp")

@@ -16,24 +16,26 @@ from typing import TYPE_CHECKING, Any
 import torch
 from numpy.typing import NDArray
 
-from geosr import arrays, batch, locks, models, targets, weights
-from geosr.batch import Executor, Job, Outcome
+from geosr.batch import batch, locks, targets
+from geosr.batch.batch import Executor, Job, Outcome
 from geosr.errors import LockedError, SceneError, StoppedError, UsageError, WeightsError
-from geosr.evaluate import Evaluation, bicubic_beside
-from geosr.evaluate import evaluate as _evaluate
-from geosr.frames import FrameOptions
-from geosr.models import Model, ModelCard
-from geosr.plan import Request, scene_options
-from geosr.predict import Engine, engine, place
-from geosr.protocols import Data
+from geosr.evaluation.evaluate import Evaluation, bicubic_beside
+from geosr.evaluation.evaluate import evaluate as _evaluate
+from geosr.evaluation.protocols import Data
+from geosr.inference import arrays
+from geosr.inference.plan import Request, scene_options
+from geosr.inference.predict import Engine, engine, place
+from geosr.models import registry, weights
+from geosr.models.card import Model, ModelCard
+from geosr.scene.frames import FrameOptions
 from geosr.sensors import OpenOptions, is_remote, remote_path, sentinel2
 from geosr.sensors import open_scene as _open_scene
-from geosr.train import Progress, Result, config_of
-from geosr.train import train as _train
+from geosr.training.train import Progress, Result, config_of
+from geosr.training.train import train as _train
 
 if TYPE_CHECKING:
-    from geosr.metrics import Peak
-    from geosr.scene import Scene
+    from geosr.metrics.full_reference import Peak
+    from geosr.scene.scene import Scene
 
 Nets = str | Path | Model | Sequence[str | Path | Model]
 _REGISTER = ("auto", "none", "integer", "subpixel")
@@ -273,7 +275,7 @@ def load_model(
 
 def list_models() -> tuple[ModelCard, ...]:
     """The card of every net that geosr knows, at its default scale."""
-    return tuple(design.card() for design in models.DESIGNS.values())
+    return tuple(design.card() for design in registry.DESIGNS.values())
 
 
 def train(
@@ -394,7 +396,7 @@ def evaluate(
         UsageError: the data does not fit the nets or the protocol.
         WeightsError: the weights are missing, damaged, or made for something else.
     """
-    from geosr.lpips import load
+    from geosr.metrics.lpips import load
 
     _require("register", register, _REGISTER)
     _set_threads(threads)
@@ -458,7 +460,7 @@ def _nets(model: Nets | None, scale: int | None) -> tuple[Model, ...]:
     Raises:
         WeightsError: an empty list of them.
     """
-    named = _by_name(models.DEFAULT if model is None else model, scale)
+    named = _by_name(registry.DEFAULT if model is None else model, scale)
     if not named:
         raise WeightsError("no net was chosen. Give a model.")
     return tuple(net for nets in named.values() for net in nets)
@@ -496,11 +498,11 @@ def _set_threads(threads: int | None) -> None:
 def _executor(jobs: int, scenes: int, device: str, threads: int | None) -> Executor:
     """Who does the scenes: worker processes, two threads on a GPU, else one after the other."""
     if jobs > 1:
-        from geosr.workers.processes import Processes
+        from geosr.batch.executors.processes import Processes
 
         return Processes(jobs, device, max(1, (threads or os.cpu_count() or 1) // jobs))
     if scenes > 1 and device != "cpu" and torch.cuda.is_available():
-        from geosr.lanes import Lanes
+        from geosr.batch.executors.threads import Lanes
 
         return Lanes()
     return batch.serially

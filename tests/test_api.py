@@ -10,7 +10,7 @@ import click
 import numpy as np
 import pytest
 import rasterio
-from test_datasets import picture, write
+from rasters import picture, write
 
 import geosr
 from geosr import api

@@ -13,10 +13,9 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from geosr.cli.settings import COMMANDS, leaves
 
-from geosr import models
-from geosr.cli.config import leaves
-from geosr.cli.main import COMMANDS, SEED_KEYS, cli
+from geosr.cli.main import SEED_KEYS, cli
 from geosr.models import registry
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -132,10 +131,10 @@ def test_the_guide_adds_a_model_that_trains_and_runs(geosr, tmp_path, monkeypatc
     tiny = types.ModuleType("tiny")
     exec(block[1], tiny.__dict__)
     for design in tiny.DESIGNS:  # what naming it in _MODULES does
-        monkeypatch.setitem(models.DESIGNS, design.name, design)
+        monkeypatch.setitem(registry.DESIGNS, design.name, design)
         monkeypatch.setitem(registry._BUILDERS, design.arch, design.build)
-    card = models.design("tiny").card()
-    assert models.measured(card).margin == card.margin
+    card = registry.design("tiny").card()
+    assert registry.measured(card).margin == card.margin
     image = np.random.default_rng(0).integers(0, 255, (1, 48, 40)).astype(np.uint8)
     (tmp_path / "images").mkdir()
     for name in ("a", "b"):

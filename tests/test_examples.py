@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import rasterio
-from test_datasets import picture, write
+from rasters import picture, write
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from geosr.bench.seedway import SeedTiles
-from geosr.plan import Bound, Plan
-from geosr.raster import open_raster
-from geosr.scene import Scene
+from geosr.bench.reference import SeedTiles
+from geosr.inference.plan import Bound, Plan
+from geosr.raster.files import open_raster
+from geosr.scene.scene import Scene
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 
-from geosr.bench.seedway import write_whole
-from geosr.raster import Grid
+from geosr.bench.reference import write_whole
+from geosr.raster.grid import Grid
 
 SIZE = 1098  # 10 m pixels along a generated scene: a tenth of a Sentinel-2 tile
 GROUPS = {10: ("B2", "B3", "B4", "B8"), 20: ("B5", "B6", "B7", "B8A", "B11", "B12"),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from geosr.publish import part_path, stopped
+from geosr.raster.publish import part_path, stopped
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from threading import Lock, local
 from typing import Any, TypeVar
 
-from geosr.models import Model
+from geosr.models.card import Model
 
 STAGES = ("read", "prepare", "net", "blend", "write", "wait", "other")
 _T = TypeVar("_T")

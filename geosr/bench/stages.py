@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import geosr.strips as strips_module
-import geosr.superres as superres_module
-from geosr.ahead import ahead, behind
+import geosr.inference.strips as strips_module
+import geosr.inference.superres as superres_module
 from geosr.bench.meter import Meter
-from geosr.blend import Blender
-from geosr.models import Model
-from geosr.pixels import Pixels, Reader
-from geosr.predict import predict
-from geosr.raster import Grid
-from geosr.tiles import Window
-from geosr.writer import create
+from geosr.inference.blend import Blender
+from geosr.inference.predict import predict
+from geosr.inference.prefetch import ahead, behind
+from geosr.models.card import Model
+from geosr.raster.grid import Grid
+from geosr.raster.window import Window
+from geosr.raster.writer import create
+from geosr.scene.pixels import Pixels, Reader
 
 
 def by_stages(run: Callable[[], None], meter: Meter) -> None:

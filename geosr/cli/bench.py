@@ -14,9 +14,9 @@ from geosr.cli.console import say, set_up_log
 from geosr.cli.options import PATH, compile_option, device_options, log_options, option
 
 if TYPE_CHECKING:
-    from geosr.bench import Report, Way
-    from geosr.models import Model
-    from geosr.predict import Engine
+    from geosr.bench.bench import Report, Way
+    from geosr.inference.predict import Engine
+    from geosr.models.card import Model
 
 
 @click.command("bench")
@@ -60,7 +60,7 @@ def command(**params: Any) -> None:
     to file and by stages, and the same nets the way the seed ran them: fp32, small tiles one at a
     time, whole arrays in memory. Nothing is left behind.
     """
-    from geosr.cli.main import prepare_gdal
+    from geosr.cli.gdal import prepare_gdal
 
     set_up_log(quiet=params["quiet"], verbose=params["verbose"])
     if params["scene"] and params["size"]:
@@ -68,10 +68,10 @@ def command(**params: Any) -> None:
     wanted = (params["dst"] or Path(tempfile.gettempdir())).absolute()
     folder = next(path for path in (wanted, *wanted.parents) if path.is_dir())
     prepare_gdal(params["threads"])
-    from geosr.bench import bench
+    from geosr.bench.bench import bench
     from geosr.bench.landscape import SIZE
     from geosr.cli.cache import runs_file
-    from geosr.forecast import Meter
+    from geosr.inference.forecast import Meter
 
     meter = Meter()
     nets, where = _nets(params)
@@ -88,15 +88,15 @@ def command(**params: Any) -> None:
 def _nets(params: dict[str, Any]) -> tuple[list[Model], Engine]:
     import torch
 
-    from geosr import models, weights
-    from geosr.bench import require_one_image
-    from geosr.predict import engine
+    from geosr.bench.bench import require_one_image
+    from geosr.inference.predict import engine
+    from geosr.models import registry, weights
 
     if params["threads"]:
         torch.set_num_threads(params["threads"])
-    names, scale = params["model_names"] or models.DEFAULT, params["scale"]
-    for name in filter(models.known, names):  # before weights are missed that would not help
-        require_one_image(models.cards(name, scale=scale))
+    names, scale = params["model_names"] or registry.DEFAULT, params["scale"]
+    for name in filter(registry.known, names):  # before weights are missed that would not help
+        require_one_image(registry.cards(name, scale=scale))
     nets = [net for name in names for net in weights.load(name, scale=scale)]
     return nets, engine(params["device"], params["precision"], compiled=params["compile"])
 

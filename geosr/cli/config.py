@@ -35,7 +35,8 @@ def command(ctx: click.Context, /, action: str, name: str | None, as_json: bool)
     or the one given by --env-file), or the default. GEOSR_ names that no option has are told on
     stderr with the nearest one that exists. Passwords and queries in URLs are masked.
     """
-    from geosr.cli.main import COMMANDS, cli, read_env
+    from geosr.cli.main import cli
+    from geosr.cli.settings import COMMANDS, read_env
 
     if name is not None and name not in COMMANDS:
         raise click.UsageError(f"No such command '{name}'.{_hint(name, COMMANDS)}")
@@ -68,7 +69,8 @@ def odd_settings(settings: Mapping[str, str], path: Path, own: click.Command | N
         own: a command whose options are looked at first; the others are loaded only where that
             does not know all names.
     """
-    from geosr.cli.main import COMMANDS, cli
+    from geosr.cli.main import cli
+    from geosr.cli.settings import COMMANDS
 
     ours = {each for param in (*cli.params, *(own.params if own else ())) for each in
             variables(param)}  # fmt: skip

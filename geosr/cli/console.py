@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from geosr.errors import StoppedError, UsageError, shown
-from geosr.publish import FULL
+from geosr.raster.publish import FULL
 
 SETTINGS = "geosr.settings"  # in a context's meta: the settings file and what it holds
 _notes = logging.getLogger("geosr.notes")
@@ -57,7 +57,7 @@ def set_up_log(
         logger.addHandler(_notes.handlers[0])
     ctx = click.get_current_context(silent=True)
     if ctx and SETTINGS in ctx.meta:
-        from geosr.cli.config import odd_settings, odd_text
+        from geosr.cli.settings import odd_settings, odd_text
 
         path, settings = ctx.meta[SETTINGS]
         for odd in odd_settings(settings, path, ctx.command):

@@ -31,13 +31,14 @@ def command(path: Path, **params: Any) -> None:
     96 windows; values are in units of 1.0 (255 for 8 bits, 65535 for PNG of 16 bits, 10000 for
     other integers).
     """
-    from geosr.cli.main import prepare_gdal
+    from geosr.cli.gdal import prepare_gdal
 
     set_up_log(quiet=params["quiet"], verbose=params["verbose"])
     prepare_gdal(1)
-    from geosr import models, survey
-    from geosr.datasets import Choice
+    from geosr.models import registry
     from geosr.sensors import OpenOptions
+    from geosr.training import survey
+    from geosr.training.datasets import Choice
 
     auto = {k: None if params[k] == "auto" else params[k] for k in ("data_kind", "degradation")}
     options = OpenOptions(quantification=params["quantification"])
@@ -47,9 +48,9 @@ def command(path: Path, **params: Any) -> None:
     )  # fmt: skip
     card = None
     if params["model"]:
-        card = models.design(params["model"]).card(scale=params["scale"], bands=params["bands"])
+        card = registry.design(params["model"]).card(scale=params["scale"], bands=params["bands"])
     elif params["scale"]:
-        card = models.design("edsr-baseline").card(scale=params["scale"], bands=params["bands"])
+        card = registry.design("edsr-baseline").card(scale=params["scale"], bands=params["bands"])
     found = survey.survey(path, choice, card)
     if params["preview"]:
         survey.preview(path, choice, params["preview"], card)

@@ -35,10 +35,10 @@ def command(ctx: click.Context, /, dst: Path | None, as_json: bool) -> None:
     raster drivers, the sha256 of bundled weights, free space, and whether files and locks hold.
     Lines start with ok, warn or FAIL. Exit codes: 0, or 5 where something FAILs.
     """
-    from geosr.cli.main import prepare_gdal
+    from geosr.cli.gdal import prepare_gdal
 
     prepare_gdal(None)
-    from geosr.doctor import FAIL, diagnose
+    from geosr.bench.doctor import FAIL, diagnose
 
     findings = []
     for finding in diagnose(dst or Path(tempfile.gettempdir())):

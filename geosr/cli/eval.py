@@ -41,9 +41,9 @@ from geosr.cli.scoring import (
 )
 
 if TYPE_CHECKING:
-    from geosr.evaluate import Evaluation, Watcher
-    from geosr.metrics import Peak
-    from geosr.shots import Crops
+    from geosr.evaluation.evaluate import Evaluation, Watcher
+    from geosr.metrics.full_reference import Peak
+    from geosr.report.snapshots import Crops
 
 
 class _Peak(click.ParamType[Any]):
@@ -143,16 +143,16 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
     masked pixels do not count, no border is left out, nothing is rounded but on a Kelvins set.
     Bicubic is cubic convolution with a = −0.75.
     """
-    from geosr.cli.main import prepare_gdal
+    from geosr.cli.gdal import prepare_gdal
 
     quiet = params["quiet"]
     set_up_log(quiet=quiet, verbose=params["verbose"])
     prepare_gdal(params["threads"], vrt=params["allow_vrt"])
     import torch
 
-    from geosr.evaluate import evaluate
-    from geosr.predict import engine
-    from geosr.shots import Album, Crops
+    from geosr.evaluation.evaluate import evaluate
+    from geosr.inference.predict import engine
+    from geosr.report.snapshots import Album, Crops
 
     if params["threads"]:
         torch.set_num_threads(params["threads"])
@@ -183,7 +183,8 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
 
 
 def _write_report(path: Path, found: Evaluation, crops: Crops, result: dict[str, Any]) -> None:
-    from geosr import __version__, pages, report
+    from geosr import __version__, report
+    from geosr.report import pages
 
     facts = {"geosr": __version__, "protocol": found.protocol, "data": result["data"]}
     html = report.render(

@@ -37,12 +37,12 @@ def command(name: str, target: Path, scale: int | None, opset: int, overwrite: b
     any raster; also name, license, source, gsd, and quantification, the value of reflectance 1.0
     that the net wants (10000 where it is left out).
     """
-    from geosr import models, weights
-    from geosr.export import export
+    from geosr.models import registry, weights
+    from geosr.models.onnx.export import export
 
-    if models.known(name) and len(models.cards(name, scale=scale)) > 1:
+    if registry.known(name) and len(registry.cards(name, scale=scale)) > 1:
         raise UsageError(
-            f"'{name}' is a pair of nets. Export {' and '.join(models.PAIRS[name])} one after the "
+            f"'{name}' is a pair of nets. Export {' and '.join(registry.PAIRS[name])} one after the "
             "other."
         )
     (model,) = weights.load(name, scale=scale)

@@ -33,14 +33,15 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
     resampled, the nets that would run, tiles, output size, estimated memory; and time, where
     superres or bench has run on this machine before. No net is run for it.
     """
-    from geosr.cli.main import prepare_gdal
+    from geosr.cli.gdal import prepare_gdal
 
     set_up_log(quiet=params["quiet"], verbose=params["verbose"])
     prepare_gdal(None, vrt=params["allow_vrt"])
-    from geosr import forecast, models
     from geosr.cli.cache import runs_file
     from geosr.errors import GeosrError, UsageError, shown
-    from geosr.inspect import inspect
+    from geosr.inference import forecast
+    from geosr.inference.inspect import inspect
+    from geosr.models.card import DEFAULT
     from geosr.sensors import find_scenes, is_remote, open_scene, remote_path
 
     if is_remote(params["path"]) and not params["allow_remote"]:
@@ -53,7 +54,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
         raise UsageError(f"{params['path']} holds {len(paths)} scenes ({names}). Name one of them.")
     scene = open_scene(Path(paths[0]), open_options(params))
     try:
-        wanted = params["model_names"] or models.DEFAULT
+        wanted = params["model_names"] or DEFAULT
         facts = inspect(scene, forecast.nets(wanted), forecast.read_runs(runs_file()))
     except GeosrError as error:
         facts = inspect(scene, [])

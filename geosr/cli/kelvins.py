@@ -35,10 +35,10 @@ def submit(folder: Path, output: Path) -> None:
     FOLDER holds imgsetNNNN.tif or .png as geosr superres writes them; the zip gets 16-bit PNGs
     of those names. Images of the test set that are missing are named; the zip is written anyway.
     """
-    from geosr.cli.main import prepare_gdal
+    from geosr.cli.gdal import prepare_gdal
 
     prepare_gdal(None)
-    from geosr.submission import submit as pack
+    from geosr.evaluation.submission import submit as pack
 
     made = pack(folder, output)
     say(f"{made.path}: {made.images} images")

@@ -17,7 +17,7 @@ from click.core import ParameterSource
 from geosr import __version__
 from geosr.cli.console import SETTINGS, full, note, plain, say
 from geosr.errors import GeosrError, UsageError
-from geosr.publish import FULL
+from geosr.raster.publish import FULL
 
 COMMANDS = (
     "superres", "info", "train", "eval", "models", "weights", "export", "data", "report", "kelvins",

@@ -11,7 +11,7 @@ import click
 from geosr.cli.options import option
 
 if TYPE_CHECKING:
-    from geosr.models import Design
+    from geosr.models.card import Design
 
 
 @click.command("models")
@@ -32,22 +32,22 @@ def command(ctx: click.Context, /, name: str | None, scale: int | None, as_json:
     with bands 1 take any raster band by band. Shipped weights come with geosr; the others are to
     be trained.
     """
-    from geosr import models
+    from geosr.models import registry
 
     if name is not None:
-        found = models.cards(name, scale=scale)
+        found = registry.cards(name, scale=scale)
         if as_json:
             click.echo(json.dumps([asdict(card) for card in found]))
         else:
             click.echo("\n\n".join(_card(card) for card in found))
         return
-    rows = [describe(design, scale) for design in models.DESIGNS.values()]
+    rows = [describe(design, scale) for design in registry.DESIGNS.values()]
     click.echo(json.dumps(rows) if as_json else _table(rows))
 
 
 def describe(design: Design, scale: int | None = None) -> dict[str, Any]:
     """One line of the list as plain values."""
-    from geosr import models, weights
+    from geosr.models import registry, weights
 
     card = design.card(scale=scale if scale in design.reach else None)
     entry = weights.entry(card)
@@ -55,7 +55,7 @@ def describe(design: Design, scale: int | None = None) -> dict[str, Any]:
         "name": card.name,
         "task": card.task,
         "scale": card.scale,
-        "parameters": models.count(card),
+        "parameters": registry.count(card),
         "margin": card.margin,
         "bands": len(card.bands),
         "weights": entry["file"] if entry else None,
@@ -80,7 +80,7 @@ def _table(rows: list[dict[str, Any]]) -> str:
 
 def _default() -> str:
     """What is taken where nobody says, and why, by the manifest's figures."""
-    from geosr import models, weights
+    from geosr.models import registry, weights
 
     def told(name: str) -> str:
         found = weights.manifest().get(name, {}).get("measured", {})
@@ -88,9 +88,9 @@ def _default() -> str:
             return name
         return f"{name} {found['ratio']:.3f}, by the sensor's MTF {found['mtf_ratio']:.3f}"
 
-    pairs = (models.PAIRS[pair] for pair in ("dsen2-ps", "dsen2"))
+    pairs = (registry.PAIRS[pair] for pair in ("dsen2-ps", "dsen2"))
     each = "; ".join(told(name) for pair in zip(*pairs, strict=True) for name in pair)
-    taken = " and ".join(models.DEFAULT)
+    taken = " and ".join(registry.DEFAULT)
     return f"superres takes {taken}. RMSE on held-out places by bicubic's: {each}."
 
 
@@ -107,7 +107,7 @@ def _measured(entry: Any) -> dict[str, str]:
 
 def _card(card: Any) -> str:
     """A card for a person."""
-    from geosr import models, weights
+    from geosr.models import registry, weights
 
     entry = weights.entry(card)
     inputs = ", ".join(
@@ -119,7 +119,7 @@ def _card(card: Any) -> str:
         "name": card.name,
         "task": card.task,
         "architecture": " ".join([card.arch, *(f"{k}={v}" for k, v in card.options.items())]),
-        "parameters": f"{models.count(card):,}",
+        "parameters": f"{registry.count(card):,}",
         "scale": str(card.scale),
         "inputs": "any raster, band by band" if generic and len(card.bands) == 1 else inputs,
         "frames": str(card.frames),

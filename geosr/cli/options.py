@@ -22,7 +22,7 @@ from geosr.cli.groups import (
 )
 
 if TYPE_CHECKING:
-    from geosr.frames import FrameOptions
+    from geosr.scene.frames import FrameOptions
     from geosr.sensors import OpenOptions
 
 
@@ -196,7 +196,7 @@ frame_options = option_group(  # how several images of a place are prepared
 
 def frames_of(params: dict[str, Any]) -> FrameOptions:
     """Take the values of `frame_options` out of a command's parameters."""
-    from geosr.frames import FrameOptions
+    from geosr.scene.frames import FrameOptions
 
     return FrameOptions(params.pop("frames"), params.pop("clearance"), params.pop("register"),
                         params.pop("brightness"))  # fmt: skip

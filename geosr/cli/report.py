@@ -12,9 +12,9 @@ from geosr.cli.console import Bar, say, set_up_log
 from geosr.cli.options import PATH, device_options, log_options, option
 
 if TYPE_CHECKING:
-    from geosr.evaluate import Evaluation
-    from geosr.predict import Engine
-    from geosr.shots import Crops
+    from geosr.evaluation.evaluate import Evaluation
+    from geosr.inference.predict import Engine
+    from geosr.report.snapshots import Crops
 
 
 @click.command("report")
@@ -36,16 +36,17 @@ def command(ctx: click.Context, /, **params: Any) -> None:
     Nets run again over the scenes named there. The page has sliders LR | bicubic | model | truth,
     error maps, spectra, scatter, power spectra and the metrics; it needs no server and no network.
     """
-    from geosr.cli.main import prepare_gdal
+    from geosr.cli.gdal import prepare_gdal
 
     set_up_log(quiet=params["quiet"], verbose=params["verbose"])
     prepare_gdal(params["threads"])
     import torch
 
-    from geosr import __version__, pages, report
+    from geosr import __version__, report
     from geosr.cli.scoring import peak_of
-    from geosr.metrics import definitions
-    from geosr.predict import engine
+    from geosr.inference.predict import engine
+    from geosr.metrics.full_reference import definitions
+    from geosr.report import pages
 
     if params["threads"]:
         torch.set_num_threads(params["threads"])
@@ -75,8 +76,8 @@ def _again(path: Path, where: Engine, *, quiet: bool) -> tuple[Evaluation, Crops
     """
     from geosr.cli.scoring import data_of, lpips_of, peak_of, placed
     from geosr.errors import UsageError
-    from geosr.evaluate import evaluate
-    from geosr.shots import Crops
+    from geosr.evaluation.evaluate import evaluate
+    from geosr.report.snapshots import Crops
 
     try:
         document = json.loads(path.read_text())

@@ -12,7 +12,7 @@ from geosr.cli.groups import BATCHES, CHECKS, MAIN, option_group
 from geosr.cli.options import PATH, option
 
 if TYPE_CHECKING:
-    from geosr.batch import Executor
+    from geosr.batch.batch import Executor
 
 
 class Shard(click.ParamType[Any]):
@@ -86,10 +86,10 @@ def executor_of(params: dict[str, Any], scenes: int) -> Executor:
     Raises:
         UsageError: a scheduler without dask, or dask that is not installed.
     """
-    from geosr import batch
+    from geosr.batch import batch
 
     if params["engine"] == "dask":
-        from geosr.workers.cluster import Dask
+        from geosr.batch.executors.dask import Dask
 
         cluster = params["scheduler"] or params["scheduler_file"]
         threads = params["threads"] if cluster else share(params)
@@ -98,11 +98,11 @@ def executor_of(params: dict[str, Any], scenes: int) -> Executor:
     if params["scheduler"] or params["scheduler_file"]:
         raise click.UsageError("--scheduler and --scheduler-file need --engine dask.")
     if params["jobs"] > 1:
-        from geosr.workers.processes import Processes
+        from geosr.batch.executors.processes import Processes
 
         return Processes(params["jobs"], params["device"], share(params))
     if scenes > 1 and _on_gpu(params["device"]):
-        from geosr.lanes import Lanes
+        from geosr.batch.executors.threads import Lanes
 
         return Lanes()
     return batch.serially

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 from geosr.cli.options import frames_of, open_options
 
 if TYPE_CHECKING:
-    from geosr.evaluate import Evaluation
-    from geosr.lpips import Lpips
-    from geosr.metrics import Peak
-    from geosr.models import Model
-    from geosr.predict import Engine
-    from geosr.protocols import Data
+    from geosr.evaluation.evaluate import Evaluation
+    from geosr.evaluation.protocols import Data
+    from geosr.inference.predict import Engine
+    from geosr.metrics.full_reference import Peak
+    from geosr.metrics.lpips import Lpips
+    from geosr.models.card import Model
 
 _SHOWN = {  # metric: heading, digits; in the table
     "rmse": ("RMSE", 2), "sre": ("SRE", 2), "sam": ("SAM", 3), "uiq": ("UIQ", 4),
@@ -46,7 +46,7 @@ def settings_of(params: dict[str, Any]) -> dict[str, Any]:
 
 def _stamped(path: Path | None) -> dict[str, str] | None:
     """LPIPS weights as settings name them."""
-    from geosr.lpips import load
+    from geosr.metrics.lpips import load
 
     return {"file": str(path.absolute()), "sha256": load(path).sha256} if path else None
 
@@ -63,7 +63,7 @@ def lpips_of(settings: dict[str, Any]) -> Lpips | None:
     Raises:
         WeightsError: the file is gone or has changed.
     """
-    from geosr.lpips import load
+    from geosr.metrics.lpips import load
 
     named = settings.get("lpips")
     return load(Path(named["file"]), sha256=named["sha256"]) if named else None
@@ -78,8 +78,8 @@ def _scale(params: dict[str, Any]) -> int | None:
 
 def data_of(settings: dict[str, Any]) -> Data:
     """The data of `settings_of`."""
-    from geosr.frames import FrameOptions
-    from geosr.protocols import Data
+    from geosr.evaluation.protocols import Data
+    from geosr.scene.frames import FrameOptions
     from geosr.sensors import OpenOptions
 
     options = dict(settings["options"])
@@ -92,9 +92,9 @@ def data_of(settings: dict[str, Any]) -> Data:
 
 def placed(names: Sequence[str], scale: int | None, where: Engine) -> dict[str, list[Model]]:
     """Nets by the name they were asked by, placed; bicubic at every scale among them, last."""
-    from geosr import weights
-    from geosr.evaluate import bicubic_beside
-    from geosr.predict import place
+    from geosr.evaluation.evaluate import bicubic_beside
+    from geosr.inference.predict import place
+    from geosr.models import weights
 
     found = {name: weights.load(name, scale=scale) for name in dict.fromkeys(names)}
     beside = bicubic_beside(found, scale)
@@ -109,7 +109,7 @@ def document(
     `ratio` is that of the mean RMSEs.
     """
     from geosr import __version__
-    from geosr.metrics import definitions
+    from geosr.metrics.full_reference import definitions
 
     means = {
         group: {

@@ -12,7 +12,7 @@ import click
 from geosr.cli.options import PATH, option
 
 if TYPE_CHECKING:
-    from geosr.status import State
+    from geosr.batch.status import State
 
 _SAID = {
     "writing": "being written now",
@@ -36,7 +36,7 @@ def command(dst: Path, as_json: bool) -> None:
     failed in the last run and why. Tells by records, locks and DST/geosr-run.json; no raster is
     read (that is geosr verify). DST defaults to SR_IMAGES_PATH (environment or .env).
     """
-    from geosr import status
+    from geosr.batch import status
     from geosr.errors import UsageError
 
     if not dst.exists():

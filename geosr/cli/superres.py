@@ -51,8 +51,8 @@ from geosr.cli.runs import (
 from geosr.errors import LockedError, UsageError, WeightsError, shown
 
 if TYPE_CHECKING:
-    from geosr.batch import Executor, Job, Outcome
-    from geosr.models import Model
+    from geosr.batch.batch import Executor, Job, Outcome
+    from geosr.models.card import Model
     from geosr.sensors import OpenOptions
 
 
@@ -207,7 +207,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
     one place, or a folder of such folders.
     SRC and DST default to IMAGES_PATH and SR_IMAGES_PATH (environment or .env).
     """
-    from geosr.cli.main import prepare_gdal
+    from geosr.cli.gdal import prepare_gdal
 
     set_up_log(quiet=params["quiet"], verbose=params["verbose"], file=params["log_file"],
                as_json=params["log_json"])  # fmt: skip
@@ -219,7 +219,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
 def _run(params: dict[str, Any], *, batch_fixed: bool) -> int:
     """Check everything that can be checked, then work; returns the exit code."""
     src, dst = _paths(params)
-    from geosr import batch, locks, targets
+    from geosr.batch import batch, locks, targets
 
     quiet = params["quiet"]
     loaded = _models(params)
@@ -266,9 +266,9 @@ def _job(
     batch_fixed: bool,
 ) -> Job:
     """The job with its nets in place; workers place theirs themselves, maybe elsewhere."""
-    from geosr import batch
-    from geosr.plan import Request
-    from geosr.predict import Engine, engine, place
+    from geosr.batch import batch
+    from geosr.inference.plan import Request
+    from geosr.inference.predict import Engine, engine, place
 
     where = Engine("cpu", "fp32", params["batch_size"], compiled=params["compile"])
     if not (params["scheduler"] or params["scheduler_file"]):
@@ -309,8 +309,9 @@ def _work(
     report: Callable[[Outcome], None],
     params: dict[str, Any],
 ) -> int:
-    from geosr import batch, forecast, targets
+    from geosr.batch import batch, targets
     from geosr.cli.cache import runs_file
+    from geosr.inference import forecast
 
     meter, alone = forecast.Meter(), params["jobs"] == 1 and params["engine"] != "dask"
     job = replace(job, on_plan=meter.add if alone else None)
@@ -347,10 +348,11 @@ def _paths(params: dict[str, Any]) -> tuple[Path, Path]:
 
 def _models(params: dict[str, Any]) -> list[Model]:
     """--model wins over --weights-20 and --weights-60; without any, the default pair."""
-    from geosr import models, weights
+    from geosr.models import weights
+    from geosr.models.card import DEFAULT
 
     files = [params[key] for key in ("weights_20", "weights_60") if params[key]]
-    names = params["model_names"] or tuple(str(path) for path in files) or models.DEFAULT
+    names = params["model_names"] or tuple(str(path) for path in files) or DEFAULT
     return [model for name in names for model in weights.load(name, scale=params["scale"])]
 
 
@@ -360,7 +362,7 @@ def _for_nets(options: OpenOptions, nets: list[Model], params: dict[str, Any]) -
     Raises:
         UsageError: nets of several kinds, or a band that no scene of theirs has.
     """
-    from geosr.plan import scene_options
+    from geosr.inference.plan import scene_options
 
     options = scene_options(nets, replace(options, pattern=params["pattern"]))
     if options.kind == "sentinel2":

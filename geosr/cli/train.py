@@ -24,9 +24,9 @@ from geosr.cli.groups import (
 from geosr.cli.options import PATH, Auto, device_options, log_options, option, pair_options
 
 if TYPE_CHECKING:
-    from geosr.predict import Engine
-    from geosr.ranks import Ranks
-    from geosr.train import Progress, TrainConfig
+    from geosr.inference.predict import Engine
+    from geosr.training.distributed import Ranks
+    from geosr.training.train import Progress, TrainConfig
 
 _RECIPE = ("loss", "batch_size", "optimizer", "lr", "weight_decay", "schedule", "period", "gamma",
            "warmup", "clip", "ema", "jitter")  # fmt: skip
@@ -157,7 +157,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
     log.csv with interpolation beside the net on held-out images, and pictures LR | SR | HR.
     SIGTERM and Ctrl-C save and stop; the same command with --resume goes on exactly there.
     """
-    from geosr.cli.main import prepare_gdal
+    from geosr.cli.gdal import prepare_gdal
 
     ranks = _ranks()
     quiet = params["quiet"] or not ranks.first
@@ -165,8 +165,8 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
     prepare_gdal(1)
     import torch
 
-    from geosr.predict import engine
-    from geosr.train import train
+    from geosr.inference.predict import engine
+    from geosr.training.train import train
 
     if params["threads"]:
         torch.set_num_threads(params["threads"])
@@ -209,7 +209,7 @@ class _Stop:
 
 def _config(params: dict[str, Any], where: Engine) -> TrainConfig:
     """The design's recipe or paper, with what the user said instead."""
-    from geosr.train import config_of
+    from geosr.training.train import config_of
 
     plain: dict[str, Any] = {key: params[key] for key in _PLAIN}
     chosen: dict[str, Any] = {key: None if params[key] == "auto" else params[key] for key in
@@ -249,7 +249,7 @@ def _value(text: str) -> int | float | bool | str:
 
 def _ranks() -> Ranks:
     """This process among those that torchrun started."""
-    from geosr.ranks import Ranks
+    from geosr.training.distributed import Ranks
 
     numbers = (os.environ.get(key) for key in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
     rank, world, local = (int(n) if n else d for n, d in zip(numbers, (0, 1, 0), strict=True))

@@ -12,7 +12,7 @@ from geosr.cli.console import Bar
 from geosr.cli.options import PATH, option
 
 if TYPE_CHECKING:
-    from geosr.verify import Verdict
+    from geosr.batch.verify import Verdict
 
 
 @click.command("verify")
@@ -32,10 +32,10 @@ def command(ctx: click.Context, /, dst: tuple[Path, ...], as_json: bool) -> None
     counts. Nothing is changed.
     Exit codes: 0 all whole, 3 some damaged, 4 all damaged, 2 nothing to verify.
     """
-    from geosr.cli.main import prepare_gdal
+    from geosr.cli.gdal import prepare_gdal
 
     prepare_gdal(None)
-    from geosr.verify import exit_code, verify
+    from geosr.batch.verify import exit_code, verify
 
     with Bar(unit="output") as bar:
 

@@ -52,8 +52,8 @@ def verify(as_json: bool) -> None:
 
     The exit code is 6 where one is damaged or missing; those yet to be fetched are not.
     """
-    from geosr import weights
     from geosr.errors import WeightsError
+    from geosr.models import weights
 
     rows = _rows()
     click.echo(json.dumps(rows) if as_json else _table(rows))
@@ -79,8 +79,8 @@ def fetch(names: tuple[str, ...], every: bool, dst: Path | None, quiet: bool) ->
     there already is left alone.
     """
     set_up_log(quiet=quiet, verbose=0)
-    from geosr import weights
-    from geosr.fetch import fetch as get
+    from geosr.models import weights
+    from geosr.models.fetch import fetch as get
 
     if every == bool(names):
         raise click.UsageError("Give names, or --all.")
@@ -123,7 +123,7 @@ def convert(source: Path, target: Path, **params: Any) -> None:
     without a card. TorchScript and PyTorch files are opened in a process of their own. TorchScript
     is run on a test pattern, and refused where geosr's net with its tensors makes another.
     """
-    from geosr.convert import convert as make
+    from geosr.models.convert import convert as make
 
     done = make(source, target, allow_pickle=params.pop("allow_pickle_format"), **params)
     say(f"{target}: {done.card.name} from {source} ({done.kind}), 10 m bands "
@@ -132,7 +132,7 @@ def convert(source: Path, target: Path, **params: Any) -> None:
 
 def _rows() -> list[dict[str, Any]]:
     """What the manifest says, and the state of each file."""
-    from geosr import weights
+    from geosr.models import weights
 
     return [
         {

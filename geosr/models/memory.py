@@ -10,7 +10,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from geosr.models.card import Model
-from geosr.models.onnx_net import OnnxNet
+from geosr.models.onnx.net import OnnxNet
 
 KINDS = {"bf16": torch.bfloat16, "fp16": torch.float16}  # of low precision
 _WORK = 1e9  # multiply-adds of the trial

@@ -11,37 +11,44 @@ from difflib import get_close_matches
 import torch
 
 from geosr.errors import UsageError
-from geosr.models import (
-    aesr,
-    bicubic,
+from geosr.models import receptive_field
+from geosr.models.card import (
+    ANY,
+    DEFAULT,
+    PAIRS,
+    SHIFTS,
+    Design,
+    Input,
+    Model,
+    ModelCard,
+    Recipe,
+    Uncertain,
+)
+from geosr.models.nets import bicubic
+from geosr.models.nets.guided import aesr, dsen2, dsen2ps
+from geosr.models.nets.multi import dual, fusion, highresnet, ibpnet, piunet, rams, trmisr
+from geosr.models.nets.single import (
+    baseline,
     carn,
-    dsen2,
-    dsen2ps,
-    dual,
     edsr,
     espcn,
     fsrcnn,
-    fusion,
-    highresnet,
-    ibpnet,
     lapsrn,
     lpan,
-    piunet,
-    rams,
     rcan,
-    reach,
     rrdb,
-    seed001,
     srcnn,
     srresnet,
     swinir,
-    trmisr,
     vdsr,
 )
-from geosr.models.card import PAIRS, Design, Model, ModelCard
+
+__all__ = ["ANY", "DEFAULT", "DESIGNS", "PAIRS", "SHIFTS", "Design", "Input", "Model", "ModelCard",
+           "Recipe", "Uncertain", "build", "cards", "count", "design", "known",
+           "measured"]  # fmt: skip
 
 _MODULES = (
-    dsen2, dsen2ps, aesr, seed001, lpan, lapsrn, srcnn, vdsr, espcn, fsrcnn, srresnet, edsr, carn,
+    dsen2, dsen2ps, aesr, baseline, lpan, lapsrn, srcnn, vdsr, espcn, fsrcnn, srresnet, edsr, carn,
     rcan, swinir, rrdb, dual, highresnet, trmisr, piunet, rams, ibpnet, fusion, bicubic,
 )  # fmt: skip
 DESIGNS: dict[str, Design] = {d.name: d for module in _MODULES for d in module.DESIGNS}
@@ -77,7 +84,7 @@ def measured(card: ModelCard) -> ModelCard:
     """The card with the margin that its net really has; one that sees too far blends."""
     if card.blend:
         return card
-    margin = reach.measured(card, build)
+    margin = receptive_field.measured(card, build)
     if margin is None:
         return replace(card, margin=32 * card.scale, blend=8)
     return replace(card, margin=margin)

@@ -8,8 +8,9 @@ from html import escape
 import numpy as np
 from numpy.typing import NDArray
 
-from geosr import figures
-from geosr.report.shown import Crop, Image, Mask
+from geosr.raster import picture
+from geosr.report import figures
+from geosr.report.content import Crop, Image, Mask
 from geosr.report.tables import digits
 
 _PLACES = ((5, "a"), (35, "b"), (65, "c"), (95, "d"))  # percentile of brightness, name
@@ -58,7 +59,7 @@ def _picture(name: str, shown: NDArray[np.uint8], factor: int) -> str:
     kept = small if whole and rows % factor == 0 and cols % factor == 0 else shown
     return (
         f'<figure><img width="{cols}" height="{rows}" alt="{escape(name)}" draggable="false" '
-        f'src="{figures.uri(figures.png(kept))}"><figcaption>{escape(name)}</figcaption></figure>'
+        f'src="{figures.uri(picture.png(kept))}"><figcaption>{escape(name)}</figcaption></figure>'
     )
 
 

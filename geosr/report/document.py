@@ -13,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from geosr import figures
-from geosr.publish import write_bytes
+from geosr.raster import picture
+from geosr.raster.publish import write_bytes
+from geosr.report import figures
+from geosr.report.content import Crop, Image, ScenePage, Values
 from geosr.report.crops import drawn
-from geosr.report.shown import Crop, Image, ScenePage, Values
 from geosr.report.tables import bullets, definition_list, fact_list, mean_tables, metric_table
 
 LIMIT = 5_000_000  # bytes of a report
@@ -257,7 +258,7 @@ def _overview(image: Image, side: int) -> str:
     rows, cols = image.shape[1:]
     small = figures.shrunk(image, side)
     shown = figures.visible(small, figures.stretch(small, np.asarray(np.isfinite(small).all(0))))
-    return f'<image width="{cols}" height="{rows}" href="{figures.uri(figures.png(shown))}"/>'
+    return f'<image width="{cols}" height="{rows}" href="{figures.uri(picture.png(shown))}"/>'
 
 
 def _marked(draft: _Draft) -> str:

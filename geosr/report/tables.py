@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
-from geosr.report.shown import Values
+from geosr.report.content import Values
 
 _HIGH = {"cc", "sre", "sre_energy", "psnr", "ssim", "ms_ssim", "uiq", "q2n", "qnr", "cpsnr",
          "cssim"}  # fmt: skip

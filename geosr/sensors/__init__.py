@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from geosr.errors import SceneError, UsageError
-from geosr.scene import Scene
+from geosr.scene.scene import Scene
 from geosr.sensors import geotiff, image, sentinel2
 from geosr.sensors.options import OpenOptions
 

@@ -13,8 +13,10 @@ from affine import Affine
 from numpy.typing import NDArray
 
 from geosr.errors import GeosrError, SceneError
-from geosr.raster import Grid, open_raster, read_window
-from geosr.scene import Band, Note, Scene
+from geosr.raster.files import open_raster, read_window
+from geosr.raster.grid import Grid
+from geosr.raster.window import Window
+from geosr.scene.scene import Band, Note, Scene
 from geosr.sensors.options import OpenOptions
 from geosr.sensors.sentinel2 import (
     ESA_ORDER,
@@ -27,7 +29,6 @@ from geosr.sensors.sentinel2 import (
     level_of,
     sort_bands,
 )
-from geosr.tiles import Window
 
 SUFFIXES = (".tif", ".tiff")
 _GSD_IN_NAME = re.compile(r"(?:^|[_.\-])R?(10|20|60)m(?=[_.\-]|$)", re.IGNORECASE)

@@ -22,8 +22,9 @@ import numpy as np
 from rasterio.enums import ColorInterp
 
 from geosr.errors import SceneError
-from geosr.raster import Grid, Warp, open_raster
-from geosr.scene import Band, Note, Quality, Scene, nodata_value
+from geosr.raster.files import Warp, open_raster
+from geosr.raster.grid import Grid
+from geosr.scene.scene import Band, Note, Quality, Scene, nodata_value
 from geosr.sensors import probav, probav_hdf5
 from geosr.sensors.options import OpenOptions
 

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geosr.errors import SceneError
-from geosr.raster import Grid, open_raster, read_window
+from geosr.raster.files import open_raster, read_window
+from geosr.raster.grid import Grid
 
 UNIT = 32000.0  # of an imgset's counts is reflectance 1.0: 16 times a product's, whose 2000 it is
 _UNCLEAR = 0b111  # 0 clear, 1 shadow, 2 undefined, 3 cloud, 4 ice; bit 3 is land

@@ -21,8 +21,9 @@ from rasterio.crs import CRS
 from rasterio.errors import CRSError
 
 from geosr.errors import SceneError
-from geosr.raster import Grid, open_hdf5
-from geosr.scene import Band, Note, Quality, Scene, nodata_value
+from geosr.raster.files import open_hdf5
+from geosr.raster.grid import Grid
+from geosr.scene.scene import Band, Note, Quality, Scene, nodata_value
 from geosr.sensors.options import OpenOptions
 from geosr.sensors.probav import status_bits
 

@@ -18,8 +18,9 @@ from xml.etree import ElementTree
 import numpy as np
 
 from geosr.errors import SceneError
-from geosr.raster import Grid, open_raster
-from geosr.scene import Band, Note, Scene
+from geosr.raster.files import open_raster
+from geosr.raster.grid import Grid
+from geosr.scene.scene import Band, Note, Scene
 from geosr.sensors.options import OpenOptions
 
 GSD = {

@@ -1,0 +1,390 @@
+"""Many scenes: what becomes of each, and what is told of all."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from geosr import __version__, report
+from geosr.batch import checksums, locks, records, status
+from geosr.batch.targets import output_name
+from geosr.errors import (
+    EmptyError,
+    GeosrError,
+    LockedError,
+    SceneError,
+    StoppedError,
+    cause,
+    shown,
+)
+from geosr.inference.backoff import superres_in_memory
+from geosr.inference.plan import Plan, Request, make_plan
+from geosr.inference.predict import Engine, device_lost
+from geosr.inference.superres import Result
+from geosr.models.card import Model
+from geosr.raster import publish
+from geosr.report import pages
+from geosr.scene.scene import Scene
+from geosr.sensors import OpenOptions, open_scene
+
+log = logging.getLogger("geosr")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a batch does to every scene.
+
+    Attributes:
+        precision: as asked for ("auto" included); part of the recipe.
+        overwrite: replace outputs made otherwise, and files of others.
+        check, check_limit: of `superres`.
+        report: draw every output as a page beside it.
+        strict_resume: record and compare the sha256 of inputs too, not size and time alone.
+        skip_locked: an output that another run is writing is skipped, not failed.
+        lock_timeout: seconds to wait for such an output; None waits as long as it takes.
+        batch_fixed: the engine's batch size stays where memory runs out, as a given tile size does.
+        space_check: a scene whose output would not fit on the disk is not begun.
+        check_inputs: compare input files with the checksums that came with them.
+        on_plan: called with the plan of every scene that was done; not by worker processes.
+    """
+
+    models: tuple[Model, ...]
+    request: Request = field(default_factory=Request)
+    options: OpenOptions = field(default_factory=OpenOptions)
+    engine: Engine = field(default_factory=Engine)
+    precision: str = "auto"
+    overwrite: bool = False
+    check: bool = False
+    check_limit: float | None = None
+    report: bool = False
+    strict_resume: bool = False
+    skip_locked: bool = False
+    lock_timeout: float | None = 0.0
+    batch_fixed: bool = False
+    space_check: bool = True
+    check_inputs: bool = False
+    on_plan: Callable[[Plan], None] | None = None
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """Everything that changes pixels by design, and nothing else."""
+        request, options = self.request, self.options
+        return {
+            "models": [[model.card.name, model.card.sha256] for model in self.models],
+            "bands": request.bands and list(request.bands),
+            "only_sr": request.only_sr,
+            "bounds": request.bounds and list(request.bounds),
+            "bounds_crs": request.bounds_crs,
+            "format": request.format,
+            "align": options.align,
+            "frames": asdict(request.frames),
+            "ensemble": request.ensemble,
+            "uncertainty": request.uncertainty,
+            "consistent": request.consistent,
+            "dn_offset": options.dn_offset,
+            "bands_in": options.bands_in and list(options.bands_in),
+            "quantification": options.quantification,
+            "precision": self.precision,
+        }
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One line of the report; `status` is done, skipped, planned or failed."""
+
+    scene: str
+    status: str
+    code: int = 0
+    message: str = ""
+    output: str = ""
+    seconds: float = 0.0
+    tile: int = 0
+    device: str = ""
+    clipped: int = 0
+    filled: int = 0
+    shifted: int = 0
+    check: dict[str, dict[str, float | None]] | None = None
+    frames: list[dict[str, Any]] | None = None
+    changed: dict[str, dict[str, float]] | None = None
+
+    def to_json(self) -> str:
+        """One JSON object on one line."""
+        text = json.dumps(asdict(self), ensure_ascii=False)
+        return text.encode("utf-8", "backslashreplace").decode()  # names that are no UTF-8
+
+    @property
+    def stops(self) -> bool:
+        """Whether no further scene can succeed, so none is begun."""
+        return self.status == "failed" and self.code == StoppedError.exit_code
+
+
+Pair = tuple[Path, Path]  # scene and output
+Progress = Callable[[str, int, int], None]  # name of the work, units finished, units in all
+Executor = Callable[[Sequence[Pair], Job, Progress], Generator[Outcome, None, None]]
+
+
+def serially(pairs: Sequence[Pair], job: Job, progress: Progress) -> Generator[Outcome, None, None]:
+    """One scene after the other, in this process."""
+    for path, output in pairs:
+        outcome = attempt(path, output, job, progress)
+        yield outcome
+        if outcome.stops:
+            break
+
+
+def run(
+    outputs: Mapping[Path, Path],
+    job: Job,
+    *,
+    executor: Executor = serially,
+    folder: Path | None = None,
+    shard: tuple[int, int] | None = None,
+    report: Callable[[Outcome], None] = lambda _: None,
+    progress: Progress = lambda *_: None,
+) -> list[Outcome]:
+    """Work through the scenes; one that fails costs only itself.
+
+    Args:
+        outputs: scene to output file, from `targets`.
+        executor: gives the outcomes in any order; `serially` or one of `geosr.batch.executors`.
+        folder: DST where it is a folder; the run's report is written there, also where the run
+            is interrupted, as far as it came.
+        shard: (I, N) where the outputs are one of several parts; each has its own report.
+        report: called with every outcome as it is known.
+        progress: called with scene name, tiles finished, tiles in all; executors with several
+            workers count scenes.
+
+    Returns:
+        Outcomes in the order of `outputs`; none of scenes that were not begun.
+    """
+    started, outcomes, code = publish.now(), list[Outcome](), 1
+    once = _Once()
+    log.addFilter(once)
+    try:
+        records.tidy(outputs.values())
+        if job.request.tmp_dir:
+            publish.sweep_parts(job.request.tmp_dir)
+        with closing(executor(list(outputs.items()), job, progress)) as made:
+            for outcome in made:
+                outcomes.append(outcome)
+                report(outcome)
+        code = exit_code(outcomes)
+    except BaseException as error:
+        code = _code_of(error)
+        records.tidy(outputs.values())
+        raise
+    finally:
+        log.removeFilter(once)
+        order = {output_name(scene): i for i, scene in enumerate(outputs)}
+        outcomes.sort(key=lambda outcome: order[outcome.scene])
+        if folder is not None:
+            facts = {"geosr": __version__, "started": started, "code": code}
+            status.report_run(folder, facts, [asdict(each) for each in outcomes], shard=shard)
+    return outcomes
+
+
+class _Once(logging.Filter):
+    """Lets a warning about scenes pass once, however many scenes and workers it concerns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = set[str]()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """False for what was said before."""
+        if not getattr(record, "once", False):
+            return True
+        text = record.getMessage()
+        new = text not in self.seen
+        self.seen.add(text)
+        return new
+
+
+def _code_of(error: BaseException) -> int:
+    """What the shell sees of a run that ended by an exception."""
+    if isinstance(error, SystemExit) and isinstance(error.code, int):
+        return error.code
+    if isinstance(error, GeosrError):
+        return error.exit_code
+    return 130 if isinstance(error, KeyboardInterrupt) else 1
+
+
+def plan(
+    outputs: Mapping[Path, Path], job: Job, *, report: Callable[[Outcome], None]
+) -> list[Outcome]:
+    """What `run` would do, without doing it."""
+    outcomes = []
+    for path, output in outputs.items():
+        name = output_name(path)
+        try:
+            scene = open_scene(path, job.options)
+            if _finished(scene, output, job):
+                outcome = Outcome(name, "skipped", message="finished already", output=str(output))
+            else:
+                outcome = Outcome(name, "planned", message=describe(make_plan(
+                    scene, job.models, job.request, job.engine)), output=str(output))  # fmt: skip
+        except GeosrError as error:
+            outcome = Outcome(name, "failed", error.exit_code, str(error), str(output))
+        outcomes.append(outcome)
+        report(outcome)
+    return outcomes
+
+
+def describe(plan: Plan) -> str:
+    """A plan in one line."""
+    nets = " + ".join(model.card.name for model in plan.models) or "no net"
+    return (
+        f"{nets}: {' '.join(plan.names)}, {plan.grid.height} × {plan.grid.width} px, "
+        f"{len(plan.tiles)} tiles, {_size(plan) / 2**20:.1f} MiB before compression"
+        f"{'' if plan.grid.crs else '; no CRS'}"
+    )
+
+
+def _size(plan: Plan) -> int:
+    """Of the output before compression, bytes."""
+    return plan.grid.width * plan.grid.height * len(plan.names) * plan.scene.dtype.itemsize
+
+
+def exit_code(outcomes: Sequence[Outcome]) -> int:
+    """What the shell sees: 0, 3 some failed, 4 all failed, 5 stopped, 11 all locked."""
+    failed = [outcome for outcome in outcomes if outcome.status == "failed"]
+    codes = {outcome.code for outcome in failed}
+    if not failed:
+        return 0
+    if StoppedError.exit_code in codes:
+        return StoppedError.exit_code
+    if codes == {LockedError.exit_code} and len(failed) == len(outcomes):
+        return LockedError.exit_code
+    return 3 if len(failed) < len(outcomes) else 4
+
+
+def attempt(path: Path, output: Path, job: Job, progress: Progress = lambda *_: None) -> Outcome:
+    """Do one scene, and say what became of it whatever happens."""
+    name = output_name(path)
+    try:
+        return _work(path, output, job, progress)
+    except LockedError as error:
+        ended = "skipped" if job.skip_locked else "failed"
+        return Outcome(name, ended, 0 if job.skip_locked else error.exit_code, str(error),
+                       str(output))  # fmt: skip
+    except EmptyError as error:
+        return Outcome(name, "skipped", message=str(error))
+    except GeosrError as error:
+        return Outcome(name, "failed", error.exit_code, str(error), str(output))
+    except Exception as error:  # a bug costs one scene too
+        log.debug("internal error", exc_info=True)
+        code, message = _unforeseen(path, job, error)
+        return Outcome(name, "failed", code, message, str(output))
+
+
+def _unforeseen(path: Path, job: Job, error: Exception) -> tuple[int, str]:
+    """Code and message of what no part of geosr has a name for."""
+    if device_lost(error):
+        return StoppedError.exit_code, (
+            f"{path}: device {job.engine.device} is lost ({cause(error)[:200]}). "
+            "Look at the GPU (nvidia-smi), then run the same command again."
+        )
+    said = f"{type(error).__name__}: {error}"
+    return 1, shown(f"internal error on {path}: {said}. Please report it (-vv).")
+
+
+def _work(path: Path, output: Path, job: Job, progress: Progress) -> Outcome:
+    scene = open_scene(path, job.options)
+    name = output_name(path)
+    for note in scene.notes:
+        if note.warning:
+            log.warning("%s", note.text, extra={"once": True})
+        else:
+            log.info("%s: %s", name, note)
+    with locks.locked(output, timeout=job.lock_timeout):
+        if _finished(scene, output, job):
+            return Outcome(name, "skipped", message="finished already", output=str(output))
+        planned = make_plan(scene, job.models, job.request, job.engine)
+        for left_out in planned.notes:
+            log.info("%s: %s", name, left_out)
+        log.info("%s: %s", name, describe(planned))
+        if job.space_check:
+            _require_space(output, planned, job.request.tmp_dir)
+        if job.check_inputs:
+            checksums.require(scene)
+        before = records.stamps(scene, strict=job.strict_resume)
+
+        def before_publish(part: Path) -> None:
+            if records.stamps(scene, strict=job.strict_resume) != before:
+                raise SceneError(f"{path} changed while it was read. Run the same command again.")
+            write_journal(part)
+
+        with records.journalled(output) as write_journal:
+            result, tile = superres_in_memory(
+                scene, output, job.models, request=job.request, engine=job.engine,
+                batch_fixed=job.batch_fixed, progress=lambda n, total: progress(name, n, total),
+                before_publish=before_publish, check=job.check, check_limit=job.check_limit,
+            )  # fmt: skip
+            _record(scene, output, job, result, before)
+        if job.report:
+            _draw(output)
+    if job.on_plan:
+        job.on_plan(planned)
+    return Outcome(
+        name, "done", output=str(output), seconds=round(result.seconds, 3),
+        tile=tile, device=job.engine.device, clipped=result.clipped,
+        filled=result.filled, shifted=result.shifted, **_extras(result),
+    )  # fmt: skip
+
+
+def _require_space(output: Path, plan: Plan, tmp_dir: Path | None) -> None:
+    publish.require_space(output, _size(plan))
+    if tmp_dir:
+        publish.require_space(tmp_dir / output.name, _size(plan))
+
+
+def _draw(output: Path) -> None:
+    """The page of a finished output; where it cannot be drawn the output stands."""
+    try:
+        html = report.render(output.stem, [pages.of_output(output)], facts={"geosr": __version__},
+                             definitions={})  # fmt: skip
+        report.write(output.with_suffix(".html"), html)
+    except GeosrError as error:
+        log.warning("no report of %s: %s", output, error)
+
+
+def _finished(scene: Scene, output: Path, job: Job) -> bool:
+    return records.finished(
+        scene, output, job.recipe, overwrite=job.overwrite, strict=job.strict_resume
+    )
+
+
+def _record(
+    scene: Scene, output: Path, job: Job, result: Result, inputs: Mapping[str, Any]
+) -> None:
+    """Write the commit mark, last and whole."""
+    records.write(output, {
+        "scene": scene.name,
+        "source": {"path": shown(str(Path(scene.path).absolute())), "kind": job.options.kind},
+        "inputs": inputs,
+        "recipe": job.recipe,
+        "geosr": __version__,
+        "seconds": round(result.seconds, 3),
+        "clipped": result.clipped,
+        "filled": result.filled,
+        "shifted": result.shifted,
+        "valid_share": result.valid_share,
+        **_extras(result),
+    })  # fmt: skip
+
+
+def _extras(result: Result) -> dict[str, Any]:
+    """What only some outputs have to tell."""
+    changed = {
+        name: {"rmse": by.rmse, "largest": by.largest} for name, by in result.changed.items()
+    }
+    return {
+        "check": asdict(result.check) if result.check else None,
+        "frames": [asdict(look) for look in result.frames] or None,
+        "changed": changed or None,
+    }

@@ -1,0 +1,224 @@
+"""What lies beside a finished output: its record, and while it is published its journal.
+
+The record is the commit mark: small, written last, it says what the output was made of.
+"Finished" is told by it, never by the output's existence.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from geosr.batch import locks
+from geosr.errors import LockedError, SceneError, StoppedError
+from geosr.raster import publish
+
+if TYPE_CHECKING:
+    from geosr.scene.scene import Scene
+
+SUFFIXES = (".tif", ".tiff", ".png")  # of outputs
+FORMAT = 1
+_LARGEST = 2**20  # bytes; a record takes a few thousand
+SUFFIX = ".geosr.json"  # of records
+
+
+def record_path(output: Path) -> Path:
+    """Where the record of an output lies."""
+    return output.with_name(f"{output.stem}{SUFFIX}")
+
+
+def load(output: Path) -> dict[str, Any] | None:
+    """The output's record; None where there is none or it is no record."""
+    record = read(record_path(output), _LARGEST)
+    try:
+        sound = (
+            record["geosr_record"] == FORMAT
+            and isinstance(record["recipe"], dict)
+            and isinstance(record["inputs"], dict)
+            and isinstance(record["output"]["size"], int)
+        )
+        return record if sound else None
+    except (KeyError, TypeError, IndexError):
+        return None
+
+
+def write(output: Path, facts: Mapping[str, Any]) -> None:
+    """Write the record of a finished output, whole: `facts` and what the file itself is.
+
+    Args:
+        facts: "inputs" (of `stamps`), "recipe", and whatever else is worth keeping.
+
+    Raises:
+        StoppedError: the disk is full or the folder is not writable.
+    """
+    stat = output.stat()
+    made = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": sha256(output)}
+    record = {"geosr_record": FORMAT, **facts, "output": made, "finished": publish.now()}
+    publish.write_bytes(record_path(output), (json.dumps(record, indent=1) + "\n").encode())
+
+
+def finished(
+    scene: Scene,
+    output: Path,
+    recipe: Mapping[str, Any],
+    *,
+    overwrite: bool = False,
+    strict: bool = False,
+) -> bool:
+    """Whether `output` is whole and made of this scene by this recipe.
+
+    Args:
+        overwrite: an output made otherwise is merely unfinished, not an error.
+        strict: as for `stamps`; a record without the inputs' sha256 is then no proof.
+
+    Raises:
+        SceneError: the file is somebody else's, or was made in another way.
+    """
+    if not output.exists() or interrupted(output):
+        return False
+    record = load(output)
+    if record is None and not overwrite:
+        raise SceneError(
+            f"{output} exists and was not made by geosr (no record beside it): left alone. "
+            "Move it away, or pass --overwrite."
+        )
+    if record is None:
+        return False
+    if record["recipe"] != recipe and not overwrite:
+        raise SceneError(
+            f"{output} was made with other settings "
+            f"({differences(record['recipe'], recipe)}): left alone. "
+            "Choose another DST, or pass --overwrite."
+        )
+    return (
+        record["recipe"] == recipe
+        and bool(record["output"]["size"] == output.stat().st_size)
+        and _same_inputs(record["inputs"], scene, strict=strict)
+    )
+
+
+def _same_inputs(recorded: Mapping[str, Any], scene: Scene, *, strict: bool) -> bool:
+    """Size and time first, which cost nothing; the sha256 of files only where those agree."""
+    if {name: _plain(entry) for name, entry in recorded.items()} != stamps(scene):
+        return False
+    return not strict or recorded == stamps(scene, strict=True)
+
+
+def _plain(entry: Any) -> Any:
+    """Size and time of a recorded input; they were a bare pair once."""
+    if isinstance(entry, list) and len(entry) == 2:
+        return {"size": entry[0], "mtime_ns": entry[1]}
+    if isinstance(entry, dict):
+        return {key: value for key, value in entry.items() if key != "sha256"}
+    return entry
+
+
+def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
+    """The settings in which two recipes differ, in words."""
+    names = sorted(key for key in {*ours, *theirs} if ours.get(key) != theirs.get(key))
+    return ", ".join(name.replace("_", " ") for name in names)
+
+
+def stamps(scene: Scene, *, strict: bool = False) -> dict[str, dict[str, Any]]:
+    """Size and modification time of every input file, by its place in the scene.
+
+    Args:
+        strict: the sha256 of every file too, which reads them whole.
+
+    Raises:
+        SceneError: a file cannot be read whole.
+    """
+    root = Path(scene.path)
+    if "*" in root.name:  # a series by name in a folder of many
+        root = root.parent
+    files = [root] if root.is_file() else [Path(name) for name in scene.files]
+    found: dict[str, dict[str, Any]] = {}
+    for file in files:
+        stamped = stamp(file)
+        if stamped is not None:
+            name = file.relative_to(root) if file != root else Path(file.name)
+            found[str(name)] = {"size": stamped[0], "mtime_ns": stamped[1]}
+            if strict:
+                found[str(name)]["sha256"] = _sha256_of_input(file)
+    return found
+
+
+def stamp(path: Path) -> list[int] | None:
+    """Size and modification time of a file, None where there is none."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return [stat.st_size, stat.st_mtime_ns]
+
+
+def _sha256_of_input(path: Path) -> str:
+    try:
+        return sha256(path)
+    except OSError as error:
+        raise SceneError(f"cannot read {path}: {error.strerror}. Check the file.") from error
+
+
+def sha256(path: Path) -> str:
+    """Of a file of any size, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read(path: Path, largest: int) -> Any:
+    """A JSON file's content; None where there is none, it is too large or no JSON."""
+    try:
+        if path.stat().st_size > largest:
+            return None
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def journal_path(output: Path) -> Path:
+    """Where the note lies that an output is about to be published."""
+    return output.with_name(f".{output.stem}.geosr.begun")
+
+
+@contextmanager
+def journalled(output: Path) -> Iterator[Callable[[Path], None]]:
+    """Gives a function that notes which temporary file is about to become `output`.
+
+    Between the renaming of an output and its record lies an instant; killed there, the next run
+    finds the note, knows the file for its own by size and time, which renaming keeps, and makes
+    it again. No other file can match.
+    """
+    journal = journal_path(output)
+    try:
+        yield lambda part: publish.write_bytes(journal, json.dumps(stamp(part)).encode())
+    except BaseException:
+        if not interrupted(output):
+            journal.unlink(missing_ok=True)
+        raise
+    journal.unlink(missing_ok=True)
+
+
+def interrupted(output: Path) -> bool:
+    """Whether `output` was published by a run that died before it wrote the record."""
+    noted = read(journal_path(output), _LARGEST)
+    if noted is None or noted != stamp(output):
+        return False
+    record = load(output)  # where it is of this very file, only the note is left over
+    return record is None or record["output"].get("mtime_ns") != noted[1]
+
+
+def tidy(outputs: Iterable[Path]) -> None:
+    """Remove temporary files, locks and notes of these outputs that dead processes left."""
+    outputs = list(outputs)
+    for folder in {output.parent for output in outputs}:
+        publish.sweep_parts(folder)
+    for output in outputs:
+        if locks.lock_path(output).exists():
+            with suppress(LockedError, StoppedError), locks.locked(output):
+                pass  # leaving it removes it
+        if load(output) is not None and not interrupted(output) and not locks.is_locked(output):
+            journal_path(output).unlink(missing_ok=True)

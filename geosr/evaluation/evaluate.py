@@ -1,0 +1,433 @@
+"""Score nets, interpolation beside them: per scene and band, and compared in pairs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geosr.errors import GeosrError, UsageError
+from geosr.evaluation.protocols import Case, Data, Rows, cases, protocol_of
+from geosr.inference.predict import Engine
+from geosr.metrics import kelvins, lpips, no_reference
+from geosr.metrics.full_reference import PEAK, Peak, Scores
+from geosr.metrics.lpips import Lpips
+from geosr.models import weights
+from geosr.models.card import Model
+from geosr.sensors import probav
+
+Values = Mapping[str, float | None]
+_RESAMPLES = 10000
+
+
+@dataclass(frozen=True)
+class SceneScore:
+    """One net on one scene.
+
+    Attributes:
+        model: the name it was asked by, a pair or a net.
+        group: scores of one group may be averaged: "20" and "60" (metres), "x4", "kelvins".
+        bands: metric to band to value; None where it is not defined.
+        whole: metric to value of the scene; of metrics by band their mean.
+    """
+
+    model: str
+    net: str
+    scene: str
+    path: str
+    level: str
+    group: str
+    factor: int
+    bands: Mapping[str, Values]
+    whole: Values
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Two models on the same scenes of a group.
+
+    Attributes:
+        wins: share of scenes on which the first is strictly better.
+        difference: mean of first − second; `low` and `high` bound 95 % of its bootstrap.
+    """
+
+    group: str
+    metric: str
+    first: str
+    second: str
+    scenes: int
+    wins: float
+    difference: float
+    low: float
+    high: float
+
+
+class Watcher(Protocol):
+    """Looks on while scenes are scored."""
+
+    def begin(self, case: Case, name: str, net: Model) -> None:
+        """A net starts on a scene."""
+        ...
+
+    def rows(self, rows: Rows) -> None:
+        """Its next rows, top to bottom."""
+        ...
+
+    def end(self) -> None:
+        """It is through with the scene."""
+        ...
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All scores, and the scenes that could not be scored with the reason."""
+
+    protocol: str
+    scores: tuple[SceneScore, ...]
+    failed: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def groups(self) -> list[str]:
+        """Groups, in the order they came."""
+        return list(dict.fromkeys(score.group for score in self.scores))
+
+    @property
+    def models(self) -> list[str]:
+        """Models, in the order they came."""
+        return list(dict.fromkeys(score.model for score in self.scores))
+
+    def values(self, model: str, group: str, metric: str, band: str | None = None) -> list[float]:
+        """A metric of every scene where it is a finite number."""
+        found = [
+            score.bands.get(metric, {}).get(band) if band else score.whole.get(metric)
+            for score in self.scores
+            if score.model == model and score.group == group
+        ]
+        return [value for value in found if value is not None and math.isfinite(value)]
+
+    def mean(self, model: str, group: str, metric: str, band: str | None = None) -> float | None:
+        """Mean over scenes of a metric, of one band or of the scene."""
+        known = self.values(model, group, metric, band)
+        return sum(known) / len(known) if known else None
+
+    def spread(self, model: str, group: str, metric: str) -> float | None:
+        """Standard deviation over scenes."""
+        known = self.values(model, group, metric)
+        return float(np.std(known, ddof=1)) if len(known) > 1 else None
+
+    def ratio(self, model: str, group: str, base: str) -> float | None:
+        """Mean RMSE over scenes as a share of another model's."""
+        ours, theirs = self.mean(model, group, "rmse"), self.mean(base, group, "rmse")
+        return ours / theirs if ours is not None and theirs else None
+
+    def paired(self, first: str, second: str, *, seed: int = 0) -> list[Paired]:
+        """Two models compared scene by scene: by RMSE, on a Kelvins set by cPSNR."""
+        found = []
+        for group in self.groups:
+            metric, sign = ("cpsnr", -1) if group == "kelvins" else ("rmse", 1)
+            pairs = self._matched(first, second, group, metric)
+            if not len(pairs):
+                continue
+            difference = pairs[:, 0] - pairs[:, 1]
+            rng = np.random.default_rng(seed)
+            drawn = rng.integers(0, len(difference), (_RESAMPLES, len(difference)))
+            low, high = np.percentile(difference[drawn].mean(1), (2.5, 97.5))
+            found.append(Paired(
+                group, metric, first, second, len(difference),
+                float((sign * difference < 0).mean()), float(difference.mean()), float(low),
+                float(high),
+            ))  # fmt: skip
+        return found
+
+    def _matched(self, first: str, second: str, group: str, metric: str) -> NDArray[np.float64]:
+        """(scenes, 2): the metric of both where both are numbers."""
+        by_scene: dict[tuple[str, str], dict[str, float]] = {}
+        for score in self.scores:
+            value = score.whole.get(metric)
+            if score.group == group and value is not None and math.isfinite(value):
+                by_scene.setdefault((score.scene, score.path), {})[score.model] = value
+        rows = [[v[first], v[second]] for v in by_scene.values() if first in v and second in v]
+        return np.array(rows).reshape(-1, 2)
+
+
+def bicubic_beside(
+    models: Mapping[str, Sequence[Model]], scale: int | None = None
+) -> dict[str, list[Model]]:
+    """The nets to score, and bicubic at every scale among them, last.
+
+    Args:
+        scale: of bicubic where there are no other nets.
+    """
+    found = {name: list(nets) for name, nets in models.items() if name != "bicubic"}
+    nets = [net for parts in found.values() for net in parts]
+    generic = sorted({net.card.scale for net in nets if net.card.task != "guided"})
+    if not nets and scale:
+        generic = [scale]
+    if generic:
+        found["bicubic"] = [weights.load("bicubic", scale=each)[0] for each in generic]
+    else:
+        found["bicubic"] = list(weights.load("bicubic"))
+    return found
+
+
+def evaluate(
+    data: Data,
+    models: Mapping[str, Sequence[Model]],
+    *,
+    engine: Engine = Engine(),  # noqa: B008 - frozen
+    extra: bool = False,
+    peak: Peak = PEAK,
+    perceptual: Lpips | None = None,
+    watchers: Sequence[Watcher] = (),
+    progress: Callable[[str, str], None] = lambda *_: None,
+) -> Evaluation:
+    """Run every net on every scene that it fits, and compare with the truth.
+
+    Args:
+        models: nets by the name to report them under; add bicubic yourself.
+        extra: the slower metrics too (MS-SSIM, Q2n).
+        peak: of PSNR and SSIM, as `Scores` takes it.
+        perceptual: what tells LPIPS.
+        watchers: are shown the rows of every scene and net, for pictures and reports.
+        progress: called with scene and net before each is run.
+
+    Raises:
+        UsageError: no scene fits any net, or nets need different protocols; a peak that is
+            neither positive nor "max"; LPIPS where there is no truth, or on a Kelvins set.
+    """
+    nets = [(name, net) for name, parts in models.items() for net in parts]
+    asked = _Asked(extra, peak, perceptual)
+    protocol = _protocol(data, [net for _, net in nets])
+    if protocol == "full" and watchers:
+        raise UsageError(
+            "without a truth there is nothing to show beside the output here. "
+            "Leave pictures out, or draw outputs: geosr superres --report."
+        )
+    asked.check(protocol)
+    scores: list[SceneScore] = []
+    failed: dict[str, str] = {}
+    for name, net in nets:
+        for case in cases(replace(data, protocol=protocol), net.card, failed):
+            progress(case.name, net.card.name)
+            try:
+                scores.append(_score(case, name, net, engine, asked, watchers))
+            except GeosrError as error:
+                failed[case.name] = str(error)
+    if protocol == "kelvins":
+        scores += _organisers(data, failed)
+    if not scores:
+        reason = next(iter(failed.values()), "no scene has the bands of any of the models")
+        raise UsageError(f"nothing was scored: {reason}")
+    scores.sort(key=lambda score: score.group)
+    return Evaluation(protocol, tuple(scores), failed)
+
+
+def _protocol(data: Data, nets: Sequence[Model]) -> str:
+    tasks = {net.card.task for net in nets}
+    if "misr" in tasks:  # nets for one image get the first frame
+        tasks.discard("sisr")
+    found = {protocol_of(data, task) for task in tasks}
+    if len(found) > 1:
+        raise UsageError(
+            f"these models are scored in different ways ({', '.join(sorted(found))}). "
+            "Say --protocol, or score them apart."
+        )
+    return found.pop()
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is to be told of every scene."""
+
+    extra: bool
+    peak: Peak
+    perceptual: Lpips | None
+
+    def check(self, protocol: str) -> None:
+        positive = not isinstance(self.peak, str) and 0 < self.peak < math.inf
+        if not positive and self.peak != "max":
+            raise UsageError(f"peak {self.peak} is no count. Give a number above 0, or max.")
+        if self.perceptual and protocol in ("full", "kelvins"):
+            raise UsageError(f"LPIPS is not told by the protocol '{protocol}'. Leave --lpips out.")
+
+
+def _score(
+    case: Case, name: str, net: Model, engine: Engine, asked: _Asked, watchers: Sequence[Watcher]
+) -> SceneScore:
+    for watcher in watchers:
+        watcher.begin(case, name, net)
+    rows = _watched(case.run(net, engine), watchers)
+    if case.group == "kelvins":
+        bands, whole = _kelvins(rows, case)
+    else:
+        bands, whole = _figures(rows, case, net.card.scale, asked)
+    for watcher in watchers:
+        watcher.end()
+    return SceneScore(
+        name, net.card.name, case.name, case.path, case.level, case.group, net.card.scale, bands,
+        whole,
+    )  # fmt: skip
+
+
+def _figures(
+    rows: Iterator[Rows], case: Case, scale: int, asked: _Asked
+) -> tuple[dict[str, dict[str, float | None]], dict[str, float | None]]:
+    """Scores by band and of the whole scene."""
+    full = case.group.startswith("full")
+    scores = Scores(case.bands, factor=scale, peak=asked.peak, extra=asked.extra or full)
+    more, corner = _Means(), _Corner(scale)
+    for part in rows:
+        scores.add(part.truth, part.estimate, part.mask)
+        more.add(part.figures)
+        if not full and (asked.extra or asked.perceptual):
+            corner.add(part)
+    whole = scores.whole()
+    if corner.held and asked.extra:
+        whole |= corner.opensr(case.low())
+    if corner.held and asked.perceptual:
+        whole["lpips"] = corner.lpips(case.bands, asked.perceptual)
+    whole |= _without_truth(whole, more) if full else more.all()
+    return scores.bands(), whole
+
+
+class _Corner:
+    """The upper left corner of a scene, kept for what can only be told of a whole image."""
+
+    def __init__(self, scale: int) -> None:
+        self._scale = scale
+        self._parts: list[tuple[NDArray[np.float32], NDArray[np.float32], bool]] = []
+        self._rows = 0
+
+    def add(self, part: Rows) -> None:
+        """Keep what lies in it of some rows."""
+        at = (slice(None), slice(0, no_reference.SIDE - self._rows), slice(0, no_reference.SIDE))
+        truth, estimate = part.truth[at], part.estimate[at]
+        if truth.size:
+            self._parts.append((truth, estimate, bool(part.mask[at].all())))
+            self._rows += truth.shape[1]
+
+    @property
+    def held(self) -> bool:
+        """Whether there is any of it."""
+        return bool(self._parts)
+
+    def opensr(self, low: NDArray[np.float32]) -> dict[str, float | None]:
+        """The figures of opensr-test; None where the corner is too small or not all valid."""
+        truth, estimate = self._images()
+        rows, cols = (n // self._scale for n in truth.shape[1:])
+        return no_reference.opensr_or_none(
+            low[:, :rows, :cols], estimate, truth, scale=self._scale, valid=self._valid
+        )
+
+    def lpips(self, names: Sequence[str], perceptual: Lpips) -> float | None:
+        """LPIPS; None where the corner is too small or not all valid."""
+        truth, estimate = self._images()
+        at = list(lpips.shown(names))
+        fits = self._valid and min(truth.shape[1:]) >= lpips.LEAST
+        return perceptual(truth[at], estimate[at]) if fits else None
+
+    @property
+    def _valid(self) -> bool:
+        return all(whole for *_, whole in self._parts)
+
+    def _images(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Truth and estimate, cut to whole pixels of the input."""
+        truth, estimate = (np.concatenate([p[i] for p in self._parts], 1) for i in (0, 1))
+        rows, cols = (n // self._scale * self._scale for n in truth.shape[1:])
+        return truth[:, :rows, :cols], estimate[:, :rows, :cols]
+
+
+class _Means:
+    """Figures of rows, averaged by weight."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, tuple[float, float]] = {}
+
+    def add(self, figures: Mapping[str, tuple[float, float]]) -> None:
+        """Those of some more rows."""
+        for name, (value, weight) in figures.items():
+            total, weights = self._sums.get(name, (0.0, 0.0))
+            self._sums[name] = total + value * weight, weights + weight
+
+    def all(self) -> dict[str, float | None]:
+        """Every mean so far."""
+        return {name: self.get(name) for name in self._sums}
+
+    def get(self, name: str) -> float | None:
+        """The mean so far."""
+        total, weights = self._sums.get(name, (0.0, 0.0))
+        return total / weights if weights else None
+
+
+def _without_truth(whole: Values, more: _Means) -> dict[str, float | None]:
+    """D_λ from the spectral quality of what was degraded, D_ρ, and QNR of both."""
+    quality, spatial = whole["q2n"], more.get("d_rho")
+    spectral = None if quality is None else 1 - quality
+    known = spectral is not None and spatial is not None
+    agreement = {
+        f"opensr_{name}": more.get(f"opensr_{name}") for name in no_reference.WITHOUT_TRUTH
+    }
+    return {
+        **agreement,
+        "d_lambda": spectral,
+        "d_rho": spatial,
+        "qnr": (1 - spectral) * max(1 - spatial, 0.0) if known else None,  # type: ignore[operator]
+    }
+
+
+def _watched(rows: Iterator[Rows], watchers: Sequence[Watcher]) -> Iterator[Rows]:
+    for part in rows:
+        for watcher in watchers:
+            watcher.rows(part)
+        yield part
+
+
+def _kelvins(
+    rows: Iterator[Rows], case: Case
+) -> tuple[dict[str, dict[str, float | None]], dict[str, float | None]]:
+    """The challenge's own figures; the estimate is rounded as a submission is."""
+    (part,) = rows
+    counts = probav.UNIT / 1e4
+    estimate = np.clip(np.rint(part.estimate[0].astype(np.float64) * counts), 0, 65535)
+    truth = np.rint(part.truth[0].astype(np.float64) * counts)
+    return {}, _by_rules(estimate / 65535, truth / 65535, part.mask[0], case.path)
+
+
+def _by_rules(
+    estimate: NDArray[np.float64], truth: NDArray[np.float64], clear: NDArray[np.bool_], path: str
+) -> dict[str, float | None]:
+    value, _ = kelvins.cpsnr(estimate, truth, clear)
+    figures: dict[str, float | None] = {
+        "cpsnr": value,
+        "cssim": kelvins.cssim(estimate, truth, clear),
+    }
+    norms = probav.norm_file(Path(path))
+    if norms is not None:
+        norm = kelvins.read_norm(norms).get(Path(path).name)
+        figures["score"] = kelvins.score(value, norm) if norm is not None else None
+    return figures
+
+
+def _organisers(data: Data, failed: dict[str, str]) -> list[SceneScore]:
+    """The challenge's baseline on every imgset, not rounded, as norm.csv has it."""
+    found = []
+    for path in probav.find_imgsets(data.path, data.pattern):
+        try:
+            imgset = probav.read_imgset(path)
+            if imgset.truth is None or imgset.clear is None:
+                continue
+            image = kelvins.baseline(imgset.frames, imgset.masks)
+            figures = _by_rules(image, imgset.truth / 65535, imgset.clear, str(path))
+        except GeosrError as error:
+            failed[path.name] = str(error)
+            continue
+        found.append(SceneScore(
+            "kelvins-baseline", "kelvins-baseline", path.name, str(path), path.parent.name,
+            "kelvins", 3, {}, figures,
+        ))  # fmt: skip
+    return found

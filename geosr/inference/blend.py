@@ -1,0 +1,89 @@
+"""Tile predictions to finished strips; at every pixel the weights of all tiles sum to one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geosr.inference.tiles import Span, Tile, TileGrid
+
+
+class Blender:
+    """Joins predictions row by row of tiles; memory is one row of tiles, never the scene.
+
+    A tile's weight along an axis is the ramp at its first seam minus the ramp at its last, so
+    neighbours telescope to one without division or counting. Ramp 0 is a hard cut at the seam,
+    exact for nets whose margin was read around the tile.
+
+    Args:
+        grid: the tiles, in the coarsest input's pixels.
+        scale: output pixels along one of those.
+        ramp: half the width of the ramp, in those pixels; predictions cover the tile's window
+            and `ramp` more on every side.
+    """
+
+    def __init__(self, grid: TileGrid, scale: int, ramp: int = 0) -> None:
+        self.grid, self.scale, self.ramp = grid, scale, ramp
+        self._carry: NDArray[np.float32] | None = None  # rows begun by the last strip
+
+    def add(self, strip: Iterable[tuple[Tile, NDArray[np.float32]]]) -> NDArray[np.float32]:
+        """Take one row of tiles; return the rows (bands, n, width) it finishes."""
+        parts = list(strip)
+        down = self.grid.rows[parts[0][0].row]
+        top, bottom = _support(down, self.ramp, self.grid.window.height)
+        bands, width = parts[0][1].shape[0], self.grid.window.width * self.scale
+        rows = np.zeros((bands, (bottom - top) * self.scale, width), np.float32)
+        for tile, prediction in parts:
+            self._place(rows, tile, prediction)
+        if self._carry is not None:
+            rows[:, : self._carry.shape[1]] += self._carry
+        last = down.last == self.grid.window.height
+        finished = bottom if last else down.last - self.ramp
+        cut = (finished - top) * self.scale
+        self._carry = None if last else rows[:, cut:].copy()
+        return rows[:, :cut]
+
+    def _place(
+        self, rows: NDArray[np.float32], tile: Tile, prediction: NDArray[np.float32]
+    ) -> None:
+        """Add one weighted tile; `rows` starts where the tile's own support does."""
+        weights, cuts = [], []
+        columns = slice(0, 0)
+        spans = (self.grid.rows[tile.row], self.grid.cols[tile.col])
+        for span, extent in zip(spans, self.grid.window[2:], strict=True):
+            first, last = _support(span, self.ramp, extent)
+            start = (first - span.start + self.ramp) * self.scale
+            columns = slice(first * self.scale, last * self.scale)
+            cuts.append(slice(start, start + (last - first) * self.scale))
+            weights.append(_weights(span, self.ramp, extent, self.scale))
+        part = prediction[:, cuts[0], cuts[1]]
+        if self.ramp:
+            part = part * (weights[0][:, None] * weights[1])
+        rows[:, :, columns] += part
+
+
+def _support(span: Span, ramp: int, extent: int) -> tuple[int, int]:
+    """Where a tile has weight along one axis."""
+    return max(span.first - ramp, 0), min(span.last + ramp, extent)
+
+
+def _weights(span: Span, ramp: int, extent: int, scale: int) -> NDArray[np.float32]:
+    """The tile's weight at every output pixel of its support along one axis."""
+    first, last = _support(span, ramp, extent)
+    centres = np.arange(first * scale, last * scale, dtype=np.float64) + 0.5
+    up = (
+        np.ones(len(centres))
+        if span.first == 0
+        else _ramp(centres, span.first * scale, ramp * scale)
+    )
+    down = _ramp(centres, span.last * scale, ramp * scale) if span.last < extent else 0.0
+    return np.asarray(up - down, np.float32)
+
+
+def _ramp(at: NDArray[np.float64], seam: int, half: int) -> NDArray[np.float64]:
+    """0 before the seam, 1 after it, linear over `half` pixels on both sides."""
+    if not half:
+        return (at >= seam).astype(np.float64)
+    return np.clip((at - seam + half) / (2 * half), 0.0, 1.0)

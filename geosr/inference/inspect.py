@@ -1,0 +1,86 @@
+"""What a scene is, and what super-resolving it would take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from geosr.inference import forecast
+from geosr.inference.forecast import Run, Sizes
+from geosr.inference.plan import Plan, Request, make_plan
+from geosr.models.card import Model
+from geosr.raster.window import Window
+from geosr.scene.scene import Scene
+
+
+def inspect(scene: Scene, models: Sequence[Model], runs: Sequence[Run] = ()) -> dict[str, Any]:
+    """Facts of a scene as plain values, ready for JSON; no net is run.
+
+    Args:
+        models: nets that would run, or outlines of them.
+        runs: earlier ones on this machine, newest last; without any the time is not known.
+
+    Raises:
+        SceneError: a file is broken, or the nets do not fit the scene.
+    """
+    offsets = sorted({band.offset for band in scene.bands})
+    return {
+        "name": scene.name,
+        "path": scene.path,
+        "sensor": scene.sensor,
+        "level": scene.level,
+        "crs": scene.grid.crs.to_string() if scene.grid.crs else None,
+        "bounds": list(scene.grid.bounds),
+        "dtype": str(scene.dtype),
+        "quantification": scene.quantification,
+        "dn_offset": offsets[0] if len(offsets) == 1 else offsets,
+        "resampled": scene.resampled or "native",
+        "gsd": {gsd: _level(scene, gsd) for gsd in sorted(scene.grids)},
+        "notes": [str(note) for note in scene.notes],
+        "superres": _forecast(make_plan(scene, models, Request(), Sizes()), runs),
+    }
+
+
+def _level(scene: Scene, gsd: int) -> dict[str, Any]:
+    grid = scene.grids[gsd]
+    names = [band.name for band in scene.select(gsd=gsd)]
+    return {
+        "bands": names,
+        "grid": str(grid),
+        "height": grid.height,
+        "width": grid.width,
+        "transform": list(grid.transform)[:6],
+        "nodata_share": _nodata_share(scene, names, gsd) if names else 0.0,
+    }
+
+
+def _nodata_share(scene: Scene, names: Sequence[str], gsd: int) -> float:
+    """Share of pixels that hold nothing or are masked, read in strips of 256 rows."""
+    grid, missing = scene.grids[gsd], 0
+    with scene.open() as reader:
+        for row in range(0, grid.height, 256):
+            height = min(256, grid.height - row)
+            missing += int(
+                (~reader.read(names, gsd, Window(row, 0, height, grid.width)).sensed).sum()
+            )
+    return missing / (grid.height * grid.width * len(names))
+
+
+def _forecast(plan: Plan, runs: Sequence[Run]) -> dict[str, Any]:
+    """Output, memory, and time where an earlier run on this machine tells it."""
+    pixels = plan.grid.width * plan.grid.height
+    planned = forecast.work(plan, counted=True)
+    told = forecast.seconds(planned, runs)
+    return {
+        "nets": list(planned.nets),
+        "bands": list(plan.names),
+        "height": plan.grid.height,
+        "width": plan.grid.width,
+        "tiles": len(plan.tiles),
+        "bytes": pixels * len(plan.names) * plan.scene.dtype.itemsize,
+        "seconds": told[0] if told else None,
+        "measured": asdict(told[1]) if told else None,
+        "memory": forecast.memory(plan),
+        "notes": list(plan.notes),
+    }

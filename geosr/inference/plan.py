@@ -1,0 +1,398 @@
+"""What will be done with one scene: which nets, bands and tiles; no pixels are read for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from rasterio.crs import CRS
+from rasterio.errors import RasterioError
+from rasterio.warp import transform_bounds
+
+from geosr.errors import SceneError, UsageError
+from geosr.inference.consistency import REACH
+from geosr.inference.engine import Engine
+from geosr.inference.tiles import TileGrid, best_shape
+from geosr.models.card import ANY, Model
+from geosr.raster.grid import Grid
+from geosr.raster.window import Window
+from geosr.scene.frames import FrameOptions, Looks, as_they_are
+from geosr.scene.scene import Scene
+from geosr.sensors import OpenOptions
+
+_KINDS = {"guided": "sentinel2", "sisr": "image", "misr": "series"}  # of scenes, by task of nets
+UNCERTAINTY = "_uncertainty"  # behind the name of a band
+_STRIP = 6_000_000  # output pixels of a row of tiles at most: what is read and made of them waits
+_BLENDED_TILE = 480  # output pixels of a net that blends: its pixels hang on the tile
+_FINE_TILE = 768  # of one that makes a finer grid than its inputs
+_MOST_TILE = 512  # input pixels of that one
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user wants of every scene.
+
+    Attributes:
+        bands: output bands by name; None is all there are.
+        only_sr: leave native bands out.
+        bounds: (left, bottom, right, top) in the scene's CRS, or in `bounds_crs`.
+        tile_size: side of a tile's finished core in pixels of the finest input grid; None is what
+            fits into the engine's memory, and a fixed size for nets that blend.
+        overlap: pixels of the finest grid to read around a core; None is the net's margin.
+        options: creation options of the output, NAME to VALUE.
+        max_pixels: of an output's grid at most.
+        frames: how several images of a place are prepared.
+        ensemble: orders of the frames whose results are averaged.
+        uncertainty: give every band's, `NAME_uncertainty`, where the net tells it.
+        consistent: make the output degrade exactly to the input.
+        skip_empty: write nothing where nothing was sensed.
+        tmp_dir: where the output lies until it is whole; None is beside it.
+    """
+
+    bands: tuple[str, ...] | None = None
+    only_sr: bool = False
+    bounds: tuple[float, float, float, float] | None = None
+    bounds_crs: str | None = None
+    tile_size: int | None = None
+    overlap: int | None = None
+    format: str = "GTiff"
+    options: Mapping[str, str] = field(default_factory=dict)
+    frames: FrameOptions = FrameOptions()  # noqa: RUF009 - frozen
+    ensemble: int = 1
+    uncertainty: bool = False
+    consistent: bool = False
+    max_pixels: int = 4_000_000_000
+    skip_empty: bool = False
+    tmp_dir: Path | None = None
+
+
+def scene_options(models: Sequence[Model], options: OpenOptions) -> OpenOptions:
+    """How scenes are read for these nets: what counts as a scene, and as reflectance 1.0.
+
+    Raises:
+        UsageError: nets of several kinds.
+    """
+    kinds = {_KINDS[model.card.task] for model in models}
+    if len(kinds) > 1:
+        raise UsageError("guided nets and nets for any raster do not go together. Run them apart.")
+    quantification = options.quantification or models[0].card.quantification or None
+    return replace(options, kind=kinds.pop(), quantification=quantification)
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A net bound to bands of a scene: band by band it comes once for every band.
+
+    Attributes:
+        inputs: GSD on the card, GSD and names in the scene; in the card's order.
+        bands: names of what comes out.
+        uncertain: the uncertainty of each follows it out.
+    """
+
+    model: Model
+    inputs: tuple[tuple[int, int, tuple[str, ...]], ...]
+    bands: tuple[str, ...]
+    uncertain: bool = False
+
+    @property
+    def made(self) -> tuple[str, ...]:
+        """Names of all that comes out, in the net's order."""
+        return (*self.bands, *(f"{name}{UNCERTAINTY}" for name in self.bands if self.uncertain))
+
+    @property
+    def target(self) -> int:
+        """GSD in the scene on which the bands were sensed."""
+        return self.inputs[-1][1]
+
+    @property
+    def coarsest(self) -> int:
+        """The largest GSD in the scene that it reads."""
+        return max(gsd for _, gsd, _ in self.inputs)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be done with one scene; made without reading pixels.
+
+    Attributes:
+        nets: those whose bands are present and wanted.
+        names: output bands in the scene's order.
+        grid: of the output.
+        window: of the output, in the scene's finest grid.
+        unit: pixels of the finest grid along a pixel of the coarsest input.
+        finer: output pixels along a pixel of the finest grid.
+        tiles: in those coarsest pixels; they may reach past `window` by less than a pixel.
+        pad: coarsest pixels read around a tile.
+        notes: what is left out and why.
+        looks: the frames that are read, where they look and how bright they are.
+        consistent: predictions are made consistent with the input.
+        ensemble: orders of the frames whose predictions are averaged.
+    """
+
+    scene: Scene
+    nets: tuple[Bound, ...]
+    names: tuple[str, ...]
+    grid: Grid
+    window: Window
+    unit: int
+    finer: int
+    tiles: TileGrid
+    pad: int
+    notes: tuple[str, ...]
+    looks: Looks
+    consistent: bool = False
+    ensemble: int = 1
+
+    @property
+    def models(self) -> tuple[Model, ...]:
+        """The nets, each once."""
+        return tuple({net.model.card.name: net.model for net in self.nets}.values())
+
+    @property
+    def native(self) -> tuple[str, ...]:
+        """Output bands that are copied."""
+        made = self.made | self.uncertain
+        return tuple(name for name in self.names if name not in made)
+
+    @property
+    def made(self) -> frozenset[str]:
+        """Output bands that are super-resolved."""
+        return frozenset(name for net in self.nets for name in net.bands)
+
+    @property
+    def uncertain(self) -> frozenset[str]:
+        """Output bands that say how uncertain another one is."""
+        return frozenset(name for net in self.nets for name in net.made) - self.made
+
+    def band(self, name: str) -> str:
+        """The scene's band that an output band is or speaks of."""
+        return name.removesuffix(UNCERTAINTY) if name in self.uncertain else name
+
+    @property
+    def zoom(self) -> int:
+        """Output pixels along a pixel of the coarsest input."""
+        return self.unit * self.finer
+
+    @property
+    def tile_shape(self) -> tuple[int, int]:
+        """(height, width) of a tile in output pixels, without its margin."""
+        tile = next(iter(self.tiles)).window.at(self.zoom)
+        return tile.height, tile.width
+
+    @property
+    def tile_size(self) -> int:
+        """Side of a tile's core at most, in pixels of the finest grid."""
+        return max(self.tiles.size, self.tiles.width or 0) * self.unit
+
+    def per_unit(self, gsd: int) -> int:
+        """Pixels of `gsd` along a pixel of the coarsest input."""
+        return self.unit * self.scene.finest // gsd
+
+    def per_pixel(self, name: str) -> int:
+        """Output pixels along a native pixel of a band."""
+        return self.scene.gsd(self.band(name)) // self.scene.finest * self.finer
+
+    @cached_property
+    def reads(self) -> dict[int, tuple[str, ...]]:
+        """Bands to read by GSD: inputs of the nets and bands to copy."""
+        wanted = {name for net in self.nets for _, _, names in net.inputs for name in names}
+        names = self.scene.order(wanted | set(self.native))
+        gsds = sorted({self.scene.gsd(name) for name in names})
+        return {gsd: tuple(n for n in names if self.scene.gsd(n) == gsd) for gsd in gsds}
+
+
+def make_plan(
+    scene: Scene,
+    models: Sequence[Model],
+    request: Request,
+    engine: Engine = Engine(),  # noqa: B008 - frozen
+) -> Plan:
+    """Choose nets and bands, check the grids, lay the tiles that the engine has memory for.
+
+    Raises:
+        SceneError: nothing can be made of this scene, or not what was asked.
+    """
+    notes: list[str] = []
+    anyhow = any(model.card.task != "guided" for model in models)
+    chosen = (
+        _any_raster(scene, models, request) if anyhow else _guided(scene, models, request, notes)
+    )
+    finer = models[0].card.scale if anyhow else 1
+    native = [] if anyhow or request.only_sr else [b.name for b in scene.select(gsd=scene.finest)]
+    names = scene.order({*native, *(name for net in chosen for name in net.bands)})
+    if request.bands is not None:
+        _require(scene, request.bands, names)
+        names = tuple(name for name in names if name in request.bands)
+    if not anyhow:
+        _note_left_out(scene, chosen, request, notes)
+    chosen = tuple(replace(net, uncertain=request.uncertainty) for net in chosen)
+    _check_nets(chosen, request)
+    if request.uncertainty:
+        names = (*names, *(f"{name}{UNCERTAINTY}" for name in names))
+    if not names:
+        raise SceneError(f"{scene.path}: nothing to write. Drop --only-sr or choose other bands.")
+    inputs = {gsd for net in chosen for _, gsd, _ in net.inputs}
+    scene.check_nested(sorted(inputs | {scene.finest}))
+    unit = max(inputs | {scene.finest}) // scene.finest
+    window = _window(scene, request, unit)
+    margin = max([net.model.card.margin for net in chosen], default=0)
+    blend = max([net.model.card.blend for net in chosen], default=0)
+    pad = max(-(-margin // (unit * finer)), -(-(request.overlap or 0) // unit), blend)
+    if request.consistent:
+        pad += max(-(-REACH * (net.target // scene.finest) // unit) for net in chosen)
+    grid = scene.grids[scene.finest].crop(window).finer(finer)
+    if grid.width * grid.height > request.max_pixels:
+        raise SceneError(
+            f"{scene.path}: the output would have {grid.height} × {grid.width} px, more than "
+            f"{request.max_pixels:,} (a damaged header?). Give --bounds, or a larger --max-pixels."
+        )
+    tiles = _tiles(window.coarse(unit), unit, finer, chosen, pad, request, engine)
+    frames = max((net.model.card.frames for net in chosen), default=1)
+    looks = as_they_are(min(frames, scene.frames))
+    return Plan(scene, chosen, names, grid, window, unit, finer, tiles, pad, tuple(notes), looks,
+                request.consistent, request.ensemble)  # fmt: skip
+
+
+def _check_nets(nets: Sequence[Bound], request: Request) -> None:
+    """Whether the nets can do what is asked beyond the bands.
+
+    Raises:
+        UsageError: they cannot; says which can.
+    """
+    for card in (net.model.card for net in nets):
+        several = card.task == "misr"
+        if request.consistent and several:
+            raise UsageError(f"--consistent: '{card.name}' takes several images. Drop it.")
+        if request.ensemble > 1 and (not several or card.frames == 2):
+            raise UsageError(
+                f"--ensemble averages over orders of frames; '{card.name}' "
+                f"{'builds on its first frame' if several else 'takes one image'}. Drop it."
+            )
+    if request.uncertainty and not all(net.model.tells_uncertainty for net in nets):
+        raise UsageError("--uncertainty: of the nets only piunet tells it. Drop it.")
+
+
+def _tiles(
+    window: Window, unit: int, finer: int, nets: Sequence[Bound], pad: int, request: Request,
+    engine: Engine,
+) -> TileGrid:  # fmt: skip
+    """Tiles over `window`, which is in the coarsest pixels as `pad` is."""
+    cards = [net.model.card for net in nets]
+    if request.tile_size or any(card.blend or card.task == "misr" for card in cards):
+        return TileGrid(window, -(-(request.tile_size or _blended_tile(finer)) // unit))
+    coarsest = max((net.coarsest for net in nets), default=1)
+    areas = [engine.area(net.model) * net.coarsest**2 // coarsest**2 for net in nets]
+    rows = _STRIP // (window.width * (unit * finer) ** 2)
+    shape = best_shape((window.height, window.width), pad, min(areas, default=_STRIP), rows)
+    return TileGrid(window, *shape)
+
+
+def _blended_tile(finer: int) -> int:
+    return _BLENDED_TILE if finer == 1 else min(_FINE_TILE // finer, _MOST_TILE)
+
+
+def _any_raster(scene: Scene, models: Sequence[Model], request: Request) -> tuple[Bound, ...]:
+    """One net for any raster, bound to each band, or to all at once as its card says."""
+    if len(models) > 1:
+        said = ", ".join(model.card.name for model in models)
+        raise UsageError(f"{said} make the same bands. Choose one --model.")
+    model, names = models[0], scene.order({band.name for band in scene.bands})
+    wanted = names if request.bands is None else tuple(n for n in names if n in request.bands)
+    card = model.card
+    if card.bands == (ANY,):
+        return tuple(Bound(model, ((card.native_gsd, scene.finest, (n,)),), (n,)) for n in wanted)
+    if set(card.bands) <= set(names):  # by name, where bands have the names that the net knows
+        return (Bound(model, ((card.native_gsd, scene.finest, card.bands),), card.bands),)
+    if len(names) != len(card.bands):
+        raise SceneError(
+            f"{scene.path} has {len(names)} bands, {card.name} takes {len(card.bands)} at once. "
+            "Use weights trained band by band, or a raster with those bands."
+        )
+    return (Bound(model, ((card.native_gsd, scene.finest, names),), names),)
+
+
+def _guided(
+    scene: Scene, models: Sequence[Model], request: Request, notes: list[str]
+) -> tuple[Bound, ...]:
+    """The models whose bands are wanted and, of several models, not all absent."""
+    present = {band.name for band in scene.bands}
+    wanted = set(request.bands) if request.bands is not None else None
+    asked = [m for m in models if wanted is None or wanted & set(m.card.bands)]
+    chosen = []
+    for model in asked:
+        if len(asked) > 1 and not present & set(model.card.bands):
+            notes.append(f"no {' '.join(model.card.bands)}: {model.card.name} is not run")
+            continue
+        names = [name for item in model.card.inputs for name in item.bands]
+        scene.select(names=names)  # says what is missing
+        inputs = tuple((item.gsd, item.gsd, item.bands) for item in model.card.inputs)
+        chosen.append(Bound(model, inputs, model.card.bands))
+    if asked and not chosen:
+        scene.select(names=asked[0].card.bands)
+    if scene.dtype == np.uint8 and any(net.model.parameters for net in chosen):
+        raise SceneError(
+            f"{scene.path}: 8-bit values are not Sentinel-2 counts (a picture?). "
+            "Give the 16-bit product; only --model bicubic takes 8 bits."
+        )
+    if any(net.model.card.output.gsd != scene.finest for net in chosen):
+        raise SceneError(
+            f"{scene.path} has no 10 m bands, whose grid the output takes (found: "
+            f"{' '.join(band.name for band in scene.bands)}). Add B2, B3, B4 and B8."
+        )
+    return tuple(chosen)
+
+
+def _require(scene: Scene, bands: Sequence[str], names: Sequence[str]) -> None:
+    missing = [name for name in bands if name not in names]
+    if missing:
+        raise SceneError(
+            f"{scene.path}: cannot give {' '.join(missing)} "
+            f"(can give: {' '.join(names) or 'none'}). "
+            "Change --bands, or choose a model that makes them."
+        )
+
+
+def _note_left_out(
+    scene: Scene, chosen: Sequence[Bound], request: Request, notes: list[str]
+) -> None:
+    present = [band.name for band in scene.bands]
+    made = {name for net in chosen for name in net.bands}
+    if "B10" in present:
+        notes.append("B10 (cirrus) shows no ground and is never super-resolved: left out")
+    left = [n for n in present if n not in (*made, "B10") and scene.gsd(n) != scene.finest]
+    if left and request.bands is None:
+        notes.append(f"no chosen net makes {' '.join(left)}: left out")
+
+
+def _window(scene: Scene, request: Request, unit: int) -> Window:
+    """The part of the finest grid to write: whole coarse pixels over the bounds, or all."""
+    if request.bounds is None:
+        return scene.window
+    bounds = request.bounds
+    grid = scene.grids[scene.finest]
+    if request.bounds_crs:
+        bounds = _reproject(scene, bounds, request.bounds_crs)
+    snapped = grid.covering(bounds).coarse(unit).at(unit)
+    window = snapped.intersect(scene.window)
+    if not window.height or not window.width:
+        raise SceneError(
+            f"{scene.path}: --bounds {' '.join(f'{b:.10g}' for b in bounds)} does not touch the "
+            f"scene ({' '.join(f'{b:.10g}' for b in scene.grid.bounds)}). "
+            "Give W S E N in the scene's CRS, or say --bounds-crs."
+        )
+    return window
+
+
+def _reproject(
+    scene: Scene, bounds: tuple[float, float, float, float], crs: str
+) -> tuple[float, float, float, float]:
+    if scene.grid.crs is None:
+        raise SceneError(f"{scene.path} has no CRS. Give --bounds in its own coordinates.")
+    try:
+        source = CRS.from_user_input(crs)
+        return transform_bounds(source, scene.grid.crs, *bounds)
+    except (RasterioError, ValueError) as error:
+        raise UsageError(f"--bounds-crs {crs}: not usable ({error}). Try EPSG:4326.") from error

@@ -1,0 +1,146 @@
+"""Work in a thread of its own beside the one that waits for it: items made ahead, items taken on.
+
+Queues are bounded, so that memory is; a thread ends with the block that started it, also where a
+signal ends that. GDAL's settings hold in the threads too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from queue import Queue
+from threading import Semaphore, Thread
+from typing import Any, Generic, TypeVar
+
+import rasterio
+
+from geosr.raster.files import SETTINGS
+
+_T = TypeVar("_T")
+_END = object()
+
+
+@contextmanager
+def ahead(items: Iterable[_T], depth: int = 1) -> Iterator[Iterator[_T]]:
+    """The same items, made in a thread while the last ones are used.
+
+    What making them raises is raised where the item would have come.
+
+    Args:
+        depth: items that wait or are in the making at most.
+    """
+    maker = _Maker(items, depth)
+    try:
+        maker.start()
+        yield maker.made()
+    finally:
+        maker.end()
+
+
+class _Maker(Thread, Generic[_T]):
+    def __init__(self, items: Iterable[_T], depth: int) -> None:
+        super().__init__(name="geosr-ahead")
+        self._items, self._queue, self._room = iter(items), Queue[Any](), Semaphore(depth)
+        self._wanted = True
+        self._error: BaseException | None = None
+
+    def run(self) -> None:
+        """Put items in as long as they are wanted."""
+        try:
+            with rasterio.Env(**SETTINGS):
+                while self._room.acquire() and self._wanted:
+                    self._queue.put(next(self._items))
+        except StopIteration:
+            pass
+        except BaseException as error:
+            self._error = error
+        self._queue.put(_END)
+
+    def made(self) -> Iterator[_T]:
+        """Take them out."""
+        while (item := self._queue.get()) is not _END:
+            self._room.release()
+            yield item
+            del item  # it may be large, and the next one is waited for
+        if self._error is not None:
+            raise self._error
+
+    def end(self) -> None:
+        """Nothing is wanted any more; wait for the item in the making."""
+        self._wanted = False
+        self._room.release()
+        _wait_for(self)
+
+
+@contextmanager
+def behind(use: Callable[[_T], None], depth: int = 1) -> Iterator[Callable[[_T], None]]:
+    """A function that hands items to `use`, which takes them one by one in a thread.
+
+    What `use` raises is raised at the next item or at the end of the block, which waits for the
+    last one.
+
+    Args:
+        depth: items that wait or are in use at most.
+    """
+    taker = _Taker(use, depth)
+    try:
+        taker.start()
+        yield taker.take
+        taker.finish()
+    finally:
+        taker.end()
+
+
+class _Taker(Thread, Generic[_T]):
+    def __init__(self, use: Callable[[_T], None], depth: int) -> None:
+        super().__init__(name="geosr-behind")
+        self._use, self._queue, self._room = use, Queue[Any](), Semaphore(depth)
+        self._wanted = True
+        self._error: BaseException | None = None
+
+    def run(self) -> None:
+        """Use items until one cannot be used; the others are dropped."""
+        with rasterio.Env(**SETTINGS):
+            while (item := self._queue.get()) is not _END:
+                try:
+                    if self._wanted:
+                        self._use(item)
+                except BaseException as error:
+                    self._error, self._wanted = error, False
+                del item  # it may be large
+                self._room.release()
+
+    def take(self, item: _T) -> None:
+        """Hand on an item; waits until there is room for it."""
+        self._room.acquire()
+        self._require()
+        self._queue.put(item)
+
+    def finish(self) -> None:
+        """Wait until all items are used."""
+        self._queue.put(_END)
+        self.join()
+        self._require()
+
+    def end(self) -> None:
+        """Drop what still waits; wait for the item in use."""
+        self._wanted = False
+        self._queue.put(_END)
+        _wait_for(self)
+
+    def _require(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+
+def _wait_for(thread: Thread) -> None:
+    """Its end, also where a signal comes just now: files are not closed under its hands.
+
+    A thread that a signal kept from starting finds nothing to do.
+    """
+    try:
+        if thread.is_alive():
+            thread.join()
+    except BaseException:
+        thread.join()
+        raise

@@ -1,0 +1,242 @@
+"""Super-resolve one scene: scene → bands by GSD → tiles → model → blend → write."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geosr import __version__
+from geosr.errors import EmptyError
+from geosr.inference import selfcheck
+from geosr.inference.consistency import Change
+from geosr.inference.plan import Plan, Request, make_plan
+from geosr.inference.predict import Engine
+from geosr.inference.prefetch import behind
+from geosr.inference.selfcheck import Check
+from geosr.inference.strips import Strip, strips
+from geosr.models.card import Model
+from geosr.raster.writer import Layout, create
+from geosr.scene.frames import Look, settle
+from geosr.scene.pixels import Reader
+from geosr.scene.radiometry import to_counts
+from geosr.scene.scene import SATURATED, Band, Scene
+
+log = logging.getLogger("geosr")
+_MANY = 0.01  # of the values made; that many clipped ones are worth a warning
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was written, and which numbers were touched on the way.
+
+    Attributes:
+        clipped: super-resolved values outside the output type's range.
+        filled: input pixels without a usable number, filled for the nets.
+        shifted: valid values moved by one count because they equalled nodata.
+        valid_share: share of super-resolved pixels that hold a value.
+        check: how the output, degraded again, compares with the input; None where not asked.
+        frames: of several images of the place those that were used.
+        changed: by band, what making it consistent changed.
+    """
+
+    output: Path
+    tiles: int
+    seconds: float
+    clipped: int = 0
+    filled: int = 0
+    shifted: int = 0
+    valid_share: float = 1.0
+    check: Check | None = None
+    frames: tuple[Look, ...] = ()
+    changed: Mapping[str, Change] = field(default_factory=dict)
+
+
+def superres(
+    scene: Scene,
+    path: Path,
+    models: Sequence[Model],
+    *,
+    request: Request = Request(),  # noqa: B008 - frozen
+    engine: Engine = Engine(),  # noqa: B008 - frozen
+    progress: Callable[[int], None] = lambda _: None,
+    before_publish: Callable[[Path], None] = lambda _: None,
+    check: bool = False,
+    check_limit: float | None = None,
+) -> Result:
+    """Write `scene` at its finest GSD to `path`, whole or not at all.
+
+    Args:
+        models: nets by the bands they make; those whose bands the scene lacks are left out.
+        progress: called with the number of tiles finished since the last call.
+        before_publish: called with the whole temporary file; what it raises keeps `path` as it is.
+        check: degrade the output to the input's resolution and compare.
+        check_limit: largest RMSE of that in counts of 10000 to 1.0; more fails the scene.
+
+    Raises:
+        SceneError: a needed band is missing or broken, or the grids do not nest.
+        EmptyError: nothing of it was sensed, and the request leaves such scenes out.
+        StoppedError: the output cannot be written.
+    """
+    started = time.monotonic()
+    plan = make_plan(scene, models, request, engine)
+    counts, changed = Counts(), dict[str, Change]()
+    with scene.open() as reader:
+        plan = settled(plan, reader, request)
+        masked = None if request.format == "PNG" else _mask_gsd(reader, plan)
+        layout = _layout(plan, request, masked=masked is not None)
+        checked: list[Check] = []
+
+        def before(part: Path) -> None:
+            if check or check_limit is not None:
+                checked.append(selfcheck.check(part, plan, reader))
+                selfcheck.require(checked[0], check_limit, scene.path)
+            before_publish(part)
+
+        with create(path, layout, before, tmp_dir=request.tmp_dir) as output:
+
+            def write(strip: Strip) -> None:
+                rows = output_rows(strip, plan, layout.dtype, counts)
+                output.write(rows, None if masked is None else _mask(strip, plan, masked))
+
+            made = strips(reader, plan, engine, progress=progress)
+            with behind(write) as finish, closing(made):
+                for strip in made:
+                    counts.filled += strip.filled
+                    for name, by in strip.changed.items():
+                        changed.setdefault(name, Change()).add(by)
+                    finish(strip)
+            if request.skip_empty and not counts.share:
+                raise EmptyError(f"{scene.path}: nothing of it was sensed, so nothing is written")
+    warn_of(scene, counts)
+    return Result(path, len(plan.tiles) * len(plan.nets), time.monotonic() - started,
+                  counts.clipped, counts.filled, counts.shifted, counts.share,
+                  checked[0] if checked else None,
+                  plan.looks.looks if scene.frames > 1 else (), changed)  # fmt: skip
+
+
+def warn_of(scene: Scene, counts: Counts) -> None:
+    """Say what a user would want to know of the output's numbers."""
+    share = counts.share
+    if not share:
+        log.warning("%s: 0 %% valid: nothing of it was sensed", scene.path)
+    elif scene.frames > 1 and share < 1:
+        log.warning("%s: %.1f %% is clear in no image: left empty", scene.path, 100 * (1 - share))
+    if counts.clipped > _MANY * counts.valid:
+        part = 100 * counts.clipped / max(counts.valid, 1)
+        log.warning("%s: %.1f %% of the values made were out of range: clipped", scene.path, part)
+
+
+def settled(plan: Plan, reader: Reader, request: Request) -> Plan:
+    """The plan with frames chosen, registered and brightened, where there are several."""
+    if plan.scene.frames == 1 or not any(net.model.card.task == "misr" for net in plan.nets):
+        return plan
+    names = plan.scene.order({name for net in plan.nets for name in net.bands})
+    looks = settle(reader, plan.scene, names, plan.nets[0].model.card, request.frames)
+    for look in looks:
+        if look.note:
+            log.warning("%s, frame %d: %s", plan.scene.path, look.frame, look.note)
+    return replace(plan, looks=looks)
+
+
+def _layout(plan: Plan, request: Request, *, masked: bool) -> Layout:
+    scene = plan.scene
+    nodata: float | None = scene.select(names=plan.names[:1])[0].nodata
+    if nodata is not None and math.isnan(nodata) and scene.dtype.kind != "f":
+        nodata = None  # every count of an integer type may be sensed
+    cards = [model.card for model in plan.models]
+    offsets = sorted({band.offset for band in scene.bands})
+    tags = {
+        "GEOSR_MODEL": " ".join(card.name for card in cards) or "none",
+        "GEOSR_WEIGHTS_SHA256": " ".join(card.sha256 or "none" for card in cards) or "none",
+        "GEOSR_VERSION": __version__,
+        "GEOSR_SOURCE": scene.name,
+        "GEOSR_DN_OFFSET": " ".join(f"{offset:g}" for offset in offsets),
+        "PROCESSING_LEVEL": scene.level or "unknown",
+    }
+    return Layout(plan.grid, plan.names, scene.dtype, nodata, masked, request.format,
+                  request.options, tags)  # fmt: skip
+
+
+# finishing
+
+
+@dataclass
+class Counts:
+    """How many super-resolved values were touched, and how many hold something."""
+
+    clipped: int = 0
+    filled: int = 0
+    shifted: int = 0
+    valid: int = 0
+    pixels: int = 0
+
+    @property
+    def share(self) -> float:
+        """Of the values made, those that were sensed."""
+        return self.valid / self.pixels if self.pixels else 1.0
+
+
+def output_rows(strip: Strip, plan: Plan, dtype: np.dtype[Any], counts: Counts) -> NDArray[Any]:
+    """The strip's rows in the output's type, cut to the output's window: (bands, rows, cols)."""
+    scene, window = plan.scene, strip.window.intersect(plan.window).at(plan.finer)
+    at = window.within(strip.window.at(plan.finer))
+    rows = np.empty((len(plan.names), window.height, window.width), dtype)
+    for i, name in enumerate(plan.names):
+        own = plan.band(name)
+        gsd = scene.gsd(own)
+        pixels = strip.read[gsd]
+        index = plan.reads[gsd].index(own)
+        if name not in strip.made:
+            rows[i] = pixels.values[index][at]
+            continue
+        k = plan.per_pixel(name)
+        sensed = _repeat(pixels.sensed[index], k)[at]
+        band = scene.select(names=[own])[0]
+        if name in plan.uncertain:
+            band = replace(band, offset=0.0)
+        values, clipped, shifted = to_counts(strip.made[name][at], scene, band, dtype, sensed)
+        if pixels.saturated[index].any():
+            values[_repeat(pixels.saturated[index], k)[at] & sensed] = SATURATED
+        rows[i] = np.where(sensed, values, _nothing(band, dtype))
+        counts.clipped += clipped
+        counts.shifted += shifted
+        counts.valid += int(sensed.sum())
+        counts.pixels += sensed.size
+    return rows
+
+
+def _nothing(band: Band, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """The value of pixels that nobody sensed: nodata, or 0 where the mask alone tells."""
+    value = 0.0 if dtype.kind != "f" and math.isnan(band.nodata) else band.nodata
+    return np.asarray(value).astype(dtype)
+
+
+def _repeat(array: NDArray[Any], k: int) -> NDArray[Any]:
+    return array if k == 1 else array.repeat(k, 0).repeat(k, 1)
+
+
+def _mask_gsd(reader: Reader, plan: Plan) -> int | None:
+    """The finest GSD whose files have a mask of their own: it becomes the output's.
+
+    Of several images the output's says where any is clear, by whatever told it.
+    """
+    if plan.scene.frames > 1 and any(band.quality for band in plan.scene.bands):
+        return plan.scene.finest
+    masked = (gsd for gsd, names in plan.reads.items() if reader.has_mask(names, gsd))
+    return next(masked, None)
+
+
+def _mask(strip: Strip, plan: Plan, gsd: int) -> NDArray[np.bool_]:
+    """The input's mask on the output's grid."""
+    at = strip.window.intersect(plan.window).at(plan.finer).within(strip.window.at(plan.finer))
+    mask = np.asarray(strip.read[gsd].mask.all(0))
+    return _repeat(mask, gsd // plan.scene.finest * plan.finer)[at]

@@ -1,0 +1,130 @@
+"""dsen2-ps: DSen2's task on the 20 m grid, a quarter of the pixels.
+
+geosr's own. The 10 m bands enter by pixel unshuffle (Shi et al. 2016, backwards) beside the native
+20 m bands, so nothing is upsampled before the net; its residual returns by sub-pixel convolution.
+What a local regression of the coarse bands on the finer ones says (`geosr.models.nets.guided.regress`) is its
+starting point: the net refines it.
+
+    d10 (4) ──── unshuffle 2 ──┐
+    d20 (6) ───────────────────┼─ concat ─ conv ReLU ─ d × [conv ReLU conv +] ─ conv ─ shuffle 2 ─ +
+    d60 (2) ────── ↑3 ─────────┤                                                                   │
+    regressions ─ unshuffle 2 ─┘                                                                   │
+    the bands to sharpen, ↑2 or ↑6, bicubic, and a share of every regression ──────────────────────┘
+
+Every convolution is 3 × 3 with zero padding; ↑ is bicubic, a = −0.75, with half-pixel centres.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from geosr.models.card import Input, ModelCard, Recipe, guided
+from geosr.models.nets.guided.dsen2 import DN, TO_20, TO_60, added, entered, sharpener
+from geosr.models.nets.guided.regress import detail
+
+_GRID = 20  # metres; the trunk's
+_RIDGES = {0: 1000 / DN**2, 1: 300 / DN**2}  # of regressions of bands, and of fine structure
+
+
+class _Residual(nn.Module):
+    """x + convolution, ReLU, convolution; begins as x."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(features, features, 3, padding=1)
+        self.second = nn.Conv2d(features, features, 3, padding=1)
+        nn.init.zeros_(self.second.weight)
+        nn.init.zeros_(self.second.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return added(x, self.second(F.relu(self.first(x), inplace=True)))
+
+
+class DSen2PS(nn.Module):
+    """The net: counts by GSD to counts of the last bands at 10 m.
+
+    Args:
+        bands: number of input bands by GSD, finest first; the last are the ones to sharpen.
+        radii: of the regressions, in pixels of the last bands: one of the bands and one of their
+            fine structure each.
+    """
+
+    def __init__(
+        self, bands: Mapping[int, int], features: int, blocks: int, radii: Sequence[int] = ()
+    ) -> None:
+        super().__init__()
+        self.gsds, self.radii = tuple(bands), tuple(radii)
+        entering = sum(count * max(_GRID // gsd, 1) ** 2 for gsd, count in bands.items())
+        leaving = bands[self.gsds[-1]] * (_GRID // self.gsds[0]) ** 2
+        regressions = 2 * len(self.radii)
+        entering += leaving * regressions
+        if self.radii:
+            self.share = nn.Parameter(torch.full((regressions,), 1 / regressions))
+        self.head = nn.Conv2d(entering, features, 3, padding=1)
+        self.body = nn.Sequential(*(_Residual(features) for _ in range(blocks)))
+        self.tail = nn.Conv2d(features, leaving, 3, padding=1)
+        nn.init.zeros_(self.tail.weight)
+        nn.init.zeros_(self.tail.bias)  # type: ignore[arg-type]
+
+    def forward(self, inputs: Mapping[int, Tensor]) -> Tensor:
+        """Counts at 10 m; the residual may run in low precision, the skip stays in fp32."""
+        fine, target = self.gsds[0], self.gsds[-1]
+        brought = [_on_grid(inputs[gsd] / DN, gsd) for gsd in self.gsds]
+        raised = _raised(inputs[target], target // fine)
+        if self.radii:
+            guides = [_raised(inputs[gsd] / DN, gsd // fine) for gsd in self.gsds[:-1]]
+            known = self._regressed(torch.cat(guides, 1), inputs[target] / DN)
+            brought.append(F.pixel_unshuffle(known, _GRID // fine))
+            for share, part in zip(self.share, known.chunk(len(self.share), 1), strict=True):
+                raised = raised + share * part * DN
+        x = torch.cat(brought, 1)  # (batch, 118 or 56, rows, cols) at 20 m
+        residual = self.tail(self.body(entered(self.head, x)))
+        return raised + F.pixel_shuffle(residual, _GRID // fine).to(raised.dtype) * DN
+
+    def _regressed(self, fine: Tensor, coarse: Tensor) -> Tensor:
+        """Detail by every regression, (batch, regressions · bands, rows, cols) at 10 m, in fp32."""
+        factor = self.gsds[-1] // self.gsds[0]
+        with torch.autocast(fine.device.type, enabled=False):
+            return detail(fine, coarse, self.radii, factor=factor, ridges=_RIDGES)
+
+
+def _on_grid(x: Tensor, gsd: int) -> Tensor:
+    """Bands of a GSD on the 20 m grid."""
+    return F.pixel_unshuffle(x, _GRID // gsd) if gsd < _GRID else _raised(x, gsd // _GRID)
+
+
+def _raised(x: Tensor, factor: int) -> Tensor:
+    if factor == 1:
+        return x
+    return F.interpolate(x, scale_factor=factor, mode="bicubic", align_corners=False)
+
+
+def build(card: ModelCard) -> DSen2PS:
+    """The untrained net of a card."""
+    bands = {item.gsd: len(item.bands) for item in card.inputs}
+    return DSen2PS(bands, **card.options)
+
+
+def _card(name: str, inputs: Sequence[Input], margin: int, **options: Any) -> ModelCard:
+    return sharpener(
+        name, "dsen2-ps", inputs, margin, {"features": 96, "blocks": 6, **options},
+        source="geosr; the task of Lanaras et al. 2018 on the 20 m grid",
+    )  # fmt: skip
+
+
+def _recipe(card: ModelCard) -> Recipe:
+    """64 pixels of truth along a window at 20 m, where regressions look far; 48 at 60 m."""
+    patch, batch = (32, 8) if card.scale == 2 else (8, 16)
+    return Recipe(patch=patch, batch_size=batch, lr=6e-4, weight_decay=1e-4, warmup=300, jitter=0.1)
+
+
+_CARDS = (
+    _card("dsen2-ps-20", TO_20, 50, blocks=8, radii=[2, 6]),
+    _card("dsen2-ps-60", TO_60, 64, radii=[2, 4]),
+)
+DESIGNS = tuple(guided(card, build, recipe=_recipe(card)) for card in _CARDS)

@@ -1,0 +1,348 @@
+"""Grids, and rasters on disk: opened by an explicit driver, read by windows."""
+
+from __future__ import annotations
+
+import math
+import re
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+import rasterio.shutil
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio.crs import CRS
+from rasterio.enums import ColorInterp, Resampling
+from rasterio.vrt import WarpedVRT
+from rasterio.windows import Window as RasterioWindow
+
+from geosr.errors import SceneError, cause
+from geosr.raster.window import Window
+
+TOLERANCE = 1e-6  # in pixels: more is another grid, less is float noise
+_MAGIC = {
+    b"II*\x00": "GTiff",
+    b"MM\x00*": "GTiff",
+    b"II+\x00": "GTiff",
+    b"MM\x00+": "GTiff",
+    b"\x00\x00\x00\x0cjP  ": "JP2OpenJPEG",
+    b"\xff\x4f\xff\x51": "JP2OpenJPEG",
+    b"\x89PNG\r\n\x1a\n": "PNG",
+    b"\xff\xd8\xff": "JPEG",
+}
+_LARGEST_VRT = 2**24  # bytes
+_MOST_NESTED = 4
+_UNTRUSTED = (
+    "VRTRawRasterBand", "PixelFunctionLanguage", "/vsi", "://", "&lt;", "CDATA",
+    "<!ENTITY", "GDAL_WMS",
+)  # fmt: skip
+_LARGEST_BLOCK = 2**28  # bytes of one block, unpacked
+_HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where the pixels of a raster lie: CRS (or None), affine transform, width, height."""
+
+    crs: CRS | None
+    transform: Affine
+    width: int
+    height: int
+
+    @classmethod
+    def of(cls, dataset: Any) -> Grid:
+        """The grid of an open rasterio dataset."""
+        return cls(dataset.crs, dataset.transform, dataset.width, dataset.height)
+
+    @property
+    def gsd(self) -> float:
+        """Side of a pixel along a row, in units of the CRS."""
+        return math.hypot(self.transform.a, self.transform.d)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(height, width)."""
+        return self.height, self.width
+
+    @property
+    def window(self) -> Window:
+        """The whole grid as a window."""
+        return Window(0, 0, self.height, self.width)
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """(left, bottom, right, top), over all four corners."""
+        corners = [self.transform @ (x, y) for x in (0, self.width) for y in (0, self.height)]
+        xs, ys = zip(*corners, strict=True)
+        return min(xs), min(ys), max(xs), max(ys)
+
+    def finer(self, k: int) -> Grid:
+        """The same ground in pixels `k` times smaller."""
+        return Grid(self.crs, self.transform @ Affine.scale(1 / k), self.width * k, self.height * k)
+
+    def coarser(self, k: int) -> Grid:
+        """The same upper-left corner in pixels `k` times larger; a remainder is dropped."""
+        return Grid(self.crs, self.transform @ Affine.scale(k), self.width // k, self.height // k)
+
+    def crop(self, window: Window) -> Grid:
+        """The grid of `window`, which may reach past the edges."""
+        moved = self.transform @ Affine.translation(window.col, window.row)
+        return Grid(self.crs, moved, window.width, window.height)
+
+    def covering(self, bounds: Sequence[float]) -> Window:
+        """The smallest window of whole pixels over (left, bottom, right, top)."""
+        left, bottom, right, top = bounds
+        inverse = ~self.transform
+        cols, rows = zip(
+            *(inverse @ (x, y) for x in (left, right) for y in (bottom, top)), strict=True
+        )
+        row, col = math.floor(min(rows) + TOLERANCE), math.floor(min(cols) + TOLERANCE)
+        height = math.ceil(max(rows) - TOLERANCE) - row
+        width = math.ceil(max(cols) - TOLERANCE) - col
+        return Window(row, col, height, width)
+
+    def ratio(self, coarse: Grid) -> int | None:
+        """How many times coarser `coarse` is if it covers the same ground, else None."""
+        k = round(coarse.gsd / self.gsd) if self.gsd else 0
+        if k < 1 or self.crs != coarse.crs or self.shape != (coarse.height * k, coarse.width * k):
+            return None
+        ours = self.transform @ Affine.scale(k)
+        drift = ~ours @ coarse.transform
+        return k if _is_identity(drift, max(coarse.shape)) else None
+
+    def __str__(self) -> str:
+        name = self.crs.to_string() if self.crs else "no CRS"
+        x, y = self.transform.c, self.transform.f
+        return f"{self.height} × {self.width} px of {self.gsd:g} from ({x:.10g}, {y:.10g}), {name}"
+
+
+def _is_identity(transform: Affine, extent: int) -> bool:
+    """Whether no corner of `extent` pixels moves by more than the tolerance."""
+    scale = max(abs(transform.a - 1), abs(transform.b), abs(transform.d), abs(transform.e - 1))
+    shift = max(abs(transform.c), abs(transform.f))
+    return scale * extent <= TOLERANCE * max(extent, 1) and shift <= 1e-4
+
+
+SETTINGS: dict[str, str | int] = {
+    "GDAL_PAM_ENABLED": "NO",  # .aux.xml beside an input may replace its CRS; never write one
+    "GDAL_DISABLE_READDIR_ON_OPEN": "TRUE",  # external masks are still found, folders not listed
+    "GDAL_TIFF_INTERNAL_MASK": "YES",
+    "GDAL_VRT_ENABLE_PYTHON": "NO",
+    "GDAL_VRT_ENABLE_RAWRASTERBAND": "NO",
+    "GDAL_DRIVER_PATH": "disable",
+    "GDAL_CACHEMAX": 256,
+}
+
+
+def sniff(head: bytes) -> str | None:
+    """The GDAL driver for a file that starts with `head`, None for anything unknown."""
+    return next((driver for magic, driver in _MAGIC.items() if head.startswith(magic)), None)
+
+
+def open_raster(path: str | Path, *, driver: str | None = None, vrt: bool = False) -> Any:
+    """Open a raster for reading with the one driver its first bytes call for.
+
+    Args:
+        driver: the driver to insist on, for paths whose bytes cannot be looked at (`/vsizip/`).
+        vrt: also accept a VRT, which may read any other file.
+
+    Raises:
+        SceneError: no such file, or its content is not a raster geosr opens.
+    """
+    if driver is None:  # bytes on the network are not looked at, they are a GeoTIFF or refused
+        remote = str(path).startswith("/vsi")
+        driver = "GTiff" if remote else _driver_of(Path(path), vrt=vrt)
+    return _open(str(path), driver)
+
+
+def open_hdf5(path: str | Path, layer: str = "") -> Any:
+    """Open a local HDF5 file for reading, for its attributes and the names of its datasets.
+
+    Args:
+        layer: the dataset to open instead, "LEVEL3/QUALITY/SM".
+
+    Raises:
+        SceneError: no such file or dataset, or its content is not HDF5.
+    """
+    head = _head(Path(path))
+    if not head.startswith(_HDF5_MAGIC):
+        raise SceneError(f"{path}: not an HDF5 file ({_said(head)}). Replace the file.")
+    if not layer:
+        return _open(str(path), "HDF5")
+    if '"' in str(path):
+        raise SceneError(f"{path}: a quotation mark in the name of an HDF5 file. Rename it.")
+    return _open(f'HDF5:"{path}"://{layer}', "HDF5Image")
+
+
+def _open(name: str, driver: str) -> Any:
+    try:
+        with rasterio.Env(**SETTINGS), warnings.catch_warnings():
+            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+            dataset = rasterio.open(name, driver=driver)
+    except UnicodeEncodeError as error:
+        raise SceneError(f"{name}: the name is no UTF-8. Rename it.") from error
+    except (rasterio.errors.RasterioError, OSError) as error:
+        raise SceneError(f"cannot open {name}: {cause(error)}. Replace the file.") from error
+    _check_blocks(name, dataset)
+    return dataset
+
+
+def _check_blocks(name: str, dataset: Any) -> None:
+    """Whether single blocks fit into memory, whatever the file's own size."""
+    sizes = zip(dataset.block_shapes, dataset.dtypes, strict=True)
+    largest = max(
+        (rows * cols * np.dtype(kind).itemsize for (rows, cols), kind in sizes), default=0
+    )
+    if largest > _LARGEST_BLOCK:
+        dataset.close()
+        raise SceneError(
+            f"{name}: blocks of {largest / 2**20:,.0f} MiB, more than {_LARGEST_BLOCK >> 20} are "
+            "not unpacked. Tile the file first (gdal_translate -co TILED=YES)."
+        )
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(512)
+    except OSError as error:
+        raise SceneError(f"cannot read {path}: {error.strerror}. Check the path.") from error
+
+
+def _said(head: bytes) -> str:
+    start = head[:12].decode("latin-1").encode("unicode_escape").decode()
+    return f"starts with '{start}'" if head else "is empty"
+
+
+def _driver_of(path: Path, *, vrt: bool) -> str:
+    head = _head(path)
+    if b"<VRTDataset" in head:
+        if vrt:
+            _check_vrt(path)
+            return "VRT"
+        raise SceneError(
+            f"{path}: content is VRT, not TIFF; a VRT can read any file. "
+            "Pass --allow-vrt if you trust it."
+        )
+    driver = sniff(head)
+    if driver is None:
+        raise SceneError(f"{path}: not a GeoTIFF, JP2 or PNG ({_said(head)}). Replace the file.")
+    return driver
+
+
+def _check_vrt(path: Path, depth: int = 0) -> None:
+    """Whether a VRT reads rasters of this machine and nothing else, by its text and its sources'.
+
+    Raises:
+        SceneError: it reads raw bytes or an address, runs code, or is too large or nested.
+    """
+    try:
+        with path.open("rb") as file:
+            text = file.read(_LARGEST_VRT).decode("utf-8", "replace")
+        whole = path.stat().st_size <= _LARGEST_VRT
+    except OSError as error:
+        raise SceneError(f"cannot read {path}: {error.strerror}. Check the path.") from error
+    odd = next((word for word in _UNTRUSTED if word.lower() in text.lower()), None)
+    if odd or not whole or depth > _MOST_NESTED:
+        found = f"holds '{odd}'" if odd else "is too large" if not whole else "is nested too deep"
+        raise SceneError(
+            f"{path}: the VRT {found}; only VRTs of plain rasters on this machine are read. "
+            "Write it as a GeoTIFF first (gdal_translate)."
+        )
+    for name in re.findall(r"<SourceFilename[^>]*>([^<]*)<", text):
+        source = path.parent / name.strip()
+        if source.is_file() and b"<VRTDataset" in _head(source):
+            _check_vrt(source, depth + 1)
+
+
+@dataclass(frozen=True)
+class Warp:
+    """A raster brought onto another grid while it is read.
+
+    Attributes:
+        source: where the file's pixels lie.
+        target: where pixels are read.
+    """
+
+    source: Grid
+    target: Grid
+
+    def values(self, dataset: Any, nodata: float | None) -> Any:
+        """An open dataset on the target grid, bilinear; `nodata` where it does not reach.
+
+        Raises:
+            SceneError: the one CRS cannot be brought to the other.
+        """
+        return self._open(dataset, Resampling.bilinear, nodata=nodata)
+
+    def nearest(self, dataset: Any, *, alpha: bool = False) -> Any:
+        """The same with each pixel's nearest; 0 outside.
+
+        Args:
+            alpha: add a last band, 0 where the dataset does not reach or its mask says no.
+        """
+        more = alpha and ColorInterp.alpha not in dataset.colorinterp
+        return self._open(dataset, Resampling.nearest, alpha=more)
+
+    def _open(
+        self, dataset: Any, how: Resampling, *, nodata: float | None = None, alpha: bool = False
+    ) -> Any:
+        target, source = self.target, self.source
+        try:
+            return WarpedVRT(
+                dataset, resampling=how, src_nodata=nodata, nodata=nodata, add_alpha=alpha,
+                src_crs=source.crs, src_transform=source.transform, crs=target.crs,
+                transform=target.transform, width=target.width, height=target.height,
+            )  # fmt: skip
+        except (rasterio.errors.RasterioError, ValueError) as error:
+            raise SceneError(
+                f"cannot warp {dataset.name} ({source}) onto {target}: {cause(error)}. "
+                "Leave the file out."
+            ) from error
+
+
+def read_window(
+    dataset: Any, indexes: Sequence[int], window: Window, shape: tuple[int, int] | None = None
+) -> NDArray[Any]:
+    """Bands `indexes` (from 1) of an open dataset inside `window`, (bands, rows, cols).
+
+    Args:
+        shape: (rows, cols) to decimate to; None reads every pixel.
+
+    Raises:
+        SceneError: a block cannot be decoded; names the file and the window.
+    """
+    out = None if shape is None else (len(indexes), *shape)
+    return _read(dataset, window, lambda w: dataset.read(list(indexes), window=w, out_shape=out))
+
+
+def has_mask(dataset: Any) -> bool:
+    """Whether a dataset has a mask of its own, internal or external."""
+    return rasterio.enums.MaskFlags.per_dataset in dataset.mask_flag_enums[0]
+
+
+def read_mask(
+    dataset: Any, window: Window, shape: tuple[int, int] | None = None
+) -> NDArray[np.bool_] | None:
+    """The dataset's own mask (True is valid), internal or external; None where it has none.
+
+    Args:
+        shape: as in `read_window`.
+    """
+    if not has_mask(dataset):
+        return None
+    return _read(dataset, window, lambda w: dataset.read_masks(1, window=w, out_shape=shape)) > 0
+
+
+def _read(dataset: Any, window: Window, call: Any) -> NDArray[Any]:
+    try:
+        return call(RasterioWindow(window.col, window.row, window.width, window.height))
+    except rasterio.errors.RasterioError as error:
+        raise SceneError(
+            f"cannot decode {dataset.name} at rows {window.row}+{window.height}, "
+            f"cols {window.col}+{window.width}: {cause(error)}. Replace the file."
+        ) from error

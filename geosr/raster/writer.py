@@ -1,0 +1,247 @@
+"""Output rasters: written whole and read back, or not at all."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+import rasterio.shutil
+from numpy.typing import NDArray
+from rasterio.windows import Window as RasterioWindow
+
+from geosr.errors import SceneError
+from geosr.raster import publish
+from geosr.raster.files import SETTINGS, open_raster, read_mask, read_window
+from geosr.raster.grid import Grid
+from geosr.raster.window import Window
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What an output raster looks like, apart from its pixels.
+
+    Attributes:
+        names: band descriptions, in order.
+        nodata: value to declare, or None.
+        masked: whether an internal mask will be written.
+        format: "GTiff", "COG", or "PNG" (one or three bands of 8 or 16 bits, no georeference).
+        options: creation options that replace the defaults, NAME to VALUE.
+    """
+
+    grid: Grid
+    names: tuple[str, ...]
+    dtype: np.dtype[Any]
+    nodata: float | None = None
+    masked: bool = False
+    format: str = "GTiff"
+    options: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@contextmanager
+def create(
+    path: Path, layout: Layout, before_publish: Callable[[Path], None] = lambda _: None, *,
+    tmp_dir: Path | None = None,
+) -> Iterator[RasterWriter]:  # fmt: skip
+    """An output raster that appears at `path` whole, read back and compared, or not at all.
+
+    Args:
+        before_publish: called with the whole temporary file; what it raises keeps `path` as it is.
+        tmp_dir: where it is written first; then it is copied beside `path` and compared again.
+
+    Raises:
+        SceneError: a PNG cannot hold it.
+        StoppedError: the file could not be written, or does not read back as it was written.
+    """
+    if layout.format == "PNG":
+        _check_png(path, layout)
+    first = tmp_dir / path.name if tmp_dir else path
+    parts = [publish.part_path(first)]
+    try:
+        with rasterio.Env(**SETTINGS):
+            writer = RasterWriter(parts[0], first, layout)
+            try:
+                yield writer
+            finally:
+                writer.close()
+            writer.verify(parts[0], first)
+            if layout.format != "GTiff" or tmp_dir:
+                parts.append(publish.part_path(path))
+                _copy(parts[0], parts[1], path, layout)
+                writer.verify(parts[1], path)
+        before_publish(parts[-1])
+        try:
+            publish.publish(parts[-1], path)
+        except OSError as error:
+            raise publish.stopped(path, error) from error
+    finally:
+        for part in parts:
+            part.unlink(missing_ok=True)
+
+
+class RasterWriter:
+    """Takes rows from top to bottom and writes whole block rows, each once."""
+
+    def __init__(self, part: Path, final: Path, layout: Layout) -> None:
+        self.layout = layout
+        self._final = final
+        self._rows = 0
+        self._pending: list[tuple[NDArray[Any], NDArray[np.bool_] | None]] = []
+        self._sums: list[tuple[Window, int]] = []
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+                self._dataset = rasterio.open(part, "w", **_profile(layout))
+            self._dataset.descriptions = layout.names
+            self._dataset.update_tags(**layout.tags)
+        except (rasterio.errors.RasterioError, OSError) as error:
+            raise publish.stopped(final, error) from error
+        self._block = self._dataset.block_shapes[0][0]
+
+    def write(self, rows: NDArray[Any], mask: NDArray[np.bool_] | None = None) -> None:
+        """Append `rows` (bands, n, width) of the output's dtype, and their mask (n, width)."""
+        self._pending.append((rows, mask))
+        waiting = sum(r.shape[1] for r, _ in self._pending)
+        done = self._rows + waiting == self.layout.grid.height
+        whole = waiting if done else waiting // self._block * self._block
+        if whole:
+            self._flush(whole, waiting)
+
+    def _flush(self, whole: int, waiting: int) -> None:
+        rows = np.concatenate([r for r, _ in self._pending], axis=1)
+        mask = None
+        if self.layout.masked:
+            mask = np.concatenate([m for _, m in self._pending if m is not None], axis=0)
+        self._pending.clear()
+        for top in range(0, whole, self._block):
+            cut = slice(top, min(top + self._block, whole))
+            self._write_block_row(rows[:, cut], None if mask is None else mask[cut])
+        if whole < waiting:
+            self._pending.append((rows[:, whole:], None if mask is None else mask[whole:]))
+
+    def _write_block_row(self, rows: NDArray[Any], mask: NDArray[np.bool_] | None) -> None:
+        window = Window(self._rows, 0, rows.shape[1], rows.shape[2])
+        target = RasterioWindow(0, window.row, window.width, window.height)
+        try:
+            self._dataset.write(rows, window=target)
+            if mask is not None:
+                self._dataset.write_mask(mask, window=target)
+        except Exception as error:  # GDAL's driver errors are not all RasterioErrors
+            raise publish.stopped(self._final, error) from error
+        self._sums.append((window, _checksum(rows, mask)))
+        self._rows += window.height
+
+    def close(self) -> None:
+        """Close the dataset; a full disk may show only here, or not even here."""
+        try:
+            self._dataset.close()
+        except Exception as error:
+            raise publish.stopped(self._final, error) from error
+
+    def verify(self, part: Path, final: Path) -> None:
+        """Force `part` to the disk, read it back block by block, compare with what was written.
+
+        A full disk raises nothing while GDAL's threads write; it shows here at the latest.
+
+        Args:
+            final: what to name in messages.
+
+        Raises:
+            StoppedError: it is not what was written.
+        """
+        try:
+            publish.flush(part)
+            with open_raster(part) as dataset:
+                self._compare(dataset, final)
+        except (rasterio.errors.RasterioError, OSError, SceneError) as error:
+            reason = f"could not verify it (disk full?): {error}"
+            raise publish.stopped(final, reason) from error
+
+    def _compare(self, dataset: Any, final: Path) -> None:
+        layout = self.layout
+        placed = dataset.driver != "PNG"  # a PNG does not say where it lies
+        there = Grid.of(dataset) == layout.grid if placed else dataset.shape == layout.grid.shape
+        if not there or dataset.count != len(layout.names) or self._rows != layout.grid.height:
+            raise publish.stopped(final, "could not verify it: its header differs")
+        for window, checksum in self._sums:
+            rows = read_window(dataset, range(1, dataset.count + 1), window)
+            mask = read_mask(dataset, window) if layout.masked else None
+            if _checksum(rows, mask) != checksum:
+                raise publish.stopped(
+                    final, f"could not verify it (disk full?): row {window.row} differs"
+                )
+
+
+def _checksum(rows: NDArray[Any], mask: NDArray[np.bool_] | None) -> int:
+    value = zlib.crc32(np.ascontiguousarray(rows).data)
+    return value if mask is None else zlib.crc32(np.packbits(mask).data, value)
+
+
+def _profile(layout: Layout) -> dict[str, Any]:
+    """Creation options of the streamed GeoTIFF; a COG is copied from a fast one."""
+    grid = layout.grid
+    profile: dict[str, Any] = {
+        "driver": "GTiff",
+        "width": grid.width,
+        "height": grid.height,
+        "count": len(layout.names),
+        "dtype": layout.dtype,
+        "crs": grid.crs,
+        "transform": grid.transform,
+        "nodata": layout.nodata,
+        "tiled": True,
+        "blockxsize": 256,
+        "blockysize": 256,
+        "interleave": "band",
+        "compress": "deflate",
+        "predictor": 3 if layout.dtype.kind == "f" else 2,
+        "bigtiff": "if_safer",
+    }
+    if layout.format != "GTiff":
+        return profile | {"zlevel": 1}
+    return profile | {name.lower(): value for name, value in layout.options.items()}
+
+
+_COPIES = {
+    "COG": {
+        "COMPRESS": "DEFLATE", "PREDICTOR": "YES", "BLOCKSIZE": "512", "BIGTIFF": "IF_SAFER",
+        "OVERVIEW_RESAMPLING": "AVERAGE",
+    },
+    "PNG": {},
+}  # fmt: skip
+
+
+def _check_png(path: Path, layout: Layout) -> None:
+    if len(layout.names) not in (1, 3) or layout.dtype not in (np.uint8, np.uint16):
+        raise SceneError(
+            f"{path}: a PNG holds one or three bands of 8 or 16 bits, not {len(layout.names)} of "
+            f"{layout.dtype}. Choose --bands, or --format GTiff."
+        )
+
+
+def _copy(part: Path, copy: Path, final: Path, layout: Layout) -> None:
+    """The finished GeoTIFF beside its final name, in a format that cannot be written in pieces."""
+    if layout.format == "GTiff":
+        try:
+            shutil.copyfile(part, copy)
+        except OSError as error:
+            raise publish.stopped(final, error) from error
+        return
+    given = {name.upper(): value for name, value in layout.options.items()}
+    options, placed = _COPIES[layout.format] | given, layout.format != "PNG"
+    try:
+        rasterio.shutil.copy(part, copy, driver=layout.format, strict=placed, **options)
+    except Exception as error:  # CPLE_AppDefinedError on a full disk is no RasterioError
+        raise publish.stopped(final, error) from error
+    finally:
+        with suppress(OSError):  # GDAL leaves its own temporary overviews on failure
+            for left in copy.parent.glob(f"{copy.name}.*"):
+                left.unlink()

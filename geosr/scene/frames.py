@@ -1,0 +1,307 @@
+"""Several images of one place before a net sees them: which ones, where they look, how bright.
+
+All three are told from one window, at most 512 pixels along, where the first frame is clearest;
+the frames' pixels are then moved and scaled as they are read.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geosr.models.card import ModelCard
+from geosr.raster.window import Window
+from geosr.scene.fill import fill
+from geosr.scene.pixels import Pixels, Reader
+from geosr.scene.radiometry import reflectance
+from geosr.scene.scene import Scene
+
+REGISTRATIONS = ("auto", "none", "integer", "subpixel")
+_SIDE = 512  # of the window, pixels
+_FILL_REACH = 16
+_LARGEST = 8.0  # pixels; a larger shift is taken for a mistake
+_PASS = 0.25  # cycles a pixel: what is finer is aliased, and differs with the shift
+_ALIKE = 0.3  # correlation below which two images do not show the same
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class FrameOptions:
+    """How frames are chosen and prepared.
+
+    Attributes:
+        count: frames to take at most; None is what the net was made for.
+        clearance: share of clear pixels that a frame needs; the clearest stays in any case.
+        register: "none"; "integer" moves frames by whole pixels; "subpixel" by parts of one too,
+            which nets that know where frames look are told, and others get by cubic convolution;
+            "auto" is "subpixel" for the former and "integer" for the latter.
+        brightness: bring every frame to the median mean and contrast.
+        seed: of which frames are given again where there are too few.
+    """
+
+    count: int | None = None
+    clearance: float = 0.85
+    register: str = "auto"
+    brightness: bool = True
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Look:
+    """One frame as a net gets it.
+
+    Attributes:
+        frame: its number in the scene.
+        clear: share of its pixels that are clear, in the window that was looked at.
+        shift: (down, across): pixel (r, c) sees the ground at (r + down, c + across) of the
+            first frame's grid; pixels.
+        gain, offset: by band; what is read times the one plus the other is used.
+        note: why it was not registered, or "".
+    """
+
+    frame: int
+    clear: float = 1.0
+    shift: tuple[float, float] = (0.0, 0.0)
+    gain: tuple[float, ...] = ()
+    offset: tuple[float, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Looks:
+    """All frames of a scene that a net gets, in its order; a frame may come more than once.
+
+    Attributes:
+        moved: fractions of a pixel are moved by cubic convolution; else nets are told of them.
+    """
+
+    looks: tuple[Look, ...]
+    moved: bool = False
+
+    def __len__(self) -> int:
+        return len(self.looks)
+
+    def __iter__(self) -> Iterator[Look]:
+        return iter(self.looks)
+
+    def whole(self, look: Look) -> tuple[int, int]:
+        """The part of a shift that is read away."""
+        return round(look.shift[0]), round(look.shift[1])
+
+    def rest(self, look: Look) -> tuple[float, float]:
+        """What is left of it, at most half a pixel."""
+        down, across = self.whole(look)
+        return look.shift[0] - down, look.shift[1] - across
+
+    @property
+    def shifts(self) -> NDArray[np.float32]:
+        """(frames, 2): what nets are told."""
+        if self.moved:
+            return np.zeros((len(self.looks), 2), np.float32)
+        return np.array([self.rest(look) for look in self.looks], np.float32)
+
+
+def as_they_are(count: int) -> Looks:
+    """The first frames of a scene, neither moved nor brightened."""
+    return Looks(tuple(Look(frame) for frame in range(count)))
+
+
+def settle(
+    reader: Reader, scene: Scene, names: Sequence[str], card: ModelCard, options: FrameOptions
+) -> Looks:
+    """Choose the frames for a net, find where they look and how bright they are.
+
+    Args:
+        names: bands that the net reads; they are registered by their mean.
+    """
+    window = _window(reader, scene, names)
+    seen = [reader.read(names, scene.finest, window, frame=t) for t in range(scene.frames)]
+    clear = [float(pixels.usable.all(0).mean()) for pixels in seen]
+    wanted = options.count or card.frames
+    if not card.fewer:
+        wanted = min(wanted, card.frames)
+    chosen = [t for t in range(scene.frames) if clear[t] >= options.clearance or t == 0][:wanted]
+    known = card.shifts if options.register == "auto" else options.register == "subpixel"
+    looks = _registered([seen[t] for t in chosen], chosen, clear, options.register != "none", known)
+    if options.brightness:
+        looks = _brightened(looks, seen)
+    if not card.fewer:
+        looks = _filled(looks, card.frames, options.seed)
+    return Looks(tuple(looks), moved=known and not card.shifts)
+
+
+def _window(reader: Reader, scene: Scene, names: Sequence[str]) -> Window:
+    """Of nine windows the one where the first frame is clearest; the middle one where they tie."""
+    height, width = scene.grids[scene.finest].shape
+    tall, wide = min(height, _SIDE), min(width, _SIDE)
+    rows = dict.fromkeys(((height - tall) // 2, 0, height - tall))
+    cols = dict.fromkeys(((width - wide) // 2, 0, width - wide))
+    windows = [Window(row, col, tall, wide) for row in rows for col in cols]
+    if len(windows) == 1:
+        return windows[0]
+
+    def share(window: Window) -> float:
+        return float(reader.read(names, scene.finest, window).usable.mean())
+
+    return max(windows, key=share)
+
+
+def _registered(
+    seen: Sequence[Pixels],
+    chosen: Sequence[int],
+    clear: Sequence[float],
+    register: bool,
+    subpixel: bool,
+) -> list[Look]:
+    looks = [Look(chosen[0], clear[chosen[0]])]
+    images = [_image(pixels) for pixels in seen] if register else []
+    for i, frame in enumerate(chosen[1:], 1):
+        down, across, note = 0.0, 0.0, ""
+        if register:
+            down, across, alike = displacement(images[0], images[i])
+            if max(abs(down), abs(across)) > _LARGEST or alike < _ALIKE:
+                note = f"not registered (correlation {alike:.2f} at {down:.2f}, {across:.2f} px)"
+                down = across = 0.0
+            if not subpixel:
+                down, across = round(down), round(across)
+        looks.append(Look(frame, clear[frame], (down, across), note=note))
+    return looks
+
+
+def _image(pixels: Pixels) -> Array:
+    """The bands' mean, gaps filled from around them."""
+    filled = fill(pixels.values, pixels.usable, _FILL_REACH)
+    return np.asarray(filled.mean(0, dtype=np.float64))
+
+
+def displacement(first: Array, other: Array) -> tuple[float, float, float]:
+    """Where `other` looks in `first`: (down, across) in pixels, and how alike they are there.
+
+    Phase correlation of the lower frequencies (Stone et al., IEEE TGRS 39, 2001), its peak found
+    between pixels by the Fourier sum itself. The last number is the images' correlation where
+    they overlap, moved by whole pixels.
+    """
+    cross = _spectrum(first) * np.conj(_spectrum(other))
+    phase = cross / np.maximum(np.abs(cross), np.finfo(float).tiny)
+    rows, cols = np.fft.fftfreq(first.shape[0])[:, None], np.fft.fftfreq(first.shape[1])[None]
+    phase *= np.exp(-0.5 * ((rows**2 + cols**2) / (_PASS / 2) ** 2))
+    peak = np.unravel_index(int(np.argmax(np.fft.ifft2(phase).real)), phase.shape)
+    at = [float((p + n // 2) % n - n // 2) for p, n in zip(peak, phase.shape, strict=True)]
+    for span in (1.0, 0.1, 0.01):
+        steps = np.linspace(-span, span, 21)
+        down = np.exp(2j * math.pi * (at[0] + steps)[:, None] * rows.T)
+        across = np.exp(2j * math.pi * cols.T * (at[1] + steps)[None])
+        near = (down @ phase @ across).real
+        i, j = np.unravel_index(int(np.argmax(near)), near.shape)
+        at = [at[0] + float(steps[i]), at[1] + float(steps[j])]
+    return at[0], at[1], _alike(first, other, round(at[0]), round(at[1]))
+
+
+def _spectrum(image: Array) -> NDArray[np.complex128]:
+    taper = np.hanning(image.shape[0] + 2)[1:-1, None] * np.hanning(image.shape[1] + 2)[None, 1:-1]
+    return np.fft.fft2((image - image.mean()) * taper)
+
+
+def _alike(first: Array, other: Array, down: int, across: int) -> float:
+    """Correlation of first[r + down, c + across] with other[r, c]."""
+    height, width = first.shape
+    if abs(down) >= height or abs(across) >= width:
+        return 0.0
+    a = first[max(down, 0) : height + min(down, 0), max(across, 0) : width + min(across, 0)]
+    b = other[max(-down, 0) : height - max(down, 0), max(-across, 0) : width - max(across, 0)]
+    spread = a.std() * b.std()
+    return float(((a - a.mean()) * (b - b.mean())).mean() / spread) if spread else 0.0
+
+
+def _brightened(looks: Sequence[Look], seen: Sequence[Pixels]) -> list[Look]:
+    """Looks with what brings each to the median mean and deviation of all, band by band."""
+    means, spreads = [], []
+    for look in looks:
+        pixels = seen[look.frame]
+        bands = list(zip(pixels.values, pixels.usable, strict=True))
+        means.append([float(v[good].mean()) if good.any() else math.nan for v, good in bands])
+        spreads.append([float(v[good].std()) if good.any() else math.nan for v, good in bands])
+    mean, spread = np.nanmedian(means, 0), np.nanmedian(spreads, 0)
+    result = []
+    for look, own_mean, own_spread in zip(looks, np.array(means), np.array(spreads), strict=True):
+        safe = (own_spread > 0) & np.isfinite(own_spread)
+        gain = np.where(safe, spread / np.where(safe, own_spread, 1), 1.0)
+        offset = np.where(safe, mean - gain * own_mean, 0.0)
+        result.append(
+            Look(look.frame, look.clear, look.shift, tuple(gain), tuple(offset), look.note)
+        )
+    return result
+
+
+def _filled(looks: Sequence[Look], wanted: int, seed: int) -> list[Look]:
+    """As many as wanted: where there are too few, some again at random."""
+    missing = wanted - len(looks)
+    again = np.random.default_rng(seed).integers(len(looks), size=max(missing, 0))
+    return [*looks, *(looks[int(i)] for i in again)]
+
+
+def read(
+    reader: Reader,
+    scene: Scene,
+    names: Sequence[str],
+    window: Window,
+    look: Look,
+    looks: Looks,
+    reach: int,
+) -> tuple[Pixels, NDArray[np.float32]]:
+    """One frame's bands in a window of the first one's grid.
+
+    Args:
+        names: bands of one GSD.
+        reach: pixels from which gaps are filled at most.
+
+    Returns:
+        What was sensed, moved by whole pixels; and what nets get: gaps filled, brightened,
+        reflectance × 10000.
+    """
+    down, across = looks.whole(look)
+    wide = window.grow(2 if looks.moved else 0)
+    at = wide.shift(-down, -across)
+    pixels = reader.read(names, scene.gsd(names[0]), at, frame=look.frame)
+    filled = fill(pixels.values, pixels.usable, reach)
+    if look.gain:
+        gain, offset = np.array([look.gain, look.offset], np.float32)[..., None, None]
+        filled = filled * gain + offset
+    values = reflectance(scene, names, filled)
+    if looks.moved:
+        values = moved(values, looks.rest(look))
+        pixels = pixels.crop(window.within(wide))
+    return pixels, values
+
+
+def moved(pixels: NDArray[np.float32], rest: tuple[float, float]) -> NDArray[np.float32]:
+    """(…, rows, cols) moved so that it looks where the grid does; two pixels less on every side.
+
+    Cubic convolution (Keys 1981, a = −0.5).
+    """
+    result: NDArray[np.float32] = pixels
+    for axis, fraction in zip((-2, -1), rest, strict=True):
+        taps = _cubic_taps(-fraction)
+        length = result.shape[axis] - 4
+        total = np.zeros_like(result.take(range(length), axis))
+        for i, tap in enumerate(taps):
+            if tap:
+                total += np.float32(tap) * result.take(range(i, i + length), axis)
+        result = total
+    return result
+
+
+def _cubic_taps(at: float) -> list[float]:
+    """Weights of pixels −2 … 2 for the value at `at`, −0.5 to 0.5."""
+    weights = []
+    for tap in range(-2, 3):
+        x = abs(at - tap)
+        near = 1.5 * x**3 - 2.5 * x**2 + 1
+        far = -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
+        weights.append(near if x < 1 else far if x < 2 else 0.0)
+    return weights

@@ -1,0 +1,66 @@
+"""Counts to reflectance and back, without losing what a count can say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geosr.scene.scene import Band, Scene
+
+NET_QUANTIFICATION = 10000.0  # nets see reflectance × 10000, whatever the product stores
+
+
+def reflectance(
+    scene: Scene, names: Sequence[str], values: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Counts (bands, rows, cols) to reflectance × 10000: (count + offset) × 10000 / quantification.
+
+    Negative values and values above 10000 stay as they are.
+    """
+    offsets = np.array([band.offset for band in scene.select(names=names)], np.float32)
+    shifted = values + offsets[:, None, None]
+    return np.asarray(shifted * np.float32(NET_QUANTIFICATION / scene.quantification), np.float32)
+
+
+def to_counts(
+    values: NDArray[np.float32],
+    scene: Scene,
+    band: Band,
+    dtype: np.dtype[Any],
+    sensed: NDArray[np.bool_],
+) -> tuple[NDArray[Any], int, int]:
+    """Reflectance × 10000 of one band back to the product's counts.
+
+    Integers are rounded and clipped to the type's range, never wrapped; a sensed pixel whose
+    count happens to be the nodata value moves by one count.
+
+    Returns:
+        counts in `dtype`; how many sensed values were clipped; how many moved off nodata.
+    """
+    counts = values * np.float32(scene.quantification / NET_QUANTIFICATION) - np.float32(
+        band.offset
+    )
+    if dtype.kind == "f":
+        return _off_nodata(counts.astype(dtype), band.nodata, sensed, 0)
+    info = np.iinfo(dtype)
+    rounded = np.rint(counts.astype(np.float64))
+    outside = ((rounded < info.min) | (rounded > info.max)) & sensed
+    whole = np.clip(rounded, info.min, info.max).astype(dtype)
+    return _off_nodata(whole, band.nodata, sensed, int(outside.sum()))
+
+
+def _off_nodata(
+    counts: NDArray[Any], nodata: float, sensed: NDArray[np.bool_], clipped: int
+) -> tuple[NDArray[Any], int, int]:
+    hit = (counts == nodata) & sensed
+    if not hit.any():
+        return counts, clipped, 0
+    if counts.dtype.kind == "f":
+        moved = np.nextafter(counts.dtype.type(nodata), counts.dtype.type(np.inf))
+    else:
+        moved = counts.dtype.type(nodata + 1 if nodata < np.iinfo(counts.dtype).max else nodata - 1)
+    counts[hit] = moved
+    return counts, clipped, int(hit.sum())

@@ -1,0 +1,142 @@
+"""Ways of making training pairs: one module each, and how to tell which one a folder is for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from geosr.errors import UsageError
+from geosr.models.card import ModelCard
+from geosr.sensors import OpenOptions, probav
+from geosr.training.datasets import folder, kelvins, pairs, series, wald
+from geosr.training.datasets.windows import (
+    Area,
+    Sample,
+    Split,
+    Spot,
+    Windows,
+    place_of_image,
+    place_of_scene,
+    split,
+)
+
+__all__ = ["KINDS", "Choice", "Sample", "Sets", "Spot", "Windows", "kind_of", "open_sets"]
+
+_CHECKED = 192  # pixels of truth along a held-out window, where the images have them
+KINDS = ("wald", "folder", "pairs", "npz", "dual", "series", "kelvins")
+
+
+@dataclass(frozen=True)
+class Sets:
+    """What to learn from and what to check on; no pixel is in both."""
+
+    kind: str
+    training: Windows[Any]
+    held: Windows[Any]
+
+    def close(self) -> None:
+        """Close all images."""
+        self.training.close()
+        self.held.close()
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a user may say of the data.
+
+    Attributes:
+        kind: one of KINDS; None tells by looking.
+        pattern: names of the files that count.
+        operator: one of `degrade.OPERATORS`; None is what the kind is used to.
+        share: of the images to hold out.
+    """
+
+    kind: str | None = None
+    pattern: str | None = None
+    operator: str | None = None
+    share: float = 0.1
+    patch: int = 48
+    seed: int = 0
+    jitter: float = 0.0
+    options: OpenOptions = OpenOptions()  # noqa: RUF009 - frozen
+
+
+def kind_of(data: Path, task: str) -> str:
+    """Which way of making pairs a folder is for, by the net's task and by what lies there.
+
+    Raises:
+        UsageError: no such folder.
+    """
+    if not data.exists():
+        raise UsageError(f"{data}: no such file or folder. Check --data.")
+    if task == "guided":
+        return "wald"
+    if probav.is_imgsets(data):
+        return "kelvins"
+    if pairs.dual_folder(data) or pairs.dual_folder(data, "test"):
+        return "dual"
+    if pairs.npz_files(data):
+        return "npz"
+    if pairs.folders(data):
+        return "pairs"
+    return "series" if task == "misr" else "folder"
+
+
+def open_sets(data: Path, card: ModelCard, choice: Choice) -> Sets:
+    """Training and held-out windows of `data` for a net.
+
+    Raises:
+        UsageError: nothing there fits the net.
+    """
+    kind = choice.kind or kind_of(data, card.task)
+    _check(kind, card)
+    images = replace(choice.options, kind="image")
+    place: Callable[[str], str] = place_of_image
+    found: Sequence[Area[Any]]
+    make: Callable[..., Windows[Any]]
+    if kind == "wald":
+        found = wald.areas(data, card, choice.options, choice.pattern)
+        place = place_of_scene
+        make = partial(wald.WaldWindows, operator=choice.operator or "gaussian")
+    elif kind == "npz":
+        found, unit = pairs.array_areas(data, card)
+        make = partial(pairs.ArrayWindows, data=data, unit=unit)
+    elif kind in ("pairs", "dual"):
+        inside = pairs.dual_folder(data) if kind == "dual" else None
+        found = pairs.areas(inside or data, card, images, choice.pattern)
+        make = pairs.PairsWindows
+    elif kind == "kelvins":
+        found = kelvins.areas(data, card, choice.options, choice.pattern)
+        make = kelvins.KelvinsWindows
+    elif choice.operator == wald.MIXED:
+        raise UsageError("--degradation mixed is for Sentinel-2 scenes. Say blur-noise for images.")
+    else:
+        found = folder.areas(data, card, images, choice.pattern)
+        make = series.SeriesWindows
+        if kind == "folder":
+            make = partial(folder.FolderWindows, operator=choice.operator or "bicubic")
+    parts: Split[Any] = split(found, choice.share, place, patch=choice.patch, scale=card.scale)
+    training = make(parts.training, card, choice.patch, seed=choice.seed, jitter=choice.jitter)
+    sides = [side for area in parts.held for side in area.window[2:] if side >= choice.patch]
+    wide = max(choice.patch, min([_CHECKED, *sides]))
+    held = make(parts.held, card, wide, seed=choice.seed)
+    return Sets(kind, training, held)
+
+
+def _check(kind: str, card: ModelCard) -> None:
+    """Whether a net can learn from pairs of that kind."""
+    if kind not in KINDS:
+        raise UsageError(f"unknown kind of data '{kind}' (known: {', '.join(KINDS)}).")
+    fits = {
+        "guided": ("wald",),
+        "sisr": ("folder", "pairs", "npz", "dual", "series", "kelvins"),
+        "misr": ("series", "pairs", "dual", "kelvins"),
+    }[card.task]
+    if kind not in fits:
+        raise UsageError(
+            f"'{card.name}' ({card.task}) learns from {', '.join(fits)}, not from '{kind}'. "
+            "Choose another --data-kind or net."
+        )

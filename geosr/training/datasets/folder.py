@@ -1,0 +1,83 @@
+"""A folder of images as truth; the inputs are the same images, degraded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geosr.errors import GeosrError, UsageError
+from geosr.models.card import ModelCard
+from geosr.raster.window import Window
+from geosr.scene import degrade
+from geosr.scene.fill import fill
+from geosr.scene.radiometry import reflectance
+from geosr.scene.scene import Scene
+from geosr.sensors import OpenOptions, find_scenes, open_scene
+from geosr.training.datasets.windows import Area, Sample, Spot, Windows, check_bands, pick
+
+_FILL_REACH = 8
+
+
+class FolderWindows(Windows[Scene]):
+    """Windows of images, degraded by one of `degrade.OPERATORS`."""
+
+    kind = "folder"
+    anywhere = True
+
+    def __init__(
+        self, areas: Sequence[Area[Scene]], card: ModelCard, patch: int, *, seed: int = 0,
+        jitter: float = 0.0, operator: str = "bicubic",
+    ) -> None:  # fmt: skip
+        super().__init__(areas, card, patch, seed=seed, jitter=jitter)
+        self.operator = operator
+
+    def cut(self, spot: Spot, rng: np.random.Generator) -> Sample:
+        """A window of truth and its degraded self; gaps are filled before they are degraded."""
+        factor = self.card.scale
+        taps = degrade.taps(self.operator, factor, rng)
+        pad = degrade.beyond(taps, factor)
+        values, usable = self._truth(spot, pad)
+        small = degrade.shrink(values, factor, taps, taps, pad=pad)
+        if self.operator == "blur-noise":
+            small += degrade.noise(rng, small.shape) * np.float32(10000)
+        inner = (slice(None), *[slice(pad, pad + self.patch)] * 2)
+        return Sample({self.card.inputs[0].gsd: small}, values[inner], usable[inner])
+
+    def _truth(self, spot: Spot, pad: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Values, filled, and where they were sensed, in the window and `pad` around it."""
+        scene = self.areas[spot.area].item
+        names = pick(self.card, [band.name for band in scene.bands], spot.band)
+        reader = self._reader(scene)
+        pixels = reader.read(names, scene.finest, spot.window.grow(pad))
+        values = fill(pixels.values, pixels.usable, _FILL_REACH)
+        return reflectance(scene, names, values), pixels.usable
+
+
+def areas(
+    data: Path, card: ModelCard, options: OpenOptions, pattern: str | None = None
+) -> list[Area[Scene]]:
+    """Every readable image of a folder.
+
+    Raises:
+        UsageError: there is none, or one has another number of bands than the net takes.
+    """
+    found, reasons = [], []
+    for path in find_scenes(data, pattern=pattern, kind="image"):
+        try:
+            scene = open_scene(path, options)
+        except GeosrError as error:
+            reasons.append(str(error))
+            continue
+        bands = check_bands(card, path.name, len(scene.bands))
+        found.append(Area(scene, Window(0, 0, *scene.grid.shape), bands))
+    if not found:
+        why = f" First reason: {reasons[0]}" if reasons else ""
+        said = f" named {pattern}" if pattern else ""
+        raise UsageError(
+            f"{data} holds no image{said} to train '{card.name}' on.{why} "
+            "Give a folder of GeoTIFF, PNG or JPEG files."
+        )
+    return found

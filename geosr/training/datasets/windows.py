@@ -1,0 +1,326 @@
+"""Training pairs cut from images by windows: what every way of making them shares."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, Generic, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geosr.errors import GeosrError, SceneError, UsageError
+from geosr.models.card import ANY, SHIFTS, ModelCard
+from geosr.raster.window import Window
+from geosr.scene.pixels import Reader
+from geosr.scene.scene import Scene
+from geosr.training.datasets.cache import Held, Room
+
+log = logging.getLogger("geosr")
+_OPEN = 64  # images held open at a time
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One training pair, in reflectance × 10000 (other values: × 10000 / what counts as 1.0).
+
+    Attributes:
+        inputs: by GSD as on the card: (bands, rows, cols), or (frames, bands + 1, rows, cols)
+            with the quality mask last; `SHIFTS` to where the frames look, (frames, 2).
+        target: (bands, rows, cols).
+        mask: True where the target was sensed.
+    """
+
+    inputs: Mapping[int, NDArray[np.float32]]
+    target: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+
+
+class Item(Protocol):
+    """An image, a scene or a group of files that windows are cut from."""
+
+    @property
+    def name(self) -> str:
+        """For messages, and for the choice of what is held out."""
+        ...
+
+
+I = TypeVar("I", bound=Item)  # noqa: E741
+
+
+@dataclass(frozen=True)
+class Area(Generic[I]):
+    """The part of an item to cut windows from, on the grid of its truth.
+
+    Attributes:
+        bands: how many bands may be drawn where the net takes one at a time.
+    """
+
+    item: I
+    window: Window
+    bands: int = 1
+
+
+@dataclass(frozen=True)
+class Spot:
+    """One window of one area; `band` is the one to take where the net takes one at a time."""
+
+    area: int
+    window: Window
+    band: int = 0
+
+
+class Windows(ABC, Generic[I]):
+    """Random windows of areas; sample i of step t depends on (seed, t, i) alone.
+
+    Args:
+        patch: side of the truth in its own pixels; rounded down to whole input pixels.
+        jitter: standard deviation of the log-gain that every sample gets.
+
+    Attributes:
+        anywhere: whether windows may begin at any pixel of the truth, else where an input pixel
+            does; inputs that are made of the truth can be made anywhere.
+    """
+
+    kind = ""
+    anywhere = False
+
+    def __init__(
+        self, areas: Sequence[Area[I]], card: ModelCard, patch: int, *, seed: int = 0,
+        jitter: float = 0.0,
+    ) -> None:  # fmt: skip
+        self.card, self.seed, self.jitter = card, seed, jitter
+        self.patch = max(patch - patch % card.scale, card.scale)
+        self.areas = [area for area in areas if min(area.window[2:]) >= self.patch]
+        if not self.areas:
+            raise UsageError(
+                f"nothing for '{card.name}' has {self.patch} × {self.patch} pixels of truth "
+                f"({len(areas)} smaller). Give larger images or a smaller --patch."
+            )
+        sizes = [area.window.height * area.window.width for area in self.areas]
+        often = np.cumsum(np.sqrt(sizes))  # large images do not crowd small ones out
+        self._share = often / often[-1]
+        self.broken: dict[str, str] = {}
+        self._readers: OrderedDict[str, AbstractContextManager[Any]] = OrderedDict()
+        self._sources: dict[str, Held] = {}
+        self._room = Room()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Open files and their pixels do not travel to another process."""
+        return {**self.__dict__, "_readers": OrderedDict(), "_sources": {}, "_room": Room()}
+
+    def __len__(self) -> int:
+        """Windows side by side: what one epoch is counted as."""
+        sizes = (area.window[2:] for area in self.areas)
+        return sum((height // self.patch) * (width // self.patch) for height, width in sizes)
+
+    @abstractmethod
+    def cut(self, spot: Spot, rng: np.random.Generator) -> Sample:
+        """The pair at a spot; `rng` is for what the way of making it draws."""
+
+    def sample(self, step: int, i: int) -> Sample:
+        """Pair `i` of step `step`: a random window, turned, flipped and brightened at random.
+
+        Raises:
+            SceneError: no item is left that can be read.
+        """
+        rng = np.random.default_rng([self.seed, step, i])
+        while len(self.broken) < len({area.item.name for area in self.areas}):
+            spot, turned = self._draw(rng), int(rng.integers(8))
+            name = self.areas[spot.area].item.name
+            if name in self.broken:
+                continue
+            try:
+                sample = self.cut(spot, rng)
+            except SceneError as error:
+                self._leave_out(name, error)
+                continue
+            return self._brighten(turn(sample, turned), rng)
+        raise SceneError(f"no image can be read any more: {next(iter(self.broken.values()))}")
+
+    def at(self, spot: Spot) -> Sample:
+        """The pair at a spot as it is, the same at every call."""
+        row, col = spot.window[:2]
+        return self.cut(spot, np.random.default_rng([self.seed, spot.area, row, col, spot.band]))
+
+    def spots(self, limit: int) -> list[Spot]:
+        """Up to `limit` spots spread evenly over all areas, for validation."""
+        found = [
+            Spot(which, Window(top + row, left + col, self.patch, self.patch))
+            for which, (top, left, height, width) in enumerate(a.window for a in self.areas)
+            for row in range(0, height - self.patch + 1, self.patch)
+            for col in range(0, width - self.patch + 1, self.patch)
+        ]
+        chosen = [found[int(at)] for at in np.linspace(0, len(found) - 1, min(limit, len(found)))]
+        return [replace(s, band=i % self.areas[s.area].bands) for i, s in enumerate(chosen)]
+
+    def close(self) -> None:
+        """Close all images."""
+        self._sources.clear()
+        self._room = Room()
+        while self._readers:
+            self._readers.popitem()[1].__exit__(None, None, None)
+
+    def _reader(self, scene: Scene) -> Reader:
+        """A scene's pixels, from memory where there is room for them."""
+        if scene.path not in self._sources:
+            source = partial(self._open, scene.path, scene.open)
+            self._sources[scene.path] = Held(scene, source, self._room)
+        return self._sources[scene.path]
+
+    def _open(self, key: str, opened: Callable[[], AbstractContextManager[Any]]) -> Any:
+        """An open image; the least used is closed where there are too many."""
+        if key not in self._readers:
+            if len(self._readers) >= _OPEN:
+                self._readers.popitem(last=False)[1].__exit__(None, None, None)
+            self._readers[key] = opened().__enter__()
+        self._readers.move_to_end(key)
+        return self._readers[key]
+
+    def _draw(self, rng: np.random.Generator) -> Spot:
+        which = int(np.searchsorted(self._share, rng.random()))
+        area, pace = self.areas[which], 1 if self.anywhere else self.card.scale
+        row, col = (
+            start + int(rng.integers((extent - self.patch) // pace + 1)) * pace
+            for start, extent in zip(area.window[:2], area.window[2:], strict=True)
+        )
+        band = int(rng.integers(area.bands))
+        return Spot(which, Window(row, col, self.patch, self.patch), band)
+
+    def _leave_out(self, name: str, error: GeosrError) -> None:
+        self.broken[name] = str(error)
+        log.warning("%s is left out: %s", name, error)
+
+    def _brighten(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """One gain for the sample, times half as much for each band."""
+        if not self.jitter:
+            return sample
+        common = rng.normal(0, self.jitter)
+        names = dict.fromkeys(name for item in self.card.inputs for name in item.bands)
+        gains = {name: np.exp(common + rng.normal(0, self.jitter / 2)) for name in names}
+        brightened = {
+            item.gsd: _times(sample.inputs[item.gsd], gains, item.bands)
+            for item in self.card.inputs
+        }
+        inputs = {**sample.inputs, **brightened}
+        return Sample(inputs, _times(sample.target, gains, self.card.bands), sample.mask)
+
+
+def _times(
+    values: NDArray[np.float32], gains: Mapping[str, float], names: Sequence[str]
+) -> NDArray[np.float32]:
+    """Bands times their gains; a quality mask behind them stays."""
+    factors = np.ones(values.shape[-3], np.float32)
+    factors[: len(names)] = [gains[name] for name in names]
+    return np.asarray(values * factors[:, None, None])
+
+
+def turn(sample: Sample, k: int) -> Sample:
+    """One of the eight flips and rotations of rows and columns."""
+
+    def one(array: NDArray[Any]) -> NDArray[Any]:
+        turned = np.rot90(array, k % 4, (-2, -1))
+        return np.ascontiguousarray(turned[..., ::-1] if k >= 4 else turned)
+
+    inputs = {
+        gsd: turned_shifts(values, k) if gsd == SHIFTS else one(values)
+        for gsd, values in sample.inputs.items()
+    }
+    return Sample(inputs, one(sample.target), one(sample.mask))
+
+
+def turned_shifts(shifts: NDArray[np.float32], k: int) -> NDArray[np.float32]:
+    """(frames, 2), down and across, of frames turned as `turn` does."""
+    down, across = shifts.T
+    for _ in range(k % 4):  # a quarter turn to the left: right becomes up
+        down, across = -across, down
+    return np.stack([down, -across if k >= 4 else across], 1)
+
+
+def pick(card: ModelCard, names: Sequence[str], band: int) -> tuple[str, ...]:
+    """The bands of an image that a net for any raster takes: the drawn one, or all."""
+    return (names[band],) if card.bands == (ANY,) else tuple(names)
+
+
+def check_bands(card: ModelCard, name: str, count: int) -> int:
+    """How many bands may be drawn from an image with `count` of them.
+
+    Raises:
+        UsageError: the net is made for another number.
+    """
+    if card.bands == (ANY,):
+        return count
+    if count != len(card.bands):
+        raise UsageError(
+            f"{name} has {count} bands, '{card.name}' is to take {len(card.bands)} at once. "
+            "Change --bands, or leave it out to train band by band."
+        )
+    return 1
+
+
+# what is held out
+
+
+@dataclass(frozen=True)
+class Split(Generic[I]):
+    """Areas to learn from and areas to check on; no pixel is in both."""
+
+    training: list[Area[I]] = field(default_factory=list)
+    held: list[Area[I]] = field(default_factory=list)
+
+
+def split(
+    areas: Sequence[Area[I]],
+    share: float,
+    place: Callable[[str], str],
+    *,
+    patch: int = 1,
+    scale: int = 1,
+) -> Split[I]:
+    """Hold out at least `share` of the items, whole places at a time.
+
+    The choice depends on the names alone. Where there is one place only, the lower part of every
+    image is held out, at least `patch` pixels of it.
+
+    Args:
+        place: of an item's name.
+        scale: areas begin at multiples of it.
+    """
+    places: dict[str, list[Area[I]]] = {}
+    for area in areas:
+        places.setdefault(place(area.item.name), []).append(area)
+    if len(places) == 1:
+        return _cut_across(areas, share, patch, scale)
+    order = sorted(places, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
+    held: list[Area[I]] = []
+    while order and len(held) < share * len(areas) and len(order) > 1:
+        held += places.pop(order.pop(0))
+    return Split([area for group in places.values() for area in group], held)
+
+
+def _cut_across(areas: Sequence[Area[I]], share: float, patch: int, scale: int) -> Split[I]:
+    found: Split[I] = Split()
+    for area in areas:
+        row, col, height, width = area.window
+        upper = max(min(int(height * (1 - share)), height - patch), 0) // scale * scale
+        found.training.append(replace(area, window=Window(row, col, upper, width)))
+        found.held.append(replace(area, window=Window(row + upper, col, height - upper, width)))
+    return found
+
+
+def place_of_scene(name: str) -> str:
+    """Scenes whose names differ only in digits (dates, tile counters) are one place."""
+    return re.sub(r"\d+", "", name)
+
+
+def place_of_image(name: str) -> str:
+    """Images are places of their own; `_pan` and `_ms` of one scene are the same one."""
+    found = re.match(r"(.*?\d+)(?:[_\-.][A-Za-z]+)?$", name)
+    return found[1] if found else name

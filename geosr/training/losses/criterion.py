@@ -1,0 +1,153 @@
+"""Weighted sums of losses, and the text that describes them."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from geosr.errors import UsageError
+from geosr.training.losses import images
+from geosr.training.losses.masked import coarser
+from geosr.training.losses.perceptual import load_perceptual, perceptual
+
+Loss = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+Term = tuple[float, Tensor, Tensor]  # weight, sum, count
+
+
+class Uncertain(Protocol):
+    """What a net with an uncertainty gives: mean and log of Laplace's scale."""
+
+    @property
+    def mean(self) -> Tensor: ...
+    @property
+    def log_scale(self) -> Tensor: ...
+
+
+LOSSES: dict[str, Loss] = {
+    "l1": images.l1,
+    "mse": images.mse,
+    "charbonnier": images.charbonnier,
+    "psnr": images.psnr,
+    "dssim": images.dssim,
+    "ms-ssim": images.ms_ssim,
+    "gradient": images.gradient,
+    "tv": images.tv,
+    "sam": images.sam,
+    "frequency": images.frequency,
+    "perceptual": perceptual,
+    "registered": images.registered,
+}
+UNCERTAIN = "laplace-nll"  # the one that takes two outputs
+PRESETS = {"seed000": "l1+psnr", "seed001": "l1+0.1*perceptual"}
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """A weighted sum of losses.
+
+    Attributes:
+        parts: weight, name and loss; the one named "laplace-nll" has none.
+    """
+
+    text: str
+    parts: tuple[tuple[float, str, Loss | None], ...]
+
+    @classmethod
+    def parse(cls, text: str) -> Criterion:
+        """The criterion that a text like "l1+0.1*dssim" or "seed000" describes.
+
+        `perceptual:PATH` takes VGG19's features from a file.
+
+        Raises:
+            UsageError: a loss that does not exist, or a weight that is no number.
+        """
+        return cls(text, tuple(_parts(text)))
+
+    def terms(
+        self, output: Tensor | list[Tensor] | Uncertain, target: Tensor, mask: Tensor
+    ) -> list[Term]:
+        """(weight, sum, count) of every loss; of a pyramid, coarsest level first.
+
+        Every level meets the target averaged down to its size; a pixel of a level is valid where
+        all that it covers is.
+
+        Raises:
+            UsageError: the patches or the net do not fit a loss.
+        """
+        with torch.autocast(target.device.type, enabled=False):
+            if not isinstance(output, list):
+                return self._terms(output, target, mask)
+            levels = [(level, *coarser(target, mask, level)) for level in output]
+            return [term for level in levels for term in self._terms(*level)]
+
+    def _terms(self, output: Tensor | Uncertain, target: Tensor, mask: Tensor) -> list[Term]:
+        image = output if isinstance(output, Tensor) else output.mean
+        found = []
+        for weight, name, loss in self.parts:
+            if loss is not None:
+                found.append((weight, *loss(image, target, mask)))
+            elif isinstance(output, Tensor):
+                raise UsageError(
+                    f"loss '{name}' needs a net that gives an uncertainty, and this one gives "
+                    "none. Choose such a net, or another loss (l1)."
+                )
+            else:
+                found.append((weight, *images.laplace_nll(image, output.log_scale, target, mask)))
+        return found
+
+    def weighted(self, terms: Sequence[Term], totals: Sequence[Tensor] | None = None) -> Tensor:
+        """Σ weight · sum / count.
+
+        Args:
+            totals: counts over the whole batch, where the terms are those of a part of it.
+        """
+        counts = totals if totals is not None else [count for _, _, count in terms]
+        each = [w * s / n.clamp(min=1e-12) for (w, s, _), n in zip(terms, counts, strict=True)]
+        return torch.stack(each).sum()
+
+
+def _parts(text: str) -> list[tuple[float, str, Loss | None]]:
+    found = []
+    for part in re.split(r"(?<![0-9][eE])\+", text):  # the + of 1e+3 is no sum
+        front, star, back = part.partition("*")
+        weight = _weight(front, part) if star else 1.0
+        name = (back if star else front).strip()
+        if name in PRESETS:
+            found += [(weight * own, inner, loss) for own, inner, loss in _parts(PRESETS[name])]
+        else:
+            found.append((weight, name, _loss(name)))
+    return found
+
+
+def _weight(text: str, part: str) -> float:
+    try:
+        weight = float(text)
+    except ValueError:
+        weight = math.nan
+    if not 0 < weight < math.inf:
+        raise UsageError(
+            f"loss '{part.strip()}': '{text.strip()}' is no weight above 0. "
+            "Write for example 0.1*dssim."
+        )
+    return weight
+
+
+def _loss(name: str) -> Loss | None:
+    if name == UNCERTAIN:
+        return None
+    if name.startswith("perceptual:"):
+        return load_perceptual(Path(name.removeprefix("perceptual:")).expanduser())
+    if name in LOSSES:
+        return LOSSES[name]
+    known = [*LOSSES, UNCERTAIN, "perceptual:PATH", *PRESETS]
+    near = get_close_matches(name, known, 1)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    raise UsageError(f"unknown loss '{name}' (known: {', '.join(known)}).{hint}")

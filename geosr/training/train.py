@@ -1,0 +1,510 @@
+"""Train a net on pairs of any kind: one loop that reads top to bottom."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from geosr.errors import StoppedError, UsageError
+from geosr.inference.predict import Engine
+from geosr.models import registry
+from geosr.models.card import Model, ModelCard, Recipe, Uncertain
+from geosr.models.weights import load_file
+from geosr.raster import picture
+from geosr.sensors import OpenOptions
+from geosr.training.checkpoint import RunFolder, State, optimizer_tensors, restore_optimizer
+from geosr.training.datasets import Choice, Sets, open_sets
+from geosr.training.distributed import Ranks, joined
+from geosr.training.loader import Batch, Feed, Steps
+from geosr.training.losses import Criterion
+from geosr.training.schedule import Schedule, optimizer
+from geosr.training.validation import Check, validate
+
+log = logging.getLogger("geosr")
+_NAN_LIMIT = 10  # steps in a row
+_ENDLESS = 10**9
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that decides the result of a training, apart from its data.
+
+    Attributes:
+        net_options: of the architecture, such as {"fusion": "mean"}.
+        steps: 0 where `epochs` or `seconds` end the training.
+        epochs: as many windows as lie side by side in the data, that many times.
+        patch: side of the truth in its own pixels; 0 is the recipe's.
+        recipe: loss, optimiser and their numbers.
+        val_share: share of the images to hold out, whole places at a time.
+        patience: validations without a gain until the training ends; 0 is never.
+        precision: "fp32", "bf16" or "fp16" of the net; losses and skips stay in fp32.
+        init: weights of the same net to begin with; None begins with random ones.
+    """
+
+    model: str
+    scale: int | None = None
+    bands: int = 1
+    net_options: Mapping[str, Any] = field(default_factory=dict)
+    recipe: Recipe = field(default_factory=Recipe)
+    steps: int = 0
+    epochs: float = 0.0
+    seconds: float = 0.0
+    patch: int = 0
+    seed: int = 0
+    val_share: float = 0.1
+    val_every: int = 500
+    val_windows: int = 32
+    patience: int = 0
+    precision: str = "fp32"
+    workers: int = 0
+    compile: bool = False
+    data_kind: str | None = None
+    pattern: str | None = None
+    degradation: str | None = None
+    quantification: float | None = None
+    init: str | None = None
+
+    @cached_property
+    def card(self) -> ModelCard:
+        """The card of the net to train.
+
+        Raises:
+            UsageError: no such net, scale, option, or nothing to train in it.
+        """
+        design = registry.design(self.model)
+        card = design.card(scale=self.scale, bands=self.bands)
+        unknown = [name for name in self.net_options if name not in card.options]
+        if unknown:
+            raise UsageError(
+                f"'{self.model}' has no option {', '.join(unknown)} "
+                f"(known: {', '.join(card.options) or 'none'}). Check --net-option."
+            )
+        if self.net_options:
+            changed = replace(card, options={**card.options, **self.net_options})
+            card = registry.measured(changed)  # another depth sees another way
+        return replace(card, quantification=self.quantification or 0.0)
+
+    def choice(self, card: ModelCard) -> Choice:
+        """What of the data is wanted."""
+        patch = self.patch or self.recipe.patch * card.scale
+        options = OpenOptions(quantification=self.quantification)
+        return Choice(
+            self.data_kind, self.pattern, self.degradation, self.val_share, patch, self.seed,
+            self.recipe.jitter, options,
+        )  # fmt: skip
+
+
+def config_of(
+    model: str,
+    engine: Engine,
+    *,
+    preset: str = "default",
+    recipe: Mapping[str, Any] | None = None,
+    steps: int | None = None,
+    epochs: float | None = None,
+    seconds: float | None = None,
+    workers: int | None = None,
+) -> TrainConfig:
+    """A config with what a preset and the machine decide where the user does not.
+
+    Args:
+        engine: on a CPU a net is trained in fp32 where nobody asks for another precision.
+        preset: "default", or "paper" for the published training.
+        recipe: numbers to take instead of the preset's; None in it leaves that one.
+        workers: None is none on a CPU, up to 8 for a GPU.
+
+    Raises:
+        UsageError: no such net or preset.
+    """
+    design = registry.design(model)
+    presets = {"default": design.recipe, "paper": design.paper}
+    if preset not in presets:
+        raise UsageError(f"no preset '{preset}' (known: {', '.join(presets)}). Choose one.")
+    said = {key: value for key, value in (recipe or {}).items() if value is not None}
+    if preset == "paper" and not (steps or epochs or seconds):
+        steps = design.paper.steps
+    gpu = engine.device.startswith("cuda")
+    if workers is None:
+        workers = min(8, (os.cpu_count() or 2) - 1) if gpu else 0
+    return TrainConfig(
+        model, recipe=replace(presets[preset], **said), steps=steps or 0, epochs=epochs or 0.0,
+        seconds=seconds or 0.0, workers=workers,
+        precision=engine.precision if gpu or engine.asked else "fp32",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What the trainer tells after every step; `check` where it validated."""
+
+    step: int
+    steps: int
+    loss: float
+    images_per_second: float
+    waiting: float
+    check: Check | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a training ended.
+
+    Attributes:
+        best: path of the best weights; it may not exist where `stopped` came early.
+        stopped: whether it was asked to stop before its end.
+        skipped: steps whose loss was no number.
+        broken: images that could not be read, with the reason.
+    """
+
+    best: Path
+    step: int
+    stopped: bool
+    skipped: int
+    broken: Mapping[str, str]
+
+
+def train(
+    data: Path,
+    out: Path,
+    *,
+    config: TrainConfig,
+    device: str = "cpu",
+    resume: bool = False,
+    ranks: Ranks = Ranks(),  # noqa: B008 - frozen
+    progress: Callable[[Progress], None] = lambda _: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Result:
+    """Train `config.model` on the images of `data`.
+
+    `out` gets best.safetensors and last.safetensors (averaged weights with their card),
+    state.safetensors (all that `resume` needs), log.csv, config.json, and a picture of held-out
+    windows at every validation.
+
+    Args:
+        stop: asked after every step; True saves and ends the training.
+
+    Raises:
+        UsageError: the data does not fit the net, or `out` holds another training.
+        WeightsError: the state to resume from is damaged.
+        StoppedError: ten losses in a row were no numbers; the last good weights are kept.
+    """
+    card = config.card
+    ranks.check(config.recipe.batch_size)
+    sets = open_sets(data, card, config.choice(card))
+    with joined(ranks, device):
+        run = _Run(out, config, card, sets, device, ranks)
+        run.prepare(resume=resume)
+        result = _learn(run, progress, stop)
+    sets.close()
+    return result
+
+
+def _learn(run: _Run, progress: Callable[[Progress], None], stop: Callable[[], bool]) -> Result:
+    """Step by step to the end, or until `stop`."""
+    config, device, ranks = run.config, run.device, run.ranks
+    feed = Feed(
+        Steps(run.sets.training, config.recipe.batch_size, ranks),
+        workers=config.workers, pinned=device.startswith("cuda"),
+    )  # fmt: skip
+    stopped = False
+    for _, batch in feed(range(run.step, run.steps)):
+        loss = run.advance(batch.to(device))
+        stopped = ranks.any(stop(), device)
+        ending = run.step == run.steps or run.over
+        check = None
+        if not stopped and (run.step % config.val_every == 0 or ending):
+            check = run.check(loss, feed.waiting)
+        progress(Progress(run.step, run.steps, loss, run.speed, feed.waiting, check))
+        if stopped or ending or run.tired:
+            break
+    if stopped:
+        run.save()
+    best = run.folder.path / "best.safetensors"
+    return Result(best, run.step, stopped, run.skipped, run.broken)
+
+
+def _begin_with(model: Model, path: Path) -> None:
+    """Give a net the weights of a file, which may have fewer blocks: the others begin as new.
+
+    Raises:
+        UsageError: they are of another net.
+        WeightsError: missing or damaged.
+    """
+    other = load_file(path)
+    theirs, ours = dict(other.card.options), dict(model.card.options)
+    fewer = theirs.pop("blocks", 0) <= ours.pop("blocks", 0)
+    if (other.card.arch, theirs) != (model.card.arch, ours) or not fewer:
+        raise UsageError(
+            f"--init {path}: weights of '{other.card.name}' {dict(other.card.options)}, not of "
+            f"'{model.card.name}' {dict(model.card.options)}. Choose the file of that net."
+        )
+    try:
+        found = model.net.load_state_dict(other.net.state_dict(), strict=False)
+    except RuntimeError as error:  # another scale or number of bands
+        raise UsageError(f"--init {path}: made for another scale or other bands.") from error
+    if found.unexpected_keys:
+        raise UsageError(f"--init {path}: its layers are not the first of these. Leave it out.")
+    if found.missing_keys:
+        log.info("%s has fewer blocks; %d weights begin as new", path, len(found.missing_keys))
+
+
+class _Run:
+    """The state of a training, and what one step does to it."""
+
+    def __init__(
+        self, out: Path, config: TrainConfig, card: ModelCard, sets: Sets, device: str, ranks: Ranks
+    ) -> None:
+        self.folder, self.config, self.sets = RunFolder(out), config, sets
+        self.device, self.ranks, self.recipe = device, ranks, config.recipe
+        torch.manual_seed(config.seed)
+        self.model = registry.build(card).to(device)
+        if not self.model.parameters:
+            raise UsageError(f"'{card.name}' has nothing to train. Choose a net.")
+        if config.init:
+            _begin_with(self.model, Path(config.init))
+        net = self.model.net
+        shared = ranks.share(net, device)
+        compiled: nn.Module = torch.compile(shared) if config.compile else shared  # type: ignore[assignment]
+        self.learning = Model(card, compiled)
+        self.criterion = Criterion.parse(self.recipe.loss)
+        self.optimizer = optimizer(
+            self.recipe.optimizer, net, lr=self.recipe.lr, weight_decay=self.recipe.weight_decay
+        )
+        self.schedule = Schedule(
+            self.recipe.schedule, self.recipe.lr, self.recipe.warmup, self.recipe.period,
+            self.recipe.gamma,
+        )  # fmt: skip
+        self.scaler = torch.amp.GradScaler(enabled=config.precision == "fp16")
+        self.ema = {name: p.detach().clone() for name, p in net.named_parameters()}
+        self.names = list(self.ema)
+        self.spots = sets.held.spots(config.val_windows)
+        self.steps = _steps(config, sets)
+        self.step, self.best, self.skipped, self.in_a_row = 0, math.inf, 0, 0
+        self.rate = 0.0  # of the last step
+        self.broken: dict[str, str] = {}
+        self.seconds, self._since, self._first = 0.0, time.monotonic(), 0
+
+    # one step
+
+    def advance(self, batch: Batch) -> float:
+        """Learn from one batch; returns the loss, NaN where it was skipped.
+
+        Raises:
+            StoppedError: the tenth in a row.
+        """
+        self.broken.update(batch.broken)
+        torch.manual_seed(self.config.seed * 1_000_003 + self.step)  # of dropout, alike on resume
+        self.rate = self.schedule.rate(self.step, self._done())
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate
+        self.model.net.train()
+        loss = self._loss(batch)
+        self.step += 1
+        if self.ranks.any(not math.isfinite(float(loss.detach())), self.device):
+            return self._skip()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss * self.ranks.world).backward()  # type: ignore[no-untyped-call]
+        self.scaler.unscale_(self.optimizer)
+        limit = self.recipe.clip or math.inf
+        norm = nn.utils.clip_grad_norm_(self.model.net.parameters(), limit)
+        if not self.scaler.is_enabled() and not bool(norm.isfinite()):
+            return self._skip()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.in_a_row = 0
+        self._average()
+        return float(self.ranks.total(loss.detach()))
+
+    def _loss(self, batch: Batch) -> Tensor:
+        """This process's part of the loss of the whole batch: sums over all-reduced counts."""
+        with _autocast(self.device, self.config.precision):
+            output = self.learning.outputs(batch.inputs)
+        unit = self.model.card.unit
+        terms = self.criterion.terms(_in_units(output, unit), batch.target / unit, batch.mask)
+        totals = [self.ranks.total(count) for _, _, count in terms]
+        return self.criterion.weighted(terms, totals)
+
+    def _skip(self) -> float:
+        self.skipped += 1
+        self.in_a_row += 1
+        log.warning("step %d: the loss is no number, skipped", self.step)
+        if self.in_a_row >= _NAN_LIMIT:
+            raise StoppedError(
+                f"{self.folder.path}: {_NAN_LIMIT} losses in a row were no numbers (step "
+                f"{self.step}); the last good weights are kept. Lower --lr, raise --warmup, or "
+                "say --precision fp32."
+            )
+        return math.nan
+
+    def _average(self) -> None:
+        decay = min(self.recipe.ema, self.step / (self.step + 10)) if self.recipe.ema else 0.0
+        with torch.no_grad():
+            for name, p in self.model.net.named_parameters():
+                self.ema[name].lerp_(p, 1 - decay)
+
+    # how far
+
+    def _done(self) -> float:
+        """Share of the training that lies behind: by steps, or by the clock."""
+        if self.steps < _ENDLESS:
+            warmup = min(self.recipe.warmup, self.steps - 1)
+            return (self.step - warmup) / (self.steps - warmup)
+        return self.ranks.mean(self._clock(), self.device) / self.config.seconds
+
+    def _clock(self) -> float:
+        return self.seconds + time.monotonic() - self._since
+
+    @property
+    def over(self) -> bool:
+        """Whether the time is up."""
+        up = bool(self.config.seconds) and self._clock() >= self.config.seconds
+        return self.ranks.any(up, self.device) if self.config.seconds else up
+
+    @property
+    def tired(self) -> bool:
+        """Whether validations have gained nothing for long."""
+        return bool(self.config.patience) and self.schedule.waited >= self.config.patience
+
+    @property
+    def speed(self) -> float:
+        """Images a second since this process started."""
+        learnt = (self.step - self._first) * self.recipe.batch_size
+        return learnt / max(time.monotonic() - self._since, 1e-9)
+
+    # files
+
+    def prepare(self, *, resume: bool) -> None:
+        """A fresh folder, or the state in it."""
+        config = asdict(self.config)
+        if self.ranks.first:
+            state = self.folder.prepare(config, resume=resume)
+        if self.ranks.world > 1:
+            torch.distributed.barrier()
+            state = state if self.ranks.first else self.folder.prepare(config, resume=True)
+        if state is not None:
+            self._restore(state)
+        self._first = self.step
+
+    def check(self, loss: float, waiting: float) -> Check:
+        """Validate, write the checkpoints, the log and the picture."""
+        found = validate(self.averaged(), self.sets.held, self.spots, self.device, self.ranks)
+        figure = found.figure(self.model.card)
+        self.schedule.checked(figure)
+        better, self.best = figure < self.best, min(figure, self.best)
+        if self.ranks.first:
+            if better or not (self.folder.path / "best.safetensors").exists():
+                self.folder.keep("best", self._card(), self._kept())
+            self.folder.log(self._row(loss, waiting, found))
+            self._show(found)
+        self.save()
+        return found
+
+    def save(self) -> None:
+        """Write the last weights and the state to resume from."""
+        if not self.ranks.first:
+            return
+        self.folder.keep("last", self._card(), self._kept())
+        numbers = {
+            "config": asdict(self.config), "step": self.step, "best": self.best,
+            "skipped": self.skipped, "in_a_row": self.in_a_row, "seconds": self._clock(),
+            "schedule": self.schedule.state(), "scaler": self.scaler.state_dict(),
+            "broken": self.broken,
+        }  # fmt: skip
+        tensors = {f"net/{k}": v for k, v in self.model.net.state_dict().items()}
+        tensors |= {f"ema/{k}": v for k, v in self.ema.items()}
+        moments = optimizer_tensors(self.optimizer, self.names)
+        tensors |= {f"optimizer/{k}": v for k, v in moments.items()}
+        self.folder.save(State(numbers, tensors))
+
+    def averaged(self) -> Model:
+        """The model with its averaged weights, for scoring."""
+        copy = registry.build(self.model.card)
+        copy.net.load_state_dict(self._kept())
+        copy.net.eval()
+        return copy.to(self.device)
+
+    def _kept(self) -> dict[str, Tensor]:
+        """Averaged parameters, and the buffers as they are."""
+        return {**self.model.net.state_dict(), **self.ema}
+
+    def _card(self) -> ModelCard:
+        card = self.model.card
+        return replace(card, source=f"{card.source}; trained by geosr")
+
+    def _restore(self, state: State) -> None:
+        numbers = state.numbers
+        self.step, self.best, self.seconds = numbers["step"], numbers["best"], numbers["seconds"]
+        self.skipped, self.in_a_row = numbers["skipped"], numbers["in_a_row"]
+        self.broken.update(numbers["broken"])
+        self.schedule.restore(numbers["schedule"])
+        self.scaler.load_state_dict(numbers["scaler"])
+        self.model.net.load_state_dict(state.part("net"))
+        for name, tensor in state.part("ema").items():
+            self.ema[name].copy_(tensor)
+        restore_optimizer(self.optimizer, self.names, state.part("optimizer"))
+
+    def _row(self, loss: float, waiting: float, found: Check) -> dict[str, str]:
+        bicubic = found.interpolation
+        return {
+            "step": str(self.step), "loss": f"{loss:.6f}", "rate": f"{self.rate:.3e}",
+            "psnr": f"{found.psnr['model']:.4f}", "psnr_bicubic": f"{found.psnr[bicubic]:.4f}",
+            "rmse": f"{found.rmse['model']:.3f}", "rmse_bicubic": f"{found.rmse[bicubic]:.3f}",
+            "images_per_second": f"{self.speed:.2f}", "waiting": f"{waiting:.3f}",
+            "skipped": str(self.skipped), "seconds": f"{self._clock():.0f}",
+        }  # fmt: skip
+
+    def _show(self, found: Check) -> None:
+        if found.picture is not None:
+            picture.write_png(self.folder.path / f"step{self.step:07d}.png", found.picture)
+        board = _tensorboard(self.folder.path)
+        if board is not None:
+            for name, value in found.psnr.items():
+                board.add_scalar(f"psnr/{name}", value, self.step)
+            for name, value in found.rmse.items():
+                board.add_scalar(f"rmse/{name}", value, self.step)
+            board.close()
+
+
+def _steps(config: TrainConfig, sets: Sets) -> int:
+    """When the training ends, by the first of what was asked."""
+    asked = [config.steps] if config.steps else []
+    if config.epochs:
+        asked.append(math.ceil(config.epochs * len(sets.training) / config.recipe.batch_size))
+    if not asked and not config.seconds:
+        asked.append(config.recipe.steps)
+    return max(min(asked), 1) if asked else _ENDLESS
+
+
+def _in_units(
+    output: Tensor | list[Tensor] | Uncertain, unit: float
+) -> Tensor | list[Tensor] | Uncertain:
+    if isinstance(output, Uncertain):
+        return Uncertain(output.mean.float() / unit, output.log_scale.float())
+    if isinstance(output, list):
+        return [level.float() / unit for level in output]
+    return output.float() / unit
+
+
+def _autocast(device: str, precision: str) -> AbstractContextManager[Any]:
+    kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
+    return torch.autocast(torch.device(device).type, dtype=kind, enabled=kind is not None)
+
+
+def _tensorboard(folder: Path) -> Any:
+    """A writer where TensorBoard is installed, else None."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder / "tensorboard"))

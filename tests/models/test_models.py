@@ -1,0 +1,124 @@
+"""Parameter counts, margins by gradient support, and the parts of the nets that are fixed."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from geosr.errors import UsageError
+from geosr.models.receptive_field import margin
+from geosr.models.registry import DESIGNS, PAIRS, build, cards, count, design, measured
+
+THIN = {  # options that make a net quick; only widths where its reach is to stay
+    "edsr": {"features": 8},
+    "lpan": {"features": 16}, "lpan-seed": {"features": 16},
+    "rcan": {"features": 16, "groups": 2, "blocks": 2}, "rrdb": {"features": 8, "blocks": 2},
+    "swinir-light": {"features": 12, "blocks": 1, "layers": 2},
+    "enhanced": {"features": 8}, "srresnet": {"features": 8}, "edsr-baseline": {"features": 8},
+    "carn": {"features": 8}, "vdsr": {"features": 8}, "lapsr": {"features": 8},
+    "ms-lapsr": {"features": 4}, "highres-net": {"features": 8},
+    "tr-misr": {"features": 16, "hidden": 16, "layers": 2}, "dual-edsr": {"features": 8},
+    "piunet": {"features": 4, "blocks": 1}, "rams": {"features": 4, "blocks": 1},
+}  # fmt: skip
+COUNTS = [  # name, scale, bands, parameters
+    ("dsen2-20", 2, 1, 1_789_574), ("dsen2-60", 6, 1, 1_787_266),
+    ("vdsen2-20", 2, 1, 37_802_246), ("vdsen2-60", 6, 1, 37_797_634),
+    ("aesr-20", 2, 1, 126_214), ("aesr-60", 6, 1, 120_962),
+    ("baseline", 4, 3, 668_227), ("enhanced", 4, 3, 1_517_571),
+    ("lpan-seed", 2, 3, 7_956_379),
+    ("lapsr", 2, 1, 407_441), ("lapsr", 4, 1, 814_242), ("lapsr", 8, 1, 1_221_043),
+    ("ms-lapsr", 4, 1, 222_801),
+    ("srcnn", 2, 1, 8_129), ("vdsr", 2, 1, 665_921), ("espcn", 3, 1, 22_729),
+    ("fsrcnn", 2, 1, 12_637 + 172), ("srresnet", 4, 3, 1_517_571),
+    ("edsr-baseline", 2, 3, 1_369_859), ("edsr-baseline", 3, 3, 1_554_499),
+    ("edsr-baseline", 4, 3, 1_517_571), ("edsr-baseline", 4, 4, 1_518_724),
+    ("edsr-baseline", 3, 1, 1_552_193),
+    ("edsr", 2, 3, 40_729_603), ("edsr", 3, 3, 43_680_003), ("edsr", 4, 3, 43_089_923),
+    ("carn", 2, 3, 964_187), ("carn", 4, 3, 1_111_899),
+    ("rcan", 2, 3, 15_444_643), ("rcan", 3, 3, 15_629_283), ("rcan", 4, 3, 15_592_355),
+    ("swinir-light", 2, 3, 910_152), ("swinir-light", 3, 3, 918_267),
+    ("swinir-light", 4, 3, 929_628), ("swinir-light", 4, 1, 911_236),
+    ("rrdb", 4, 3, 16_697_987), ("rrdb", 4, 4, 16_699_140),
+    ("dual-edsr", 2, 1, 748_673), ("dual-edsr", 3, 1, 933_313), ("dual-edsr", 4, 1, 1_191_809),
+    ("highres-net", 3, 1, 591_818), ("tr-misr", 3, 1, 386_191), ("piunet", 3, 1, 828_355),
+    ("rams", 3, 1, 958_129),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name, scale, bands, parameters", COUNTS)
+def test_parameter_counts_are_the_published_ones(name, scale, bands, parameters):
+    assert count(design(name).card(scale=scale, bands=bands)) == parameters
+
+
+EXACT = [name for name, d in DESIGNS.items() if not d.blend]
+DEEP = ("ms-lapsr", "edsr")  # at scale 8 minutes long
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_the_margin_is_the_gradient_support(name):
+    for scale in DESIGNS[name].reach:
+        if scale == 8 and name in DEEP:
+            continue
+        card = design(name).card(scale=scale)
+        block = card.inputs[-1].gsd // card.output.gsd
+        assert margin(card, build, 2 * card.margin // block + 5) == card.margin, scale
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DEEP)
+def test_the_margin_is_the_gradient_support_at_scale_8_too(name):
+    card = design(name).card(scale=8)
+    assert margin(card, build, 2 * card.margin // 8 + 5) == card.margin
+
+
+@pytest.mark.parametrize("name", ["lpan", "lpan-seed", "rcan", "piunet", "rams"])
+def test_nets_that_pool_see_further_than_their_tiles(name):
+    card = design(name).card()
+    card = replace(card, options={**card.options, **THIN[name]})
+    assert card.blend
+    assert margin(card, build, 2 * card.margin // card.scale + 15) > card.margin
+
+
+def test_another_depth_measures_another_margin():
+    card = design("edsr-baseline").card()
+    shallow = measured(replace(card, options={**card.options, "blocks": 4}))
+    assert shallow.margin == 2 * 12 and not shallow.blend
+    deep = measured(replace(card, options={**card.options, "features": 8, "blocks": 60}))
+    assert deep.blend and deep.margin == 64
+
+
+@pytest.mark.parametrize("name", ["dsen2-20", "dsen2-60"])
+def test_without_a_residual_the_skip_is_bilinear_and_keeps_constants(name):
+    model = build(design(name).card())
+    torch.nn.init.zeros_(model.net.tail.weight)
+    inputs = {
+        item.gsd: torch.full((1, len(item.bands), 60 * 10 // item.gsd, 60 * 10 // item.gsd), 1234.0)
+        for item in model.card.inputs
+    }
+    torch.testing.assert_close(
+        model(inputs), torch.full((1, len(model.card.bands), 60, 60), 1234.0)
+    )
+
+
+def test_the_skip_stays_in_fp32_under_low_precision():
+    model = build(design("dsen2-20").card())
+    torch.nn.init.zeros_(model.net.tail.weight)
+    inputs = {
+        10: torch.zeros(1, 4, 12, 12),
+        20: torch.full((1, 6, 6, 6), 1234.5678),  # bf16 holds 1232 or 1240
+    }
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = model(inputs)
+    torch.testing.assert_close(out, torch.full((1, 6, 12, 12), 1234.5678))
+
+
+def test_cards_bind_bands_by_name_and_exclude_cirrus():
+    assert design("dsen2-20").card().bands == ("B5", "B6", "B7", "B8A", "B11", "B12")
+    assert design("dsen2-60").card().bands == ("B1", "B9")
+    assert not any("B10" in item.bands for d in DESIGNS.values() for item in d.card().inputs)
+
+
+def test_pairs_name_both_nets_and_unknown_names_get_a_suggestion():
+    assert [card.name for card in cards("dsen2")] == list(PAIRS["dsen2"])
+    with pytest.raises(UsageError, match="Did you mean dsen2-20"):
+        cards("dsen-20")
