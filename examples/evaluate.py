@@ -9,7 +9,7 @@ import geosr
 
 
 def main(scenes: str) -> None:
-    found = geosr.evaluation.evaluate("dsen2", scenes)
+    found = geosr.evaluate("dsen2", scenes)
     for group in found.groups:
         for model in found.models:
             rmse, ratio = found.mean(model, group, "rmse"), found.ratio(model, group, "bicubic")

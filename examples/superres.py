@@ -7,7 +7,7 @@ import geosr
 
 def main(source: str, target: str) -> None:
     """Super-resolve one scene with the bundled nets."""
-    for outcome in geosr.inference.superres(source, target):
+    for outcome in geosr.superres(source, target):
         print(f"{outcome.output}: {outcome.status} in {outcome.seconds:.1f} s")
 
 

@@ -10,9 +10,9 @@ import geosr
 
 
 def main(images: Path, out: Path, steps: int = 2000) -> None:
-    result = geosr.training.train(images, out, model="espcn", scale=2, steps=steps, val_every=steps,
+    result = geosr.train(images, out, model="espcn", scale=2, steps=steps, val_every=steps,
                          progress=tell)  # fmt: skip
-    geosr.inference.superres(images, out / "x2", model=result.best)
+    geosr.superres(images, out / "x2", model=result.best)
 
 
 def tell(now) -> None:

@@ -4,7 +4,7 @@ The command line is `geosr`; in Python its commands are functions of the same wo
 
     import geosr
 
-    geosr.inference.superres("scenes/", "out/", model="dsen2")
+    geosr.superres("scenes/", "out/", model="dsen2")
     sharp = geosr.sharpen(d10, d20, d60)
 
 The names below are imported when they are first used; `import geosr` itself takes a moment.
