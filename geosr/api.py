@@ -23,8 +23,9 @@ from geosr.evaluation.evaluate import Evaluation, bicubic_beside
 from geosr.evaluation.evaluate import evaluate as _evaluate
 from geosr.evaluation.protocols import Data
 from geosr.inference import arrays
+from geosr.inference.engine import Engine
 from geosr.inference.plan import Request, scene_options
-from geosr.inference.predict import Engine, engine, place
+from geosr.inference.predict import engine, place
 from geosr.models import registry, weights
 from geosr.models.card import Model, ModelCard
 from geosr.scene.frames import FrameOptions
@@ -502,9 +503,9 @@ def _executor(jobs: int, scenes: int, device: str, threads: int | None) -> Execu
 
         return Processes(jobs, device, max(1, (threads or os.cpu_count() or 1) // jobs))
     if scenes > 1 and device != "cpu" and torch.cuda.is_available():
-        from geosr.batch.executors.threads import Lanes
+        from geosr.batch.executors.threads import Threads
 
-        return Lanes()
+        return Threads()
     return batch.serially
 
 

@@ -31,7 +31,7 @@ class GeosrError(Exception):
     exit_code = 1
 
     def __init__(self, message: str) -> None:
-        super().__init__(shown(message))
+        super().__init__(without_secrets(message))
 
 
 class UsageError(GeosrError):
@@ -75,7 +75,7 @@ def cause(error: BaseException) -> str:
     return " ".join(str(error).split()).rstrip(".")
 
 
-def shown(text: object) -> str:
+def without_secrets(text: object) -> str:
     """A path, or a text that names some, as it may be told: URLs without what opens them.
 
     User, password and query become `***`, GDAL's `/vsicurl?url=…` the URL it stands for; bytes of

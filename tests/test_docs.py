@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
-from geosr.cli.settings import COMMANDS, leaves
 
-from geosr.cli.main import SEED_KEYS, cli
+from geosr.cli.main import cli
+from geosr.cli.settings import COMMANDS, DSEN2_KEYS, leaves
 from geosr.models import registry
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -94,7 +94,7 @@ def test_readme_shows_what_bench_told():
 
 def test_env_example_lists_exactly_the_declared_variables():
     assert ENV_EXAMPLE.read_text() == env_example(), "run python tests/test_docs.py"
-    assert set(SEED_KEYS) <= set(settings())
+    assert set(DSEN2_KEYS) <= set(settings())
 
 
 def test_every_command_help_is_short_has_an_example_and_documents_every_option():

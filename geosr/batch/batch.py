@@ -20,15 +20,17 @@ from geosr.errors import (
     SceneError,
     StoppedError,
     cause,
-    shown,
+    without_secrets,
 )
 from geosr.inference.backoff import superres_in_memory
+from geosr.inference.engine import Engine
 from geosr.inference.plan import Plan, Request, make_plan
-from geosr.inference.predict import Engine, device_lost
+from geosr.inference.predict import device_lost
 from geosr.inference.superres import Result
 from geosr.models.card import Model
 from geosr.raster import publish
 from geosr.report import pages
+from geosr.scene.frames import SelectedFrame
 from geosr.scene.scene import Scene
 from geosr.sensors import OpenOptions, open_scene
 
@@ -290,7 +292,7 @@ def _unforeseen(path: Path, job: Job, error: Exception) -> tuple[int, str]:
             "Look at the GPU (nvidia-smi), then run the same command again."
         )
     said = f"{type(error).__name__}: {error}"
-    return 1, shown(f"internal error on {path}: {said}. Please report it (-vv).")
+    return 1, without_secrets(f"internal error on {path}: {said}. Please report it (-vv).")
 
 
 def _work(path: Path, output: Path, job: Job, progress: Progress) -> Outcome:
@@ -346,8 +348,8 @@ def _require_space(output: Path, plan: Plan, tmp_dir: Path | None) -> None:
 def _draw(output: Path) -> None:
     """The page of a finished output; where it cannot be drawn the output stands."""
     try:
-        html = report.render(output.stem, [pages.of_output(output)], facts={"geosr": __version__},
-                             definitions={})  # fmt: skip
+        page = pages.of_output(output, records.require(output))
+        html = report.render(output.stem, [page], facts={"geosr": __version__}, definitions={})
         report.write(output.with_suffix(".html"), html)
     except GeosrError as error:
         log.warning("no report of %s: %s", output, error)
@@ -365,7 +367,10 @@ def _record(
     """Write the commit mark, last and whole."""
     records.write(output, {
         "scene": scene.name,
-        "source": {"path": shown(str(Path(scene.path).absolute())), "kind": job.options.kind},
+        "source": {
+            "path": without_secrets(str(Path(scene.path).absolute())),
+            "kind": job.options.kind,
+        },
         "inputs": inputs,
         "recipe": job.recipe,
         "geosr": __version__,
@@ -378,6 +383,12 @@ def _record(
     })  # fmt: skip
 
 
+def _facts(frame: SelectedFrame) -> dict[str, Any]:
+    """A frame's number, and how it was registered and scaled."""
+    facts = asdict(frame)
+    return {"frame": facts.pop("index"), **facts}
+
+
 def _extras(result: Result) -> dict[str, Any]:
     """What only some outputs have to tell."""
     changed = {
@@ -385,6 +396,6 @@ def _extras(result: Result) -> dict[str, Any]:
     }
     return {
         "check": asdict(result.check) if result.check else None,
-        "frames": [asdict(look) for look in result.frames] or None,
+        "frames": [_facts(frame) for frame in result.frames] or None,
         "changed": changed or None,
     }

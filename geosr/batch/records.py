@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geosr.batch import locks
-from geosr.errors import LockedError, SceneError, StoppedError
+from geosr.errors import LockedError, SceneError, StoppedError, UsageError
 from geosr.raster import publish
 
 if TYPE_CHECKING:
@@ -44,6 +44,24 @@ def load(output: Path) -> dict[str, Any] | None:
         return record if sound else None
     except (KeyError, TypeError, IndexError):
         return None
+
+
+def require(output: Path) -> dict[str, Any]:
+    """The record beside an output, for whoever cannot do without its source.
+
+    Raises:
+        UsageError: there is none that tells the source.
+    """
+    path = record_path(output)
+    try:
+        record: dict[str, Any] = json.loads(path.read_text())
+        record["source"]["path"], record["recipe"]["models"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"{output}: no record beside it tells what it was made of ({path}). "
+            "Give an output of geosr superres, or a file of geosr eval --json."
+        ) from error
+    return record
 
 
 def write(output: Path, facts: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from geosr.batch import records
-from geosr.errors import UsageError, shown
+from geosr.errors import UsageError, without_secrets
 from geosr.raster import publish
 from geosr.sensors import find_scenes, is_remote
 
@@ -66,7 +66,7 @@ def output_name(scene: Path) -> str:
     """A scene's name as a file name: no extension, nothing a shell or a path could trip over."""
     if is_remote(str(scene)):
         url = unquote(scene.name).removeprefix("vsicurl?url=")
-        path = Path(shown(url).partition("?")[0])
+        path = Path(without_secrets(url).partition("?")[0])
     else:
         path = Path(os.path.realpath(scene))  # follows no link to itself
     name = path.name if path.is_dir() else path.stem

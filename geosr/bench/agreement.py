@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from geosr.bench.reference import SeedTiles
+from geosr.bench.reference import ReferenceTiles
 from geosr.inference.plan import Bound, Plan
 from geosr.raster.files import open_raster
 from geosr.scene.scene import Scene
@@ -19,7 +19,7 @@ class Agreement:
     """How far the two outputs are apart, in counts.
 
     Attributes:
-        share: of super-resolved pixels to which the seed's border shows all that the net sees.
+        share: of super-resolved pixels whose whole receptive field lies inside the reference tile.
         largest: difference among those.
         elsewhere: largest difference among the others.
     """
@@ -30,7 +30,7 @@ class Agreement:
 
 
 def compare(plan: Plan, one: Path, other: Path) -> Agreement:
-    """The two outputs of a plan, made bands where both hold numbers."""
+    """The two outputs of a plan, super-resolved bands where both hold numbers."""
     seen = largest = elsewhere = 0.0
     total = 0
     with open_raster(one) as first, open_raster(other) as second:
@@ -47,7 +47,7 @@ def compare(plan: Plan, one: Path, other: Path) -> Agreement:
 
 
 def _sure(net: Bound, scene: Scene) -> NDArray[np.bool_]:
-    """Output pixels that see no further than the seed's border, (rows, cols)."""
+    """Output pixels whose receptive field their reference tile holds, (rows, cols)."""
     card, (height, width) = net.model.card, scene.grids[net.target].shape
-    tiles = SeedTiles.of(card)
+    tiles = ReferenceTiles.of(card)
     return np.logical_and.outer(tiles.sure(height, card), tiles.sure(width, card))

@@ -1,8 +1,8 @@
-"""How fast this machine super-resolves: its ceilings, the seed's way and geosr's, in one run.
+"""How fast this machine super-resolves: its ceilings, the reference way and geosr's.
 
-The seed's way is how DSen2 was published: fp32, tiles with a fixed border, one at a time, cut from
-whole arrays in memory and put into whole arrays, which are written uncompressed. Both ways run the
-same nets on the same device and make the same bands of the same scene.
+The reference way is how DSen2 was published: fp32, tiles with a fixed border, one at a time, cut
+from whole arrays in memory and put into whole arrays, which are written uncompressed. Both ways run
+the same nets on the same device and make the same bands of the same scene.
 """
 
 from __future__ import annotations
@@ -26,18 +26,19 @@ from geosr.bench.landscape import GROUPS, SIZE, generate
 from geosr.bench.limits import Ceilings, ceilings
 from geosr.bench.machine import hardware, versions
 from geosr.bench.meter import Meter
-from geosr.bench.reference import SeedTiles, as_seed, seed, seed_predict
+from geosr.bench.reference import ReferenceTiles, plain_copy, reference_predict, reference_superres
 from geosr.bench.stages import by_stages
 from geosr.errors import SceneError, UsageError
+from geosr.inference.engine import Engine
 from geosr.inference.plan import Plan, Request, make_plan
-from geosr.inference.predict import Engine, free_memory, place, predict
+from geosr.inference.predict import free_memory, place, predict
 from geosr.inference.superres import superres
 from geosr.models.card import ANY, Model, ModelCard
 from geosr.raster.publish import require_space, stopped
 from geosr.sensors import OpenOptions, open_scene
 
 _KINDS = {"guided": "sentinel2", "sisr": "image"}  # of scenes, by task of nets
-_BY_STAGES = "geosr by stages"  # beside "geosr" and "seed"
+_BY_STAGES = "geosr by stages"  # beside "geosr" and "reference"
 _Shapes = tuple[tuple[int, tuple[int, ...]], ...]  # of a tile's inputs by GSD
 
 
@@ -83,7 +84,7 @@ class Report:
 
     Attributes:
         shape: (height, width) of the output.
-        ratio: seconds of the seed by those of geosr, end to end.
+        ratio: seconds of the reference way by those of geosr, end to end.
         net_ratio: the same of the net stage.
     """
 
@@ -95,7 +96,7 @@ class Report:
     models: tuple[str, ...]
     repeat: int
     ceilings: Ceilings
-    seed: Way
+    reference: Way
     geosr: Way
     ratio: float
     net_ratio: float
@@ -131,7 +132,7 @@ def bench(
         on_plan: called with the plan that was run.
 
     Raises:
-        UsageError: multi-image nets, or a scene that the seed's way cannot read.
+        UsageError: multi-image nets, or a scene that the reference way cannot read.
         SceneError: the scene is broken, or lacks the bands.
         StoppedError: `folder` cannot be written, or has not the space.
     """
@@ -142,7 +143,7 @@ def bench(
         plan = make_plan(scene, nets, Request(), engine)
         _require_native(plan)
         require_space(work / "geosr.tif", 2 * len(plan.names) * scene.dtype.itemsize * _size(plan))
-        apart = {net.card.name: as_seed(net, engine.device) for net in nets}
+        apart = {net.card.name: plain_copy(net, engine.device) for net in nets}
         job = _Job(plan, [place(net, engine) for net in nets], apart, engine, work)
         progress("one tile of each kind, to warm up")
         _warm_up(job)
@@ -153,7 +154,7 @@ def bench(
         free_memory(engine)
         limits = ceilings(engine.device, work)
     way = _way(job, runs["geosr"], runs[_BY_STAGES], limits, _precision(job), _taken(job))
-    was = _way(job, runs["seed"], runs["seed"], limits, "fp32", _seed_taken(plan))
+    was = _way(job, runs["reference"], runs["reference"], limits, "fp32", _reference_taken(plan))
     return Report(
         versions(), hardware(engine.device), str(path or "generated"), plan.grid.shape, plan.names,
         tuple(net.card.name for net in plan.models), repeat, limits, was, way,
@@ -163,7 +164,7 @@ def bench(
 
 @dataclass(frozen=True)
 class _Job:
-    """What is run: geosr's nets and, by name, the seed's."""
+    """What is run: geosr's nets and, by name, copies for the reference way."""
 
     plan: Plan
     nets: Sequence[Model]
@@ -177,14 +178,16 @@ class _Job:
 
     @property
     def theirs(self) -> Path:
-        return self.folder / "seed.tif"
+        return self.folder / "reference.tif"
 
 
 def _runs(job: _Job, repeat: int, progress: Callable[[str], None]) -> dict[str, list[_Run]]:
-    """Every way in turn; geosr's first, so that the seed's arrays are not in its peak memory."""
+    """Every way in turn; geosr's first, so that the other's arrays are not in its peak."""
     ways: dict[str, Callable[[Meter], None]] = {
         "geosr": lambda _: _superres(job),
-        "seed": lambda meter: seed(job.plan, job.theirs, job.apart, job.engine.device, meter),
+        "reference": lambda meter: reference_superres(
+            job.plan, job.theirs, job.apart, job.engine.device, meter
+        ),
         _BY_STAGES: lambda meter: by_stages(lambda: _superres(job), meter),
     }
     runs: dict[str, list[_Run]] = {name: [] for name in ways}
@@ -227,8 +230,9 @@ def _require_native(plan: Plan) -> None:
     for band in plan.scene.select(names=names):
         if band.factor > 1 or band.layer or band.warp:
             raise UsageError(
-                f"{plan.scene.path}: the seed's way reads bands on their own grid, and {band.name} "
-                "is kept otherwise. Give a SAFE product, or a folder of 10m.tif, 20m.tif, 60m.tif."
+                f"{plan.scene.path}: the reference way reads bands on their own grid, and "
+                f"{band.name} is kept otherwise. "
+                "Give a SAFE product, or a folder of 10m.tif, 20m.tif, 60m.tif."
             )
 
 
@@ -340,21 +344,23 @@ def _warm_up(job: _Job) -> None:
     by_name = {net.card.name: net for net in job.nets}
     for name, net in {bound.model.card.name: bound for bound in job.plan.nets}.items():
         card = net.model.card
-        sides = {key: SeedTiles.of(card).step * card.native_gsd // key for key, _, _ in net.inputs}
+        sides = {
+            key: ReferenceTiles.of(card).step * card.native_gsd // key for key, _, _ in net.inputs
+        }
         tile = {
             key: np.zeros((len(names), sides[key], sides[key]), np.float32)
             for key, _, names in net.inputs
         }
-        seed_predict(job.apart[name], tile, job.engine.device)
+        reference_predict(job.apart[name], tile, job.engine.device)
         list(predict(by_name[name], [tile] * job.engine.batch_size, job.engine))
 
 
-def _seed_taken(plan: Plan) -> str:
+def _reference_taken(plan: Plan) -> str:
     nets = {net.model.card.name: net.model.card for net in plan.nets}.values()
-    each = dict.fromkeys(_seed_tile(card) for card in nets)
+    each = dict.fromkeys(_reference_tile(card) for card in nets)
     return f"{' and '.join(each)}; one at a time; fp32; default layout: as DSen2 was published"
 
 
-def _seed_tile(card: ModelCard) -> str:
-    tiles, k = SeedTiles.of(card), card.scale if card.task == "guided" else 1
+def _reference_tile(card: ModelCard) -> str:
+    tiles, k = ReferenceTiles.of(card), card.scale if card.task == "guided" else 1
     return f"tiles of {tiles.size * k} px, border {tiles.border * k} of them ({card.name})"

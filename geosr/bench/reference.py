@@ -1,4 +1,7 @@
-"""The way the seed super-resolved, to compare with: small tiles of whole arrays, one at a time."""
+"""The reference way to super-resolve, as DSen2 was published: fp32, small tiles, one at a time.
+
+Whole arrays in memory are cut into tiles with a fixed border, and put together in whole arrays.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +30,8 @@ from geosr.scene.scene import Band, Scene
 
 
 @dataclass(frozen=True)
-class SeedTiles:
-    """The seed's tiles in pixels of the coarsest input: 128 px of 10 m with 8 around their core.
+class ReferenceTiles:
+    """The published tiles in pixels of the coarsest input: 128 px of 10 m, 8 around their core.
 
     For 60 m bands 192 px of 10 m with 12; of nets for any raster 128 px of the image with 8.
 
@@ -41,7 +44,7 @@ class SeedTiles:
     border: int
 
     @classmethod
-    def of(cls, card: ModelCard) -> SeedTiles:
+    def of(cls, card: ModelCard) -> ReferenceTiles:
         """The tiles for a net."""
         if card.task != "guided":
             return cls(128, 8)
@@ -68,17 +71,17 @@ class SeedTiles:
         return result
 
 
-def as_seed(model: Model, device: str) -> Model:
+def plain_copy(model: Model, device: str) -> Model:
     """A copy of a net in PyTorch's own memory layout."""
     net = copy.deepcopy(model.net)
     net.to(device, memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     return Model(model.card, net)
 
 
-def seed(
+def reference_superres(
     plan: Plan, path: Path, nets: Mapping[str, Model], device: str, meter: Meter | None = None
 ) -> None:
-    """Super-resolve a scene as the seed did, and write the bands of the plan.
+    """Super-resolve a scene the reference way, and write the bands of the plan.
 
     Args:
         nets: by name, on `device`.
@@ -95,23 +98,25 @@ def seed(
             name: reflectance(scene, [name], array[None].astype(np.float32))[0]
             for name, array in counts.items()
         }
-    made: dict[str, NDArray[np.float32]] = {}
+    predicted: dict[str, NDArray[np.float32]] = {}
     for net in plan.nets:
         with meter.stage("prepare"):
             inputs = {key: np.stack([values[n] for n in names]) for key, _, names in net.inputs}
-        finished = seed_predict(nets[net.model.card.name], inputs, device, meter)
-        made |= dict(zip(net.bands, finished, strict=True))
+        finished = reference_predict(nets[net.model.card.name], inputs, device, meter)
+        predicted |= dict(zip(net.bands, finished, strict=True))
     with meter.stage("write"):
         bands = scene.select(names=plan.names)
         rows = [
-            _counts(made[band.name], scene, band) if band.name in made else counts[band.name]
+            _counts(predicted[band.name], scene, band)
+            if band.name in predicted
+            else counts[band.name]
             for band in bands
         ]
         write_whole(path, np.stack(rows), plan.grid, plan.names)
 
 
 @torch.inference_mode()
-def seed_predict(
+def reference_predict(
     model: Model,
     inputs: Mapping[int, NDArray[np.float32]],
     device: str = "cpu",
@@ -123,12 +128,12 @@ def seed_predict(
         (bands, rows, cols) of the output grid. Beyond the edges inputs are symmetric, as far as
         the border.
     """
-    meter, card, tiles = meter or Meter(), model.card, SeedTiles.of(model.card)
+    meter, card, tiles = meter or Meter(), model.card, ReferenceTiles.of(model.card)
     coarse, k, border = card.native_gsd, card.scale, tiles.border
     rows, cols = inputs[coarse].shape[1:]
     with meter.stage("prepare"):
         padded = {gsd: _padded(array, border * coarse // gsd) for gsd, array in inputs.items()}
-    made = np.empty((len(card.bands), rows * k, cols * k), np.float32)
+    output = np.empty((len(card.bands), rows * k, cols * k), np.float32)
     for row, col in product(tiles.starts(rows), tiles.starts(cols)):
         with meter.stage("prepare"):
             tile = _tile(padded, Window(row, col, tiles.size, tiles.size), coarse)
@@ -138,8 +143,8 @@ def seed_predict(
             part = model(batch)[0].cpu().numpy()
         with meter.stage("blend"):
             core = part[:, border * k : -border * k, border * k : -border * k]
-            made[:, row * k :, col * k :][:, : core.shape[1], : core.shape[2]] = core
-    return made
+            output[:, row * k :, col * k :][:, : core.shape[1], : core.shape[2]] = core
+    return output
 
 
 def _tile(

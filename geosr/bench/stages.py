@@ -16,7 +16,7 @@ import geosr.inference.superres as superres_module
 from geosr.bench.meter import Meter
 from geosr.inference.blend import Blender
 from geosr.inference.predict import predict
-from geosr.inference.prefetch import ahead, behind
+from geosr.inference.prefetch import prefetch, write_behind
 from geosr.models.card import Model
 from geosr.raster.grid import Grid
 from geosr.raster.window import Window
@@ -43,16 +43,18 @@ def by_stages(run: Callable[[], None], meter: Meter) -> None:
             yield output
 
     @contextmanager
-    def timed_ahead(items: Iterable[Any]) -> Iterator[Any]:
-        with ahead(meter.each("prepare", items)) as made:
-            yield meter.each("wait", made)
+    def timed_prefetch(items: Iterable[Any]) -> Iterator[Any]:
+        with prefetch(meter.each("prepare", items)) as ready:
+            yield meter.each("wait", ready)
 
-    def timed_behind(use: Callable[[Any], None]) -> AbstractContextManager[Callable[[Any], None]]:
+    def timed_write_behind(
+        use: Callable[[Any], None],
+    ) -> AbstractContextManager[Callable[[Any], None]]:
         def timed_use(item: Any) -> None:
             with meter.stage("write"):
                 use(item)
 
-        return behind(timed_use)
+        return write_behind(timed_use)
 
     class TimedBlender(Blender):
         def add(self, strip: Any) -> NDArray[np.float32]:
@@ -60,9 +62,14 @@ def by_stages(run: Callable[[], None], meter: Meter) -> None:
                 return super().add(strip)
 
     with (
-        _instead(superres_module, strips=timed_strips, create=timed_create, behind=timed_behind),
-        _instead(strips_module, predict=timed_predict, Blender=TimedBlender, ahead=timed_ahead),
-    ):
+        _instead(
+            superres_module, strips=timed_strips, create=timed_create,
+            write_behind=timed_write_behind,
+        ),
+        _instead(
+            strips_module, predict=timed_predict, Blender=TimedBlender, prefetch=timed_prefetch
+        ),
+    ):  # fmt: skip
         run()
 
 

@@ -15,7 +15,7 @@ from geosr.cli.options import PATH, compile_option, device_options, log_options,
 
 if TYPE_CHECKING:
     from geosr.bench.bench import Report, Way
-    from geosr.inference.predict import Engine
+    from geosr.inference.engine import Engine
     from geosr.models.card import Model
 
 
@@ -57,8 +57,8 @@ def command(**params: Any) -> None:
     geosr bench --scene scenes/field --threads 4
 
     In one run: what the device does at best (matrix products, copies, the disk), geosr from file
-    to file and by stages, and the same nets the way the seed ran them: fp32, small tiles one at a
-    time, whole arrays in memory. Nothing is left behind.
+    to file and by stages, and the same nets the reference way, as DSen2 was published: fp32,
+    small tiles one at a time, whole arrays in memory. Nothing is left behind.
     """
     from geosr.cli.gdal import prepare_gdal
 
@@ -122,19 +122,21 @@ def _heading(report: Report) -> list[str]:
 
 
 def _ways(report: Report) -> list[str]:
-    seed, ours = report.seed, report.geosr
+    theirs, ours = report.reference, report.geosr
     rows = [
-        ("", "seed", "geosr", "seed / geosr"),
-        _row("end to end, s", seed.seconds, ours.seconds),
+        ("", "reference", "geosr", "reference / geosr"),
+        _row("end to end, s", theirs.seconds, ours.seconds),
     ]
-    rows.append(("Mpixel/s", _number(seed.mpixel_per_s), _number(ours.mpixel_per_s), ""))
-    rows += [_row(f"  {name}, s", seed.stages[name], ours.stages[name]) for name in ours.stages]
-    rows.append(("net, TFLOP/s", _number(seed.net_tflop_per_s), _number(ours.net_tflop_per_s), ""))
-    rows.append(("  of the ceiling", _share(seed), _share(ours), ""))
-    rows.append(("peak memory, MB", f"{seed.peak_rss_mb:.0f}", f"{ours.peak_rss_mb:.0f}", ""))
-    if seed.peak_device_mb is not None and ours.peak_device_mb is not None:
-        held = f"{seed.peak_device_mb:.0f}", f"{ours.peak_device_mb:.0f}"
-        rows.append(("peak GPU memory, MB", *held, ""))
+    rows.append(("Mpixel/s", _number(theirs.mpixel_per_s), _number(ours.mpixel_per_s), ""))
+    rows += [_row(f"  {name}, s", theirs.stages[name], ours.stages[name]) for name in ours.stages]
+    rows.append(
+        ("net, TFLOP/s", _number(theirs.net_tflop_per_s), _number(ours.net_tflop_per_s), "")
+    )
+    rows.append(("  of the ceiling", _share(theirs), _share(ours), ""))
+    rows.append(("peak memory, MB", f"{theirs.peak_rss_mb:.0f}", f"{ours.peak_rss_mb:.0f}", ""))
+    if theirs.peak_device_mb is not None and ours.peak_device_mb is not None:
+        peaks = f"{theirs.peak_device_mb:.0f}", f"{ours.peak_device_mb:.0f}"
+        rows.append(("peak GPU memory, MB", *peaks, ""))
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
     return [
         "  ".join([row[0].ljust(widths[0]), *(row[i].rjust(widths[i]) for i in (1, 2, 3))]).rstrip()
@@ -142,9 +144,9 @@ def _ways(report: Report) -> list[str]:
     ]
 
 
-def _row(name: str, seed: float, ours: float) -> tuple[str, str, str, str]:
-    ratio = f"{seed / ours:.2f}" if seed and ours else ""
-    return name, _number(seed), _number(ours), ratio
+def _row(name: str, theirs: float, ours: float) -> tuple[str, str, str, str]:
+    ratio = f"{theirs / ours:.2f}" if theirs and ours else ""
+    return name, _number(theirs), _number(ours), ratio
 
 
 def _share(way: Way) -> str:
@@ -157,12 +159,13 @@ def _number(value: float) -> str:
 
 
 def _notes(report: Report) -> list[str]:
-    seed, ours, apart = report.seed, report.geosr, report.agreement
+    theirs, ours, apart = report.reference, report.geosr, report.agreement
     return [
-        f"seed: {seed.taken}; {seed.tiles} passes",
+        f"reference: {theirs.taken}; {theirs.tiles} passes",
         f"geosr: {ours.taken}; {ours.tiles} passes",
-        f"The outputs differ by up to {apart.largest:g} counts where the seed's border holds all "
-        f"that a net sees ({100 * apart.share:.0f} % of pixels), by {apart.elsewhere:g} elsewhere.",
+        f"The outputs differ by up to {apart.largest:g} counts where the reference tiles hold "
+        f"all that a net sees ({100 * apart.share:.0f} % of pixels), by {apart.elsewhere:g} "
+        "elsewhere.",
         "A multiply-add counts as two FLOP (torch.utils.flop_counter), margins included. geosr's "
         "stages are of a run of their own; its runs come first, and peak memory is the process's.",
     ]

@@ -14,7 +14,8 @@ from typing import Any
 
 import click
 
-from geosr.errors import StoppedError, UsageError, shown
+from geosr.cli.settings import odd_settings, odd_text
+from geosr.errors import StoppedError, UsageError, without_secrets
 from geosr.raster.publish import FULL
 
 SETTINGS = "geosr.settings"  # in a context's meta: the settings file and what it holds
@@ -25,7 +26,7 @@ _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 def plain(text: str) -> str:
     """A text as one line that only says what it says: no control codes, no keys in URLs."""
-    return _CONTROLS.sub(lambda c: repr(c[0])[1:-1], shown(text))
+    return _CONTROLS.sub(lambda c: repr(c[0])[1:-1], without_secrets(text))
 
 
 def set_up_log(
@@ -57,10 +58,10 @@ def set_up_log(
         logger.addHandler(_notes.handlers[0])
     ctx = click.get_current_context(silent=True)
     if ctx and SETTINGS in ctx.meta:
-        from geosr.cli.settings import odd_settings, odd_text
-
         path, settings = ctx.meta[SETTINGS]
-        for odd in odd_settings(settings, path, ctx.command):
+        root = ctx.find_root().command
+        assert isinstance(root, click.Group)
+        for odd in odd_settings(settings, path, root, ctx.command):
             logger.warning("%s", odd_text(odd))
 
 
@@ -102,7 +103,7 @@ class _JsonLines(logging.Formatter):
     """One JSON object a line: time, level, message, and what else is known."""
 
     def format(self, record: logging.LogRecord) -> str:
-        text = shown(record.getMessage())
+        text = without_secrets(record.getMessage())
         told = {"time": _utc(record), "level": record.levelname, "message": text}
         trace = {"trace": _trace(self, record)} if record.exc_info else {}
         return json.dumps(told | trace | getattr(record, "facts", {}), ensure_ascii=False)

@@ -77,15 +77,18 @@ class _Peak(click.ParamType[Any]):
     option("--scale", type=click.IntRange(2), help="Of nets that come in several."),
     option(
         "--protocol",
-        type=click.Choice(["auto", "wald", "folder", "series", "pairs", "dual", "kelvins", "full"]),
+        type=click.Choice(
+            ["auto", "wald", "twin", "folder", "series", "pairs", "dual", "kelvins", "full"]
+        ),
         default="auto",
         help="What is truth; auto tells by nets and data.",
     ),
     option(
         "--degradation",
-        type=click.Choice(["auto", "gaussian", "mtf", "bicubic", "box"]),
+        type=click.Choice(["auto", "gaussian", "sensor", "bicubic", "box"]),
         default="auto",
-        help="How inputs are made of the truth: gaussian for scenes, bicubic for images.",
+        help="How inputs are made of the truth: auto is gaussian, as published, for scenes and "
+        "bicubic for images; sensor is the bands' own point spread, consistent with scale.",
     ),
 )
 @option_group(

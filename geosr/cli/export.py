@@ -42,8 +42,8 @@ def command(name: str, target: Path, scale: int | None, opset: int, overwrite: b
 
     if registry.known(name) and len(registry.cards(name, scale=scale)) > 1:
         raise UsageError(
-            f"'{name}' is a pair of nets. Export {' and '.join(registry.PAIRS[name])} one after the "
-            "other."
+            f"'{name}' is a pair of nets. "
+            f"Export {' and '.join(registry.PAIRS[name])} one after the other."
         )
     (model,) = weights.load(name, scale=scale)
     done = export(model, target, opset=opset, overwrite=overwrite)

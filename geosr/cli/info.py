@@ -38,7 +38,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
     set_up_log(quiet=params["quiet"], verbose=params["verbose"])
     prepare_gdal(None, vrt=params["allow_vrt"])
     from geosr.cli.cache import runs_file
-    from geosr.errors import GeosrError, UsageError, shown
+    from geosr.errors import GeosrError, UsageError, without_secrets
     from geosr.inference import forecast
     from geosr.inference.inspect import inspect
     from geosr.models.card import DEFAULT
@@ -46,7 +46,8 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
 
     if is_remote(params["path"]) and not params["allow_remote"]:
         raise UsageError(
-            f"{shown(params['path'])[:80]}: local files only. Pass --allow-remote to read it."
+            f"{without_secrets(params['path'])[:80]}: local files only. "
+            "Pass --allow-remote to read it."
         )
     paths = find_scenes(remote_path(params["path"]))
     if len(paths) != 1:

@@ -16,16 +16,9 @@ from click.core import ParameterSource
 
 from geosr import __version__
 from geosr.cli.console import SETTINGS, full, note, plain, say
-from geosr.errors import GeosrError, UsageError
+from geosr.cli.settings import COMMANDS, read_env
+from geosr.errors import GeosrError
 from geosr.raster.publish import FULL
-
-COMMANDS = (
-    "superres", "info", "train", "eval", "models", "weights", "export", "data", "report", "kelvins",
-    "verify", "status", "doctor", "bench", "config", "completion",
-)  # fmt: skip
-# the names that the seed's own .env used
-SEED_KEYS = ("IMAGES_PATH", "SR_IMAGES_PATH", "SR_20M_PATH", "SR_60M_PATH")
-_SKIPPED_DRIVERS = "WMS,WCS,WMTS,HTTP,STACTA,STACIT,GTI,OGCAPI,PLMosaic,EEDAI,NGW,DAAS"
 
 EPILOG = """\b
 Exit codes: 0 all done or done already; 1 internal error; 2 usage; 3 some scenes failed;
@@ -125,29 +118,6 @@ def cli(ctx: click.Context, env_file: Path | None) -> None:
     ctx.default_map = {name: defaults(ctx, name, settings) for name in COMMANDS if settings}
 
 
-def read_env(path: Path) -> dict[str, str]:
-    """GEOSR_* and the seed's keys of a settings file; nothing else is taken from it.
-
-    Raises:
-        UsageError: it cannot be read, or is no UTF-8.
-    """
-    from dotenv import dotenv_values
-
-    if not path.is_file():
-        return {}
-    try:
-        values = dotenv_values(path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"cannot read the settings in {path}: {error}. Write it anew as UTF-8."
-        ) from error
-    return {
-        key: value
-        for key, value in values.items()
-        if value and (key.startswith("GEOSR_") or key in SEED_KEYS)
-    }
-
-
 def defaults(ctx: click.Context, name: str, settings: dict[str, str]) -> dict[str, Any]:
     """A command's defaults from the settings file, by parameter name."""
     command = cli.get_command(ctx, name)
@@ -159,14 +129,6 @@ def defaults(ctx: click.Context, name: str, settings: dict[str, str]) -> dict[st
             several = param.nargs != 1 or getattr(param, "multiple", False)
             found[param.name] = value.replace(",", " ").split() if several else value
     return found
-
-
-def prepare_gdal(threads: int | None, *, vrt: bool = False) -> None:
-    """Settings that GDAL reads once, when it starts: they must precede the import of rasterio."""
-    os.environ["GDAL_DRIVER_PATH"] = "disable"
-    os.environ["GDAL_SKIP"] = _SKIPPED_DRIVERS if vrt else f"VRT,{_SKIPPED_DRIVERS}"
-    os.environ["GDAL_NUM_THREADS"] = str(threads or "ALL_CPUS")
-    os.environ["CPL_LOG"] = os.devnull  # libtiff's remarks; our own read-back finds the damage
 
 
 class _Ended(SystemExit):

@@ -32,6 +32,7 @@ def command(ctx: click.Context, /, name: str | None, scale: int | None, as_json:
     with bands 1 take any raster band by band. Shipped weights come with geosr; the others are to
     be trained.
     """
+
     from geosr.models import registry
 
     if name is not None:

@@ -157,7 +157,7 @@ def open_options(params: dict[str, Any]) -> OpenOptions:
 
 
 _DATA_KINDS = ["auto", "wald", "folder", "pairs", "npz", "dual", "series", "kelvins"]
-_DEGRADATIONS = ["auto", "gaussian", "mtf", "mixed", "bicubic", "box", "blur-noise"]
+_DEGRADATIONS = ["auto", "sensor", "gaussian", "mixed", "bicubic", "box", "blur-noise"]
 _net_options = option_group(  # which of the nets of a name
     MAIN,
     option("--scale", type=click.IntRange(2), help="Of nets that come in several."),
@@ -171,8 +171,9 @@ pair_options = option_group(  # what training pairs are made of, and how
            help="How pairs are made; auto tells by net and folder."),
     option("--pattern", metavar="GLOB", help="Only files whose name matches."),
     option("--degradation", type=click.Choice(_DEGRADATIONS), default="auto",
-           help="How inputs are made of the truth: auto is gaussian for scenes, bicubic for "
-           "images; mixed is mtf in one window of five, else gaussian."),
+           help="How inputs are made of the truth: auto is sensor for scenes, the bands' own "
+           "point spread, and bicubic for images; gaussian is as published for DSen2; "
+           "mixed is gaussian for a quarter, else sensor."),
     option("--quantification", type=Auto(float, 1e-6), default="auto",
            help="Value of 1.0 in images; auto is 255 for 8 bits, 65535 for PNG of 16 bits, "
            "10000 for other integers, 1 for floats."),

@@ -13,7 +13,7 @@ from geosr.cli.options import PATH, device_options, log_options, option
 
 if TYPE_CHECKING:
     from geosr.evaluation.evaluate import Evaluation
-    from geosr.inference.predict import Engine
+    from geosr.inference.engine import Engine
     from geosr.report.snapshots import Crops
 
 
@@ -43,6 +43,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:
     import torch
 
     from geosr import __version__, report
+    from geosr.batch import records
     from geosr.cli.scoring import peak_of
     from geosr.inference.predict import engine
     from geosr.metrics.full_reference import definitions
@@ -62,7 +63,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:
             facts |= {"protocol": found.protocol, "data": document["data"], **_nets(document)}
             told = definitions(peak_of(document["settings"]))
         else:
-            shown.append(pages.of_output(path))
+            shown.append(pages.of_output(path, records.require(path)))
     html = report.render(params["title"], shown, facts=facts, definitions=told, table=table)
     report.write(params["output"], html)
     say(f"report: {params['output']} ({len(html) / 1e6:.1f} MB)", quiet=params["quiet"])

@@ -102,9 +102,9 @@ def executor_of(params: dict[str, Any], scenes: int) -> Executor:
 
         return Processes(params["jobs"], params["device"], share(params))
     if scenes > 1 and _on_gpu(params["device"]):
-        from geosr.batch.executors.threads import Lanes
+        from geosr.batch.executors.threads import Threads
 
-        return Lanes()
+        return Threads()
     return batch.serially
 
 

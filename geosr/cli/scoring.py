@@ -15,14 +15,15 @@ from geosr.cli.options import frames_of, open_options
 if TYPE_CHECKING:
     from geosr.evaluation.evaluate import Evaluation
     from geosr.evaluation.protocols import Data
-    from geosr.inference.predict import Engine
+    from geosr.inference.engine import Engine
     from geosr.metrics.full_reference import Peak
     from geosr.metrics.lpips import Lpips
     from geosr.models.card import Model
 
 _SHOWN = {  # metric: heading, digits; in the table
-    "rmse": ("RMSE", 2), "sre": ("SRE", 2), "sam": ("SAM", 3), "uiq": ("UIQ", 4),
-    "ergas": ("ERGAS", 3), "psnr": ("PSNR", 2), "ssim": ("SSIM", 4), "cc": ("CC", 4),
+    "rmse": ("RMSE", 2), "gain": ("gain", 3), "sre": ("SRE", 2), "sam": ("SAM", 3),
+    "uiq": ("UIQ", 4), "ergas": ("ERGAS", 3), "psnr": ("PSNR", 2), "ssim": ("SSIM", 4),
+    "cc": ("CC", 4),
     "d_lambda": ("D_lambda", 4), "d_rho": ("D_rho", 4), "qnr": ("QNR", 4),
     "opensr_improvement": ("improve", 4), "opensr_omission": ("omission", 4),
     "opensr_hallucination": ("halluc.", 4),
@@ -187,15 +188,22 @@ def _block(found: Evaluation, group: str) -> list[str]:
     heads = [*bands, *(_SHOWN[key][0] for key in keys), "ratio"]
     title = f"{group} m bands, degraded by {at[0].factor}" if group.isdigit() else group
     lines = [f"{title}, {count} scenes", f"{'':32}" + "".join(f"{head:>9}" for head in heads)]
-    for model in found.models:
-        if not any(score.model == model for score in at):
-            continue
+    models = [model for model in found.models if any(score.model == model for score in at)]
+    for model in models:
         cells = [(found.mean(model, group, "rmse", band), 2) for band in bands]
         cells += [(found.mean(model, group, key), _SHOWN[key][1]) for key in keys]
         cells.append((found.ratio(model, group, "bicubic"), 4))
-        row = "".join(f"{'–' if v is None else format(v, f'.{n}f'):>9}" for v, n in cells)
-        lines.append(f"{model[-32:]:32}{row}")
+        lines.append(_line(model, cells))
+    if "gain" in keys:
+        lines.append("gain of detail, by band")
+        lines += [_line(model, [(found.mean(model, group, "gain", band), 3) for band in bands])
+                  for model in models]  # fmt: skip
     return lines
+
+
+def _line(model: str, cells: Sequence[tuple[float | None, int]]) -> str:
+    row = "".join(f"{'–' if v is None else format(v, f'.{n}f'):>9}" for v, n in cells)
+    return f"{model[-32:]:32}{row}"
 
 
 def as_csv(found: Evaluation) -> str:

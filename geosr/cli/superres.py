@@ -48,7 +48,7 @@ from geosr.cli.runs import (
     set_threads,
     share,
 )
-from geosr.errors import LockedError, UsageError, WeightsError, shown
+from geosr.errors import LockedError, UsageError, WeightsError, without_secrets
 
 if TYPE_CHECKING:
     from geosr.batch.batch import Executor, Job, Outcome
@@ -267,8 +267,9 @@ def _job(
 ) -> Job:
     """The job with its nets in place; workers place theirs themselves, maybe elsewhere."""
     from geosr.batch import batch
+    from geosr.inference.engine import Engine
     from geosr.inference.plan import Request
-    from geosr.inference.predict import Engine, engine, place
+    from geosr.inference.predict import engine, place
 
     where = Engine("cpu", "fp32", params["batch_size"], compiled=params["compile"])
     if not (params["scheduler"] or params["scheduler_file"]):
@@ -341,7 +342,7 @@ def _paths(params: dict[str, Any]) -> tuple[Path, Path]:
 
     if is_remote(src) and not params["allow_remote"]:
         raise click.UsageError(
-            f"{shown(src)[:80]}: local files only. Pass --allow-remote to read it."
+            f"{without_secrets(src)[:80]}: local files only. Pass --allow-remote to read it."
         )
     return remote_path(src) if is_remote(src) else Path(src), dst
 

@@ -24,7 +24,7 @@ from geosr.cli.groups import (
 from geosr.cli.options import PATH, Auto, device_options, log_options, option, pair_options
 
 if TYPE_CHECKING:
-    from geosr.inference.predict import Engine
+    from geosr.inference.engine import Engine
     from geosr.training.distributed import Ranks
     from geosr.training.train import Progress, TrainConfig
 
@@ -91,7 +91,8 @@ class Duration(click.ParamType[Any]):
         "--loss",
         metavar="NAME[+W*NAME…]",
         help="l1, mse, charbonnier, dssim, ms-ssim, gradient, "
-        "tv, sam, frequency, psnr, perceptual[:FILE], registered, laplace-nll, seed000, seed001.",
+        "tv, sam, frequency, psnr, perceptual[:FILE], registered, laplace-nll, dual-edsr, "
+        "enhanced.",
     ),
     option("--batch-size", type=click.IntRange(1), help="Windows in a step, of all processes."),
     option("--optimizer", type=click.Choice(["adam", "adamw", "nadam", "muon"]), help="Optimiser."),

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from geosr.errors import GeosrError, UsageError
 from geosr.evaluation.protocols import Case, Data, Rows, cases, protocol_of
-from geosr.inference.predict import Engine
+from geosr.inference.engine import Engine
 from geosr.metrics import kelvins, lpips, no_reference
-from geosr.metrics.full_reference import PEAK, Peak, Scores
+from geosr.metrics.full_reference import PEAK, Peak, Scores, mean
 from geosr.metrics.lpips import Lpips
 from geosr.models import weights
 from geosr.models.card import Model
@@ -281,9 +281,12 @@ def _figures(
     full = case.group.startswith("full")
     scores = Scores(case.bands, factor=scale, peak=asked.peak, extra=asked.extra or full)
     more, corner = _Means(), _Corner(scale)
+    by_band: dict[str, _Means] = {}
     for part in rows:
         scores.add(part.truth, part.estimate, part.mask)
         more.add(part.figures)
+        for metric, figures in part.by_band.items():
+            by_band.setdefault(metric, _Means()).add(figures)
         if not full and (asked.extra or asked.perceptual):
             corner.add(part)
     whole = scores.whole()
@@ -292,7 +295,9 @@ def _figures(
     if corner.held and asked.perceptual:
         whole["lpips"] = corner.lpips(case.bands, asked.perceptual)
     whole |= _without_truth(whole, more) if full else more.all()
-    return scores.bands(), whole
+    told = {metric: means.all() for metric, means in by_band.items()}
+    whole |= {metric: mean(figures.values()) for metric, figures in told.items()}
+    return {**scores.bands(), **told}, whole
 
 
 class _Corner:
@@ -327,7 +332,7 @@ class _Corner:
     def lpips(self, names: Sequence[str], perceptual: Lpips) -> float | None:
         """LPIPS; None where the corner is too small or not all valid."""
         truth, estimate = self._images()
-        at = list(lpips.shown(names))
+        at = list(lpips.rgb_bands(names))
         fits = self._valid and min(truth.shape[1:]) >= lpips.LEAST
         return perceptual(truth[at], estimate[at]) if fits else None
 

@@ -5,6 +5,7 @@ folder    images, degraded by an operator; the images are the truth
 series    the same, as several simulated frames
 pairs     matching coarse and fine files; dual: two coarse ones each
 kelvins   imgsets of the Proba-V challenge, with its own rules
+twin      Sentinel-2 scenes at true scale, with twins of 10 m bands in place of the coarse bands
 full      no truth: the output, degraded by the sensor's point spread, against the input, and its
           local correlation with the native bands
 """
@@ -22,26 +23,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geosr.errors import GeosrError, SceneError, UsageError
+from geosr.evaluation import twin
 from geosr.inference import selfcheck
+from geosr.inference.engine import Engine
 from geosr.inference.plan import Plan, Request, make_plan
-from geosr.inference.predict import Engine, predict
+from geosr.inference.predict import predict
 from geosr.inference.strips import strips
-from geosr.inference.superres import settled, superres
+from geosr.inference.superres import superres, with_frames
 from geosr.metrics import kelvins, no_reference
 from geosr.models.card import ANY, Model, ModelCard
 from geosr.raster.files import open_raster, read_window
 from geosr.raster.window import Window
 from geosr.scene.frames import FrameOptions
 from geosr.scene.pixels import Reader
+from geosr.scene.pointspread import FINEST
 from geosr.scene.radiometry import reflectance
 from geosr.scene.scene import Scene
 from geosr.sensors import OpenOptions, find_scenes, open_scene, probav
 from geosr.training.datasets import kind_of, pairs
+from geosr.training.datasets.batches import Sample
 from geosr.training.datasets.series import Sensor, SeriesWindows
-from geosr.training.datasets.wald import WaldReader
-from geosr.training.datasets.windows import Area, Sample, Spot
+from geosr.training.datasets.wald import WaldReader, truth
+from geosr.training.datasets.windows import Area, Spot
 
-PROTOCOLS = ("wald", "folder", "series", "pairs", "dual", "kelvins", "full")
+PROTOCOLS = ("wald", "twin", "folder", "series", "pairs", "dual", "kelvins", "full")
 _SERIES_SIDE = 576  # pixels of truth along a simulated window
 
 
@@ -51,12 +56,14 @@ class Rows:
 
     Attributes:
         figures: further ones, to be averaged over rows by their weight: name to (value, weight).
+        by_band: the same of single bands: name to band to (value, weight).
     """
 
     truth: NDArray[np.float32]
     estimate: NDArray[np.float32]
     mask: NDArray[np.bool_]
     figures: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    by_band: Mapping[str, Mapping[str, tuple[float, float]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -122,6 +129,8 @@ def cases(data: Data, card: ModelCard, failed: dict[str, str]) -> Iterator[Case]
     protocol = protocol_of(data, card.task)
     if protocol == "wald" and card.task == "guided":
         yield from _wald(data, card, failed)
+    elif protocol == "twin":
+        yield from _twins(data, card, failed)
     elif protocol == "folder" and card.task == "sisr":
         yield from _images(data, card, failed, _folder_case)
     elif protocol == "series" and card.task in ("sisr", "misr"):
@@ -172,7 +181,7 @@ def _wald(data: Data, card: ModelCard, failed: dict[str, str]) -> Iterator[Case]
 
 def _wald_reader(scene: Scene, data: Data, card: ModelCard, source: Reader) -> WaldReader:
     gsds = tuple({10, *(item.gsd for item in card.inputs)})
-    return WaldReader(source, card.scale, gsds, data.operator or "gaussian")
+    return WaldReader(source, card.scale, gsds, data.operator or "gaussian", truths=card.bands)
 
 
 def _wald_rows(scene: Scene, data: Data, model: Model, engine: Engine) -> Iterator[Rows]:
@@ -183,15 +192,69 @@ def _wald_rows(scene: Scene, data: Data, model: Model, engine: Engine) -> Iterat
         degraded = replace(scene, grids=reader.grids, window=reader.grids[10].window)
         plan = make_plan(degraded, [model], Request(only_sr=True, tile_size=data.tile_size), engine)
         for strip in strips(reader, plan, engine):
-            truth = source.read(card.bands, card.native_gsd, strip.window)
-            target = reflectance(scene, card.bands, truth.values)
-            estimate = np.stack([strip.made[band] for band in card.bands])
-            yield Rows(target, estimate, truth.usable)
+            true = truth(source, card.bands, card.native_gsd, strip.window, reader.operator)
+            target = reflectance(scene, card.bands, true.values)
+            estimate = np.stack([strip.predicted[band] for band in card.bands])
+            yield Rows(target, estimate, true.usable)
 
 
 def _wald_low(scene: Scene, data: Data, card: ModelCard) -> NDArray[np.float32]:
     with scene.open() as source:
         return whole(_wald_reader(scene, data, card, source), scene, card.bands)
+
+
+# one scene, with twins of its own bands
+
+
+def _twins(data: Data, card: ModelCard, failed: dict[str, str]) -> Iterator[Case]:
+    """Two cases a scene: twins of single 10 m bands, and of mixtures of them."""
+    if card.task != "guided":
+        raise UsageError(
+            f"'{card.name}' takes no finer bands beside the ones it sharpens; twins are made of "
+            "them. Score it by --protocol folder."
+        )
+    for scene in _scenes(data, "sentinel2", failed):
+        guides = tuple(band.name for band in scene.bands if band.gsd == FINEST)
+        if not guides:
+            raise UsageError(f"{scene.path}: no 10 m bands to make twins of. Choose other scenes.")
+        names = {name for item in card.inputs for name in item.bands}
+        if not names <= {band.name for band in scene.bands}:
+            continue
+        for said, shares in (("single", twin.single), ("mixed", twin.mixed)):
+            scene.check_nested([FINEST, card.native_gsd])
+            drawn = partial(twin.TwinReader, gsd=card.native_gsd, bands=card.bands, guides=guides,
+                            shares=shares(card.bands, guides))  # fmt: skip
+            yield Case(
+                f"{scene.name} {said}", scene.path, scene.level, f"twin {card.native_gsd}",
+                card.bands, partial(_twin_rows, scene, drawn, data),
+                partial(_twin_low, scene, drawn, card.bands),
+            )  # fmt: skip
+
+
+def _twin_rows(
+    scene: Scene, drawn: Callable[[Reader], twin.TwinReader], data: Data, model: Model,
+    engine: Engine,
+) -> Iterator[Rows]:  # fmt: skip
+    bands = model.card.bands
+    with scene.open() as source:
+        reader = drawn(source)
+        plan = make_plan(scene, [model], Request(only_sr=True, tile_size=data.tile_size), engine)
+        for strip in strips(reader, plan, engine):
+            true = reader.truth(bands, strip.window)
+            target, blurred = (
+                reflectance(scene, bands, values)
+                for values in (true.values, reader.interpolated(bands, strip.window))
+            )
+            estimate = np.stack([strip.predicted[band] for band in bands])
+            gain = twin.gains(bands, estimate, target, blurred, true.usable)
+            yield Rows(target, estimate, true.usable, by_band={"gain": gain})
+
+
+def _twin_low(
+    scene: Scene, drawn: Callable[[Reader], twin.TwinReader], bands: Sequence[str]
+) -> NDArray[np.float32]:
+    with scene.open() as source:
+        return whole(drawn(source), scene, bands)
 
 
 # no truth
@@ -217,7 +280,7 @@ def _full_rows(scene: Scene, data: Data, model: Model, engine: Engine) -> Iterat
         output = Path(folder) / "out.tif"
         superres(scene, output, [model], request=request, engine=engine)
         with open_raster(output, driver="GTiff") as dataset:
-            for gsd, names in selfcheck.made_of(plan).items():
+            for gsd, names in selfcheck.predicted_of(plan).items():
                 agreement = _agreement(dataset, plan, reader, names)
                 for window in selfcheck.windows(plan, gsd):
                     truth, low, mask = selfcheck.compare(dataset, plan, reader, names, window)
@@ -317,7 +380,7 @@ def _rows(
         pixels = truth.read(names, fine.finest, window)
         inside = np.zeros(window[2:], bool)
         inside[window.intersect(fine.grid.window).within(window)] = True
-        made = [strip.made[band] for band in plan.names]
+        made = [strip.predicted[band] for band in plan.names]
         yield Rows(reflectance(fine, names, pixels.values), np.stack(made), pixels.usable & inside)
 
 
@@ -444,8 +507,8 @@ def _kelvins_rows(
     plan = make_plan(scene, [model], request, engine)
     with scene.open() as reader:
         parts = [
-            np.stack([strip.made[name] for name in plan.names])
-            for strip in strips(reader, settled(plan, reader, request), engine)
+            np.stack([strip.predicted[name] for name in plan.names])
+            for strip in strips(reader, with_frames(plan, reader, request), engine)
         ]
     made = np.concatenate(parts, 1) * np.float32(scene.quantification / probav.UNIT)
     truth = imgset.truth.astype(np.float32)[None] * np.float32(10000 / probav.UNIT)

@@ -17,8 +17,8 @@ from affine import Affine
 from numpy.typing import NDArray
 
 from geosr.errors import SceneError
+from geosr.inference.engine import Engine
 from geosr.inference.plan import Request, make_plan
-from geosr.inference.predict import Engine
 from geosr.inference.strips import strips
 from geosr.inference.superres import Counts, output_rows, warn_of
 from geosr.models.card import Model

@@ -2,8 +2,8 @@
 
     x + Dᵀ (D Dᵀ)⁻¹ (y - D x)
 
-Of all images that D makes into the input y this is the nearest to x. D is the degradation "mtf",
-which works along rows and columns one after the other, and so does the inverse.
+Of all images that D makes into the input y this is the nearest to x. D is the band's own
+point spread, which works along rows and columns one after the other, and so does the inverse.
 """
 
 from __future__ import annotations
@@ -48,31 +48,31 @@ def change(before: Array, after: Array) -> Change:
     return Change(float((by**2).sum()), by.size, float(np.abs(by).max(initial=0.0)))
 
 
-def project(estimate: Array, low: Array, names: Sequence[str]) -> Array:
+def project(estimate: Array, low: Array, names: Sequence[str], gsd: float) -> Array:
     """The image nearest to `estimate` that degrades to `low`.
 
     Args:
         estimate: (bands, factor · rows, factor · cols).
         low: (bands, rows, cols) of the same bands.
-        names: of the bands; they tell the sensor's MTF.
+        names: of the bands; they tell the point spread.
+        gsd: metres of a pixel of `estimate`.
     """
     factor = estimate.shape[1] // low.shape[1]
     result = np.empty_like(estimate)
     for i, name in enumerate(names):
-        at = degrade.MTF.get(name, degrade.IMAGE_MTF)
-        down, up = _operator(low.shape[1], factor, at)
-        across, back = _operator(low.shape[2], factor, at)
+        taps = tuple(degrade.of_band(name, factor, gsd))
+        down, up = _operator(low.shape[1], factor, taps)
+        across, back = _operator(low.shape[2], factor, taps)
         missing = low[i] - down @ estimate[i] @ across.T
         result[i] = estimate[i] + up @ missing @ back.T
     return result
 
 
 @lru_cache(maxsize=32)
-def _operator(size: int, factor: int, at_nyquist: float) -> tuple[Array, Array]:
+def _operator(size: int, factor: int, taps: tuple[float, ...]) -> tuple[Array, Array]:
     """D along one axis, (size, factor · size), edges mirrored, and Dᵀ (D Dᵀ)⁻¹."""
-    taps = degrade.mtf(factor, at_nyquist)
-    beyond = degrade.beyond(taps, factor)
+    beyond = (len(taps) - factor) // 2
     padded = np.pad(np.eye(factor * size), ((beyond, beyond), (0, 0)), mode="symmetric")
-    down = np.stack([taps @ padded[i * factor :][: len(taps)] for i in range(size)])
+    down = np.stack([np.array(taps) @ padded[i * factor :][: len(taps)] for i in range(size)])
     up = np.linalg.solve(down @ down.T, down).T
     return down.astype(np.float32), np.ascontiguousarray(up, np.float32)

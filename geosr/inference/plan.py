@@ -19,7 +19,7 @@ from geosr.inference.tiles import TileGrid, best_shape
 from geosr.models.card import ANY, Model
 from geosr.raster.grid import Grid
 from geosr.raster.window import Window
-from geosr.scene.frames import FrameOptions, Looks, as_they_are
+from geosr.scene.frames import FrameOptions, FrameSelection, first_frames
 from geosr.scene.scene import Scene
 from geosr.sensors import OpenOptions
 
@@ -98,7 +98,7 @@ class Bound:
     uncertain: bool = False
 
     @property
-    def made(self) -> tuple[str, ...]:
+    def outputs(self) -> tuple[str, ...]:
         """Names of all that comes out, in the net's order."""
         return (*self.bands, *(f"{name}{UNCERTAINTY}" for name in self.bands if self.uncertain))
 
@@ -127,7 +127,7 @@ class Plan:
         tiles: in those coarsest pixels; they may reach past `window` by less than a pixel.
         pad: coarsest pixels read around a tile.
         notes: what is left out and why.
-        looks: the frames that are read, where they look and how bright they are.
+        selection: the frames that are read, registered and of one brightness.
         consistent: predictions are made consistent with the input.
         ensemble: orders of the frames whose predictions are averaged.
     """
@@ -142,7 +142,7 @@ class Plan:
     tiles: TileGrid
     pad: int
     notes: tuple[str, ...]
-    looks: Looks
+    selection: FrameSelection
     consistent: bool = False
     ensemble: int = 1
 
@@ -154,18 +154,18 @@ class Plan:
     @property
     def native(self) -> tuple[str, ...]:
         """Output bands that are copied."""
-        made = self.made | self.uncertain
-        return tuple(name for name in self.names if name not in made)
+        predicted = self.predicted | self.uncertain
+        return tuple(name for name in self.names if name not in predicted)
 
     @property
-    def made(self) -> frozenset[str]:
+    def predicted(self) -> frozenset[str]:
         """Output bands that are super-resolved."""
         return frozenset(name for net in self.nets for name in net.bands)
 
     @property
     def uncertain(self) -> frozenset[str]:
         """Output bands that say how uncertain another one is."""
-        return frozenset(name for net in self.nets for name in net.made) - self.made
+        return frozenset(name for net in self.nets for name in net.outputs) - self.predicted
 
     def band(self, name: str) -> str:
         """The scene's band that an output band is or speaks of."""
@@ -216,17 +216,19 @@ def make_plan(
         SceneError: nothing can be made of this scene, or not what was asked.
     """
     notes: list[str] = []
-    anyhow = any(model.card.task != "guided" for model in models)
-    chosen = (
-        _any_raster(scene, models, request) if anyhow else _guided(scene, models, request, notes)
-    )
-    finer = models[0].card.scale if anyhow else 1
-    native = [] if anyhow or request.only_sr else [b.name for b in scene.select(gsd=scene.finest)]
+    any_raster = any(model.card.task != "guided" for model in models)
+    if any_raster:
+        chosen = _any_raster(scene, models, request)
+    else:
+        chosen = _guided(scene, models, request, notes)
+    finer = models[0].card.scale if any_raster else 1
+    copied = () if any_raster or request.only_sr else scene.select(gsd=scene.finest)
+    native = [band.name for band in copied]
     names = scene.order({*native, *(name for net in chosen for name in net.bands)})
     if request.bands is not None:
         _require(scene, request.bands, names)
         names = tuple(name for name in names if name in request.bands)
-    if not anyhow:
+    if not any_raster:
         _note_left_out(scene, chosen, request, notes)
     chosen = tuple(replace(net, uncertain=request.uncertainty) for net in chosen)
     _check_nets(chosen, request)
@@ -251,9 +253,9 @@ def make_plan(
         )
     tiles = _tiles(window.coarse(unit), unit, finer, chosen, pad, request, engine)
     frames = max((net.model.card.frames for net in chosen), default=1)
-    looks = as_they_are(min(frames, scene.frames))
-    return Plan(scene, chosen, names, grid, window, unit, finer, tiles, pad, tuple(notes), looks,
-                request.consistent, request.ensemble)  # fmt: skip
+    selection = first_frames(min(frames, scene.frames))
+    return Plan(scene, chosen, names, grid, window, unit, finer, tiles, pad, tuple(notes),
+                selection,                 request.consistent, request.ensemble)  # fmt: skip
 
 
 def _check_nets(nets: Sequence[Bound], request: Request) -> None:
@@ -359,10 +361,10 @@ def _note_left_out(
     scene: Scene, chosen: Sequence[Bound], request: Request, notes: list[str]
 ) -> None:
     present = [band.name for band in scene.bands]
-    made = {name for net in chosen for name in net.bands}
+    predicted = {name for net in chosen for name in net.bands}
     if "B10" in present:
         notes.append("B10 (cirrus) shows no ground and is never super-resolved: left out")
-    left = [n for n in present if n not in (*made, "B10") and scene.gsd(n) != scene.finest]
+    left = [n for n in present if n not in (*predicted, "B10") and scene.gsd(n) != scene.finest]
     if left and request.bands is None:
         notes.append(f"no chosen net makes {' '.join(left)}: left out")
 

@@ -1,4 +1,4 @@
-"""Work in a thread of its own beside the one that waits for it: items made ahead, items taken on.
+"""Prefetch and write-behind: a thread makes items before they are needed, or uses them afterwards.
 
 Queues are bounded, so that memory is; a thread ends with the block that started it, also where a
 signal ends that. GDAL's settings hold in the threads too.
@@ -21,7 +21,7 @@ _END = object()
 
 
 @contextmanager
-def ahead(items: Iterable[_T], depth: int = 1) -> Iterator[Iterator[_T]]:
+def prefetch(items: Iterable[_T], depth: int = 1) -> Iterator[Iterator[_T]]:
     """The same items, made in a thread while the last ones are used.
 
     What making them raises is raised where the item would have come.
@@ -29,18 +29,18 @@ def ahead(items: Iterable[_T], depth: int = 1) -> Iterator[Iterator[_T]]:
     Args:
         depth: items that wait or are in the making at most.
     """
-    maker = _Maker(items, depth)
+    producer = _Producer(items, depth)
     try:
-        maker.start()
-        yield maker.made()
+        producer.start()
+        yield producer.items()
     finally:
-        maker.end()
+        producer.end()
 
 
-class _Maker(Thread, Generic[_T]):
+class _Producer(Thread, Generic[_T]):
     def __init__(self, items: Iterable[_T], depth: int) -> None:
-        super().__init__(name="geosr-ahead")
-        self._items, self._queue, self._room = iter(items), Queue[Any](), Semaphore(depth)
+        super().__init__(name="geosr-prefetch")
+        self._source, self._queue, self._room = iter(items), Queue[Any](), Semaphore(depth)
         self._wanted = True
         self._error: BaseException | None = None
 
@@ -49,14 +49,14 @@ class _Maker(Thread, Generic[_T]):
         try:
             with rasterio.Env(**SETTINGS):
                 while self._room.acquire() and self._wanted:
-                    self._queue.put(next(self._items))
+                    self._queue.put(next(self._source))
         except StopIteration:
             pass
         except BaseException as error:
             self._error = error
         self._queue.put(_END)
 
-    def made(self) -> Iterator[_T]:
+    def items(self) -> Iterator[_T]:
         """Take them out."""
         while (item := self._queue.get()) is not _END:
             self._room.release()
@@ -73,7 +73,7 @@ class _Maker(Thread, Generic[_T]):
 
 
 @contextmanager
-def behind(use: Callable[[_T], None], depth: int = 1) -> Iterator[Callable[[_T], None]]:
+def write_behind(use: Callable[[_T], None], depth: int = 1) -> Iterator[Callable[[_T], None]]:
     """A function that hands items to `use`, which takes them one by one in a thread.
 
     What `use` raises is raised at the next item or at the end of the block, which waits for the
@@ -82,18 +82,18 @@ def behind(use: Callable[[_T], None], depth: int = 1) -> Iterator[Callable[[_T],
     Args:
         depth: items that wait or are in use at most.
     """
-    taker = _Taker(use, depth)
+    consumer = _Consumer(use, depth)
     try:
-        taker.start()
-        yield taker.take
-        taker.finish()
+        consumer.start()
+        yield consumer.take
+        consumer.finish()
     finally:
-        taker.end()
+        consumer.end()
 
 
-class _Taker(Thread, Generic[_T]):
+class _Consumer(Thread, Generic[_T]):
     def __init__(self, use: Callable[[_T], None], depth: int) -> None:
-        super().__init__(name="geosr-behind")
+        super().__init__(name="geosr-write-behind")
         self._use, self._queue, self._room = use, Queue[Any](), Semaphore(depth)
         self._wanted = True
         self._error: BaseException | None = None

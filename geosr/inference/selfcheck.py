@@ -1,8 +1,8 @@
 """Does an output, seen by its own sensor again, give back the input?
 
-Super-resolved bands are degraded by the sensor's point spread (the operator "mtf") and compared
-with the bands they were made of. A detail that the sensor could not have missed, or a shift of
-brightness, shows; a detail below its resolution cannot.
+Super-resolved bands are degraded by the sensor's point spread (`geosr.scene.pointspread`) and
+compared with the bands they were made of. A detail that the sensor could not have missed, or a
+shift of brightness, shows; a detail below its resolution cannot.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def check(output: Path, plan: Plan, reader: Reader) -> Check:
     rmse: dict[str, float | None] = {}
     sam: dict[str, float | None] = {}
     with open_raster(output) as dataset:
-        for gsd, names in made_of(plan).items():
+        for gsd, names in predicted_of(plan).items():
             scores = Scores(names, extra=False)
             for window in windows(plan, gsd):
                 scores.add(*compare(dataset, plan, reader, names, window))
@@ -79,9 +79,9 @@ def require(found: Check, limit: float | None, path: str) -> None:
     )
 
 
-def made_of(plan: Plan) -> dict[int, tuple[str, ...]]:
+def predicted_of(plan: Plan) -> dict[int, tuple[str, ...]]:
     """The super-resolved bands of the output by their native GSD."""
-    made = [name for name in plan.names if name in plan.made]
+    made = [name for name in plan.names if name in plan.predicted]
     gsds = sorted({plan.scene.gsd(name) for name in made})
     return {gsd: tuple(n for n in made if plan.scene.gsd(n) == gsd) for gsd in gsds}
 
@@ -102,7 +102,8 @@ def compare(
     """Input, degraded output and where they can be compared, in a window of the input's grid."""
     scene, gsd = plan.scene, plan.scene.gsd(names[0])
     factor = plan.per_pixel(names[0])
-    taps = {name: degrade.mtf(factor, degrade.MTF.get(name, degrade.IMAGE_MTF)) for name in names}
+    made = scene.finest / plan.finer
+    taps = {name: degrade.of_band(name, factor, made) for name in names}
     pad = max(degrade.beyond(weights, factor) for weights in taps.values())
     corner = (plan.window.row * plan.finer, plan.window.col * plan.finer)
     values, valid = _read(

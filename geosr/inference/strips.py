@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from geosr.errors import SceneError
 from geosr.inference.blend import Blender
 from geosr.inference.consistency import Change, change, project
+from geosr.inference.engine import Engine
 from geosr.inference.plan import Bound, Plan
-from geosr.inference.predict import Engine, predict
-from geosr.inference.prefetch import ahead
+from geosr.inference.predict import predict
+from geosr.inference.prefetch import prefetch
 from geosr.inference.tiles import Tile
 from geosr.models.card import SHIFTS
 from geosr.raster.window import Window
-from geosr.scene.frames import read
+from geosr.scene.frames import read_frame
 from geosr.scene.pixels import Pixels, Reader
 
 Cut = Mapping[int, NDArray[np.float32]]
@@ -28,14 +29,14 @@ class Strip:
     """Finished rows: `window` in the finest input grid, pixels by band.
 
     Attributes:
-        made: super-resolved bands, reflectance × 10000, (rows, cols) of the output grid each.
+        predicted: super-resolved bands, reflectance × 10000, (rows, cols) of the output grid each.
         read: what was read of the same ground by GSD; of several frames, where any was sensed.
         filled: input pixels that had to be filled.
         changed: by band, what making it consistent changed in the tiles that end here.
     """
 
     window: Window
-    made: Mapping[str, NDArray[np.float32]]
+    predicted: Mapping[str, NDArray[np.float32]]
     read: Mapping[int, Pixels]
     filled: int = 0
     changed: Mapping[str, Change] = field(default_factory=dict)
@@ -58,11 +59,11 @@ def strips(
     Raises:
         SceneError: a band is missing or broken, or a net gives no numbers.
     """
-    with ahead(_sights(reader, plan)) as sights:
-        yield from _finished(sights, plan, engine, progress)
+    with prefetch(_read_rows(reader, plan)) as rows:
+        yield from _finished(rows, plan, engine, progress)
 
 
-def _sights(reader: Reader, plan: Plan) -> Iterator[tuple[list[Tile], Window, _Seen]]:
+def _read_rows(reader: Reader, plan: Plan) -> Iterator[tuple[list[Tile], Window, _Inputs]]:
     """Every row of tiles with what was read for it, and where that lies."""
     across = plan.tiles.window
     for tiles in plan.tiles.strips():
@@ -72,7 +73,7 @@ def _sights(reader: Reader, plan: Plan) -> Iterator[tuple[list[Tile], Window, _S
 
 
 def _finished(
-    sights: Iterator[tuple[list[Tile], Window, _Seen]],
+    rows: Iterator[tuple[list[Tile], Window, _Inputs]],
     plan: Plan,
     engine: Engine,
     progress: Callable[[int], None],
@@ -80,15 +81,15 @@ def _finished(
     blend = max((net.model.card.blend for net in plan.nets), default=0)
     blenders = [Blender(plan.tiles, plan.zoom, blend) for _ in plan.nets]
     across, top = plan.tiles.window, plan.tiles.window.row
-    for tiles, area, seen in sights:
+    for tiles, area, inputs in rows:
         last = tiles[0].core.row + tiles[0].core.height
         ends = last == across.row + across.height
         done = Window(top, across.col, last - (0 if ends else blend) - top, across.width)
-        made: dict[str, NDArray[np.float32]] = {}
+        predicted: dict[str, NDArray[np.float32]] = {}
         changed: dict[str, Change] = {}
         for net, blender in zip(plan.nets, blenders, strict=True):
-            wanted = [_any_sensed(seen, tile.core.grow(blend), area, plan, net) for tile in tiles]
-            cuts = [_cut(net, tile, area, seen, plan) for tile in tiles]
+            wanted = [_any_sensed(inputs, tile.core.grow(blend), area, plan, net) for tile in tiles]
+            cuts = [_cut(net, tile, area, inputs, plan) for tile in tiles]
             predictions = _predicted(net, cuts, wanted, plan, engine, progress, changed)
             finished = blender.add(zip(tiles, predictions, strict=True))
             if not np.isfinite(finished).all():
@@ -96,13 +97,13 @@ def _finished(
                     f"{plan.scene.path}: {net.model.card.name} gave NaN or Inf in fp32 near row "
                     f"{top}. Use other weights."
                 )
-            made |= dict(zip(net.made, finished, strict=True))
-        yield replace(_strip(seen, made, done, area, plan), changed=changed)
+            predicted |= dict(zip(net.outputs, finished, strict=True))
+        yield replace(_strip(inputs, predicted, done, area, plan), changed=changed)
         top += done.height
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _Inputs:
     """What was read of an area.
 
     Attributes:
@@ -117,19 +118,23 @@ class _Seen:
 
 
 def _strip(
-    seen: _Seen, made: Mapping[str, NDArray[np.float32]], done: Window, area: Window, plan: Plan
+    inputs: _Inputs,
+    predicted: Mapping[str, NDArray[np.float32]],
+    done: Window,
+    area: Window,
+    plan: Plan,
 ) -> Strip:
-    """The finished rows of what was read and made."""
+    """The finished rows: what was read of them, and what was predicted."""
     read, filled = {}, 0
-    for gsd, pixels in seen.pixels.items():
+    for gsd, pixels in inputs.pixels.items():
         k = plan.per_unit(gsd)
         at = done.at(k).within(area.at(k))
         read[gsd] = pixels.crop(at)
-        filled += sum(int((~seen.clear[name][:, *at]).sum()) for name in plan.reads[gsd])
-    return Strip(done.at(plan.unit), made, read, filled)
+        filled += sum(int((~inputs.clear[name][:, *at]).sum()) for name in plan.reads[gsd])
+    return Strip(done.at(plan.unit), predicted, read, filled)
 
 
-def _read(reader: Reader, plan: Plan, area: Window) -> _Seen:
+def _read(reader: Reader, plan: Plan, area: Window) -> _Inputs:
     """Pixels of `area`, and what nets get of them."""
     wide = area.grow(plan.pad)  # a filled pixel depends on pixels up to `pad` further out
     pixels: dict[int, Pixels] = {}
@@ -139,15 +144,17 @@ def _read(reader: Reader, plan: Plan, area: Window) -> _Seen:
         k = plan.per_unit(gsd)
         at = area.at(k).within(wide.at(k))
         each = {
-            look: read(reader, plan.scene, names, wide.at(k), look, plan.looks, plan.pad * k)
-            for look in plan.looks
+            frame: read_frame(
+                reader, plan.scene, names, wide.at(k), frame, plan.selection, plan.pad * k
+            )
+            for frame in plan.selection
         }
-        frames = [each[look][0].crop(at) for look in plan.looks]
+        frames = [each[frame][0].crop(at) for frame in plan.selection]
         pixels[gsd] = _joint(frames)
         for i, name in enumerate(names):
-            values[name] = np.stack([each[look][1][i][at] for look in plan.looks])
+            values[name] = np.stack([each[frame][1][i][at] for frame in plan.selection])
             clear[name] = np.stack([frame.usable[i] for frame in frames])
-    return _Seen(pixels, values, clear)
+    return _Inputs(pixels, values, clear)
 
 
 def _joint(frames: Sequence[Pixels]) -> Pixels:
@@ -159,28 +166,28 @@ def _joint(frames: Sequence[Pixels]) -> Pixels:
     return Pixels(first.values, any_sensed, any_sensed, np.zeros_like(any_sensed))
 
 
-def _any_sensed(seen: _Seen, part: Window, area: Window, plan: Plan, net: Bound) -> bool:
-    """Whether the tile's own part holds anything of the bands that the net makes."""
+def _any_sensed(inputs: _Inputs, part: Window, area: Window, plan: Plan, net: Bound) -> bool:
+    """Whether the tile's own part holds anything of the bands that the net predicts."""
     k = plan.per_unit(net.target)
     names = plan.reads[net.target]
     index = [names.index(name) for name in net.bands]
     inside = part.intersect(area).at(k).within(area.at(k))
-    return bool(seen.pixels[net.target].crop(inside).sensed[index].any())
+    return bool(inputs.pixels[net.target].crop(inside).sensed[index].any())
 
 
-def _cut(net: Bound, tile: Tile, area: Window, seen: _Seen, plan: Plan) -> Cut:
+def _cut(net: Bound, tile: Tile, area: Window, inputs: _Inputs, plan: Plan) -> Cut:
     """The net's inputs under one tile, pad included."""
     window, card = tile.window.grow(plan.pad), net.model.card
     cut = {}
     for key, gsd, names in net.inputs:
         k = plan.per_unit(gsd)
         at = window.at(k).within(area.at(k))
-        stack = np.stack([seen.values[name][:, *at] for name in names], 1)
+        stack = np.stack([inputs.values[name][:, *at] for name in names], 1)
         if card.task == "misr":
-            clear = np.logical_and.reduce([seen.clear[name][:, *at] for name in names])
+            clear = np.logical_and.reduce([inputs.clear[name][:, *at] for name in names])
             stack = np.concatenate([stack, clear[:, None]], 1, dtype=np.float32)
             again = np.arange(len(stack) if card.fewer else card.frames) % len(stack)
-            cut[key], cut[SHIFTS] = stack[again], plan.looks.shifts[again]
+            cut[key], cut[SHIFTS] = stack[again], plan.selection.shifts[again]
         else:
             cut[key] = stack[0]
     return cut
@@ -197,18 +204,19 @@ def _predicted(
 ) -> Iterator[NDArray[np.float32]]:
     """Predictions of one row of tiles, cut to tile and ramp; empty tiles are not run."""
     run = [cut for cut, want in zip(cuts, wanted, strict=True) if want]
-    made = predict(net.model, run, engine, uncertain=net.uncertain, orders=_orders(plan, run))
+    orders = _orders(plan, run)
+    predictions = predict(net.model, run, engine, uncertain=net.uncertain, orders=orders)
     if plan.consistent:
-        made = _made_consistent(net, run, made, plan, changed)
+        predictions = _consistent(net, run, predictions, plan, changed)
     ramp = net.model.card.blend
     spare = (plan.pad - ramp) * plan.zoom
     height, width = (n + 2 * ramp * plan.zoom for n in plan.tile_shape)
     for want in wanted:
         progress(1)
         if want:
-            yield next(made)[:, spare : spare + height, spare : spare + width]
+            yield next(predictions)[:, spare : spare + height, spare : spare + width]
         else:
-            yield np.zeros((len(net.made), height, width), np.float32)
+            yield np.zeros((len(net.outputs), height, width), np.float32)
 
 
 def _orders(plan: Plan, cuts: Sequence[Cut]) -> Sequence[NDArray[np.int64]]:
@@ -219,10 +227,10 @@ def _orders(plan: Plan, cuts: Sequence[Cut]) -> Sequence[NDArray[np.int64]]:
     return [np.arange(count), *(rng.permutation(count) for _ in range(plan.ensemble - 1))]
 
 
-def _made_consistent(
+def _consistent(
     net: Bound,
     cuts: Sequence[Cut],
-    made: Iterator[NDArray[np.float32]],
+    predictions: Iterator[NDArray[np.float32]],
     plan: Plan,
     changed: dict[str, Change],
 ) -> Iterator[NDArray[np.float32]]:
@@ -230,8 +238,9 @@ def _made_consistent(
     key, _, names = net.inputs[-1]
     index, spare = [names.index(name) for name in net.bands], plan.pad * plan.zoom
     core = (slice(spare, -spare or None), slice(spare, -spare or None))
-    for cut, estimate in zip(cuts, made, strict=True):
-        result = project(estimate, cut[key][index], net.bands)
+    gsd = plan.scene.finest / plan.finer
+    for cut, estimate in zip(cuts, predictions, strict=True):
+        result = project(estimate, cut[key][index], net.bands, gsd)
         for name, before, after in zip(net.bands, estimate, result, strict=True):
             changed.setdefault(name, Change()).add(change(before[core], after[core]))
         yield result

@@ -18,14 +18,14 @@ from geosr import __version__
 from geosr.errors import EmptyError
 from geosr.inference import selfcheck
 from geosr.inference.consistency import Change
+from geosr.inference.engine import Engine
 from geosr.inference.plan import Plan, Request, make_plan
-from geosr.inference.predict import Engine
-from geosr.inference.prefetch import behind
+from geosr.inference.prefetch import write_behind
 from geosr.inference.selfcheck import Check
 from geosr.inference.strips import Strip, strips
 from geosr.models.card import Model
 from geosr.raster.writer import Layout, create
-from geosr.scene.frames import Look, settle
+from geosr.scene.frames import SelectedFrame, select_frames
 from geosr.scene.pixels import Reader
 from geosr.scene.radiometry import to_counts
 from geosr.scene.scene import SATURATED, Band, Scene
@@ -56,7 +56,7 @@ class Result:
     shifted: int = 0
     valid_share: float = 1.0
     check: Check | None = None
-    frames: tuple[Look, ...] = ()
+    frames: tuple[SelectedFrame, ...] = ()
     changed: Mapping[str, Change] = field(default_factory=dict)
 
 
@@ -90,7 +90,7 @@ def superres(
     plan = make_plan(scene, models, request, engine)
     counts, changed = Counts(), dict[str, Change]()
     with scene.open() as reader:
-        plan = settled(plan, reader, request)
+        plan = with_frames(plan, reader, request)
         masked = None if request.format == "PNG" else _mask_gsd(reader, plan)
         layout = _layout(plan, request, masked=masked is not None)
         checked: list[Check] = []
@@ -107,20 +107,20 @@ def superres(
                 rows = output_rows(strip, plan, layout.dtype, counts)
                 output.write(rows, None if masked is None else _mask(strip, plan, masked))
 
-            made = strips(reader, plan, engine, progress=progress)
-            with behind(write) as finish, closing(made):
-                for strip in made:
+            finished = strips(reader, plan, engine, progress=progress)
+            with write_behind(write) as hand_on, closing(finished):
+                for strip in finished:
                     counts.filled += strip.filled
                     for name, by in strip.changed.items():
                         changed.setdefault(name, Change()).add(by)
-                    finish(strip)
+                    hand_on(strip)
             if request.skip_empty and not counts.share:
                 raise EmptyError(f"{scene.path}: nothing of it was sensed, so nothing is written")
     warn_of(scene, counts)
     return Result(path, len(plan.tiles) * len(plan.nets), time.monotonic() - started,
                   counts.clipped, counts.filled, counts.shifted, counts.share,
                   checked[0] if checked else None,
-                  plan.looks.looks if scene.frames > 1 else (), changed)  # fmt: skip
+                  plan.selection.frames if scene.frames > 1 else (), changed)  # fmt: skip
 
 
 def warn_of(scene: Scene, counts: Counts) -> None:
@@ -132,19 +132,19 @@ def warn_of(scene: Scene, counts: Counts) -> None:
         log.warning("%s: %.1f %% is clear in no image: left empty", scene.path, 100 * (1 - share))
     if counts.clipped > _MANY * counts.valid:
         part = 100 * counts.clipped / max(counts.valid, 1)
-        log.warning("%s: %.1f %% of the values made were out of range: clipped", scene.path, part)
+        log.warning("%s: %.1f %% of predicted values were out of range: clipped", scene.path, part)
 
 
-def settled(plan: Plan, reader: Reader, request: Request) -> Plan:
-    """The plan with frames chosen, registered and brightened, where there are several."""
+def with_frames(plan: Plan, reader: Reader, request: Request) -> Plan:
+    """The plan with frames selected and registered, where there are several."""
     if plan.scene.frames == 1 or not any(net.model.card.task == "misr" for net in plan.nets):
         return plan
     names = plan.scene.order({name for net in plan.nets for name in net.bands})
-    looks = settle(reader, plan.scene, names, plan.nets[0].model.card, request.frames)
-    for look in looks:
-        if look.note:
-            log.warning("%s, frame %d: %s", plan.scene.path, look.frame, look.note)
-    return replace(plan, looks=looks)
+    selection = select_frames(reader, plan.scene, names, plan.nets[0].model.card, request.frames)
+    for frame in selection:
+        if frame.note:
+            log.warning("%s, frame %d: %s", plan.scene.path, frame.index, frame.note)
+    return replace(plan, selection=selection)
 
 
 def _layout(plan: Plan, request: Request, *, masked: bool) -> Layout:
@@ -181,7 +181,7 @@ class Counts:
 
     @property
     def share(self) -> float:
-        """Of the values made, those that were sensed."""
+        """Of the predicted values, those that were sensed."""
         return self.valid / self.pixels if self.pixels else 1.0
 
 
@@ -195,7 +195,7 @@ def output_rows(strip: Strip, plan: Plan, dtype: np.dtype[Any], counts: Counts) 
         gsd = scene.gsd(own)
         pixels = strip.read[gsd]
         index = plan.reads[gsd].index(own)
-        if name not in strip.made:
+        if name not in strip.predicted:
             rows[i] = pixels.values[index][at]
             continue
         k = plan.per_pixel(name)
@@ -203,7 +203,7 @@ def output_rows(strip: Strip, plan: Plan, dtype: np.dtype[Any], counts: Counts) 
         band = scene.select(names=[own])[0]
         if name in plan.uncertain:
             band = replace(band, offset=0.0)
-        values, clipped, shifted = to_counts(strip.made[name][at], scene, band, dtype, sensed)
+        values, clipped, shifted = to_counts(strip.predicted[name][at], scene, band, dtype, sensed)
         if pixels.saturated[index].any():
             values[_repeat(pixels.saturated[index], k)[at] & sensed] = SATURATED
         rows[i] = np.where(sensed, values, _nothing(band, dtype))

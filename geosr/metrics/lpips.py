@@ -72,7 +72,7 @@ class Lpips:
             yield x / (x.square().sum(1, keepdim=True).sqrt() + 1e-10)
 
 
-def shown(names: Sequence[str]) -> tuple[int, int, int]:
+def rgb_bands(names: Sequence[str]) -> tuple[int, int, int]:
     """Which bands stand for red, green and blue: B4, B3, B2, or else the first three.
 
     Of fewer than three the first is repeated.

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 ANY = "*"  # a band of any name: the net takes one band at a time
-SHIFTS = 0  # key of where frames look, beside the GSDs of the inputs
+SHIFTS = 0  # key of the frames' shifts, beside the GSDs of the inputs
+FIXED = -1  # key of what a net finds without its weights, where it is known already
 PAIRS: dict[str, tuple[str, ...]] = {
     "dsen2": ("dsen2-20", "dsen2-60"),
     "vdsen2": ("vdsen2-20", "vdsen2-60"),
@@ -54,7 +55,7 @@ class ModelCard:
         options: keyword arguments of the architecture.
         file: weights file, or "" for nets without any.
         quantification: count that means 1.0, where the training was told one; 0 is the rule.
-        shifts: the net must know where its frames look.
+        shifts: the net must be told the shifts of its frames.
         fewer: it takes fewer frames than `frames` too; else some are given again.
     """
 
@@ -160,7 +161,7 @@ class Model:
 
     Inputs are float32 tensors of reflectance × 10000, one per GSD: (batch, bands, rows, cols), or
     (batch, frames, bands + 1, rows, cols) for multi-image nets, whose last band is the quality
-    mask (1 is clear). `inputs[SHIFTS]`, (batch, frames, 2), says where frames look: pixel (r, c)
+    mask (1 is clear). `inputs[SHIFTS]`, (batch, frames, 2), holds the frames' shifts: pixel (r, c)
     of one sees the ground at (r + down, c + across) of the grid. Upsampling happens inside the net.
 
     Guided nets take the dictionary and normalise by themselves. The others are plain modules

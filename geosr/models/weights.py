@@ -30,7 +30,7 @@ _TRIED_ONNX = 32  # nets of others may refuse less
 
 def folder() -> Path:
     """The bundled weights: inside the installed package, else in the checkout."""
-    here = Path(__file__).resolve().parent
+    here = Path(__file__).resolve().parents[1]
     installed = here / "_weights"
     return installed if installed.is_dir() else here.parent / "weights"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geosr.raster.picture import png
 from geosr.raster.publish import write_bytes
 
 _GAP = 4  # white pixels between parts
@@ -51,3 +52,43 @@ def sheet(rows: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
 def write_png(path: Path, picture: NDArray[np.uint8]) -> None:
     """An RGB picture, whole or not at all."""
     write_bytes(path, png(np.moveaxis(picture, 0, 2)))
+
+
+def png(pixels: NDArray[np.uint8], palette: NDArray[np.uint8] | None = None) -> bytes:
+    """A PNG file; the same pixels give the same bytes.
+
+    Args:
+        pixels: (rows, cols) grey or indexes of the palette, or (rows, cols, 3) RGB; not empty.
+        palette: (colours, 4) RGBA, at most 256.
+    """
+    rows, cols = pixels.shape[:2]
+    kind = 3 if palette is not None else 2 if pixels.ndim == 3 else 0
+    depth = 3 if kind == 2 else 1
+    raw = np.ascontiguousarray(pixels).reshape(rows, cols * depth)
+    lines = np.pad(raw, ((0, 0), (1, 0))) if kind == 3 else _filtered(raw, depth)
+    chunks = [_chunk(b"IHDR", struct.pack(">IIBBBBB", cols, rows, 8, kind, 0, 0, 0))]
+    if palette is not None:
+        chunks.append(_chunk(b"PLTE", palette[:, :3].tobytes()))
+        chunks.append(_chunk(b"tRNS", palette[:, 3].tobytes()))
+    chunks += [_chunk(b"IDAT", zlib.compress(lines.tobytes(), 9)), _chunk(b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    check = zlib.crc32(kind + data)
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", check)
+
+
+def _filtered(raw: NDArray[np.uint8], depth: int) -> NDArray[np.uint8]:
+    """Each row by the filter that leaves the least, as PNG's recommendation has it."""
+    wide = np.pad(raw.astype(np.int16), ((1, 0), (depth, 0)))
+    here, left = wide[1:, depth:], wide[1:, :-depth]
+    up, corner = wide[:-1, depth:], wide[:-1, :-depth]
+    guess = left + up - corner
+    away = np.stack([np.abs(guess - near) for near in (left, up, corner)])
+    paeth = np.choose(away.argmin(0), [left, up, corner])
+    guesses = (np.zeros_like(here), left, up, (left + up) // 2, paeth)
+    rest = np.stack([(here - g).astype(np.uint8) for g in guesses])  # (filter, rows, bytes)
+    best = np.abs(rest.view(np.int8).astype(np.int16)).sum(2, dtype=np.int64).argmin(0)
+    lines = rest[best, np.arange(len(raw))]
+    return np.concatenate([best[:, None].astype(np.uint8), lines], axis=1)

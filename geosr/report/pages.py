@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geosr.batch.records import record_path
-from geosr.errors import SceneError, UsageError
+from geosr.errors import SceneError
 from geosr.evaluation.evaluate import Evaluation
 from geosr.evaluation.protocols import whole
 from geosr.models.weights import load
@@ -19,7 +17,7 @@ from geosr.raster import picture
 from geosr.raster.files import open_raster, read_window
 from geosr.raster.window import Window
 from geosr.report import Crop, ScenePage
-from geosr.report.snapshots import Crops, chosen, share
+from geosr.report.snapshots import Crops, crop_windows, share_of
 from geosr.scene.radiometry import reflectance
 from geosr.scene.scene import Scene
 from geosr.sensors import OpenOptions, open_scene
@@ -35,27 +33,27 @@ def of_scores(found: Evaluation, crops: Crops) -> list[ScenePage]:
         scores = [s for s in found.scores if (s.scene, s.group) == key]
         if not scores:
             continue
-        seen = crops.seen[key]
+        scene_input = crops.inputs[key]
         models = sorted(by_model, key=lambda name: name != "bicubic")  # bicubic first
         first = by_model[models[0]]
         shown = [
             Crop(
                 _title(part.window),
                 {
-                    "LR": seen.low[i],
+                    "LR": scene_input.low[i],
                     **{name: by_model[name][i].estimate for name in models},
                     "truth": part.truth,
                 },
                 np.asarray(part.mask.all(0)),
-                seen.bands,
-                seen.scale,
+                scene_input.bands,
+                scene_input.scale,
             )
             for i, part in enumerate(first)
         ]
         facts = {"path": scores[0].path, "level": scores[0].level or "unknown", "group": group}
+        title = f"{scene}, {group} m bands" if group.isdigit() else f"{scene}, {group}"
         pages.append(ScenePage(
-            f"{scene}, {group} m bands" if group.isdigit() else f"{scene}, {group}", seen.overview,
-            seen.shares, shown,
+            title, scene_input.overview, scene_input.shares, shown,
             {score.model: score.whole for score in scores}, facts,
             [found.failed[scene]] if scene in found.failed else [],
         ))  # fmt: skip
@@ -73,26 +71,27 @@ def table(found: Evaluation) -> dict[str, dict[str, dict[str, float | None]]]:
     }
 
 
-def of_output(output: Path) -> ScenePage:
+def of_output(output: Path, record: Mapping[str, Any]) -> ScenePage:
     """The page of one output raster: its super-resolved bands beside the input, no truth.
 
+    Args:
+        record: what the output was made of, as `geosr.batch.records` keeps it.
+
     Raises:
-        UsageError: there is no record beside it.
         SceneError: its source is gone or has changed its shape.
     """
-    record = read_record(output)
     recipe = record["recipe"]
     scene = open_scene(record["source"]["path"], _options(record))
     with open_raster(output) as dataset:
         names = [str(name) for name in dataset.descriptions]
-        gsd = _shown_gsd(scene, names)
+        gsd = _gsd_to_show(scene, names)
         bands = tuple(n for n in names if scene.gsd(n) == gsd)
         factor = dataset.height * gsd // (scene.grid.height * scene.finest)
         if recipe["bounds"] is not None or factor < 2:
             raise SceneError(f"{output}: only whole scenes made finer can be shown. Run eval.")
         with scene.open() as reader:
             low = whole(reader, scene, bands)
-        windows = chosen(low, factor)
+        windows = crop_windows(low, factor)
         crops = [_crop(dataset, scene, names, bands, low, w) for w in windows]
     check = record.get("check") or {}
     facts = {
@@ -106,34 +105,16 @@ def of_output(output: Path) -> ScenePage:
     }
     metrics = {"self-check": check.get("rmse", {})} if check else {}
     return ScenePage(
-        record["scene"], low, [share(w, low, factor) for w in windows], crops, metrics, facts,
+        record["scene"], low, [share_of(w, low, factor) for w in windows], crops, metrics, facts,
         [str(note) for note in scene.notes if note.warning],
     )  # fmt: skip
 
 
-def _shown_gsd(scene: Scene, names: Sequence[str]) -> int:
+def _gsd_to_show(scene: Scene, names: Sequence[str]) -> int:
     """Of the coarse GSDs the one with the most bands; where all bands are alike, theirs."""
     gsds = [scene.gsd(name) for name in names]
     coarse = [gsd for gsd in gsds if gsd > scene.finest] or gsds
     return max(sorted(set(coarse)), key=coarse.count)
-
-
-def read_record(output: Path) -> dict[str, Any]:
-    """The record beside an output.
-
-    Raises:
-        UsageError: there is none that tells the source.
-    """
-    path = record_path(output)
-    try:
-        record: dict[str, Any] = json.loads(path.read_text())
-        record["source"]["path"], record["recipe"]["models"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(
-            f"{output}: no record beside it tells what it was made of ({path}). "
-            "Give an output of geosr superres, or a file of geosr eval --json."
-        ) from error
-    return record
 
 
 def _options(record: Mapping[str, Any]) -> OpenOptions:

@@ -14,7 +14,7 @@ from geosr.models.card import Model
 from geosr.raster import picture
 from geosr.raster.window import Window
 
-_SHOT = 384  # pixels of truth along a saved picture
+_PICTURE = 384  # pixels of truth along a saved picture
 _CROP = 256  # and along a crop of a report
 _OVERVIEW = 512  # pixels along an overview, at most
 
@@ -36,7 +36,7 @@ class Part:
 
     @classmethod
     def empty(cls, window: Window, bands: int) -> Part:
-        """Nothing seen yet."""
+        """Nothing of it filled yet."""
         shape = (bands, window.height, window.width)
         zeros = np.zeros(shape, np.float32)
         return cls(window, zeros, zeros.copy(), np.zeros(shape, bool))
@@ -54,13 +54,13 @@ class Part:
         self.mask[to] = rows.mask[at]
 
 
-def shown(window: Window, scale: int) -> Window:
-    """The window moved and cut to whole input pixels."""
+def on_input_grid(window: Window, scale: int) -> Window:
+    """The window shifted and cut so that it covers whole input pixels."""
     row, col = window.row // scale * scale, window.col // scale * scale
     return Window(row, col, window.height // scale * scale, window.width // scale * scale)
 
 
-def beneath(low: Image, window: Window, scale: int) -> Image:
+def input_under(low: Image, window: Window, scale: int) -> Image:
     """The input pixels under a window, each as `scale` × `scale`."""
     part = low[:, *Window(*(n // scale for n in window)).within(Window(0, 0, 0, 0))]
     return picture.enlarge(part, scale)
@@ -80,8 +80,8 @@ class Album:
         """A net starts on a scene."""
         self._top, scale, low = 0, net.card.scale, case.low()
         whole = tuple(n * scale for n in low.shape[1:])
-        window = shown(window_of((whole[0], whole[1]), _SHOT), scale)
-        self._part, self._low = Part.empty(window, low.shape[0]), beneath(low, window, scale)
+        window = on_input_grid(window_of((whole[0], whole[1]), _PICTURE), scale)
+        self._part, self._low = Part.empty(window, low.shape[0]), input_under(low, window, scale)
         self._name = re.sub(r"[^\w.@-]", "_", f"{case.name}-{name}-{case.group}")
 
     def rows(self, rows: Rows) -> None:
@@ -102,7 +102,7 @@ class Album:
 
 
 @dataclass(frozen=True)
-class Seen:
+class SceneInput:
     """What a report shows of a scene's input.
 
     Attributes:
@@ -120,15 +120,15 @@ class Seen:
     low: list[Image]
 
     @classmethod
-    def of(cls, case: Case, scale: int) -> Seen:
+    def of(cls, case: Case, scale: int) -> SceneInput:
         """Read a scene's input once, and keep little of it."""
         whole = case.low()
         every = -(-max(whole.shape[1:]) // _OVERVIEW)
-        windows = chosen(whole, scale)
+        windows = crop_windows(whole, scale)
         return cls(
             case.bands, scale, whole[:, ::every, ::every].copy(), windows,
-            [share(window, whole, scale) for window in windows],
-            [beneath(whole, window, scale) for window in windows],
+            [share_of(window, whole, scale) for window in windows],
+            [input_under(whole, window, scale) for window in windows],
         )  # fmt: skip
 
 
@@ -138,20 +138,20 @@ class Crops:
 
     Attributes:
         parts: by (scene, group), then by model, one a crop.
-        seen: by (scene, group), what is kept of the input; never all of it.
+        inputs: by (scene, group), what is kept of the input; never all of it.
     """
 
     parts: dict[tuple[str, str], dict[str, list[Part]]] = field(default_factory=dict)
-    seen: dict[tuple[str, str], Seen] = field(default_factory=dict)
+    inputs: dict[tuple[str, str], SceneInput] = field(default_factory=dict)
     _now: list[Part] = field(default_factory=list)
     _top: int = 0
 
     def begin(self, case: Case, name: str, net: Model) -> None:
         """A net starts on a scene."""
         key = (case.name, case.group)
-        if key not in self.seen:
-            self.seen[key] = Seen.of(case, net.card.scale)
-        windows = self.seen[key].windows
+        if key not in self.inputs:
+            self.inputs[key] = SceneInput.of(case, net.card.scale)
+        windows = self.inputs[key].windows
         self._now = [Part.empty(window, len(case.bands)) for window in windows]
         self._top = 0
         self.parts.setdefault(key, {})[name] = self._now
@@ -166,13 +166,13 @@ class Crops:
         """Nothing is left to do."""
 
 
-def share(window: Window, low: Image, scale: int) -> tuple[float, float, float, float]:
+def share_of(window: Window, low: Image, scale: int) -> tuple[float, float, float, float]:
     """A window on the output's grid as shares of the input: top, left, height, width."""
     height, width = (n * scale for n in low.shape[1:])
     return (window.row / height, window.col / width, window.height / height, window.width / width)
 
 
-def chosen(low: Image, scale: int) -> list[Window]:
+def crop_windows(low: Image, scale: int) -> list[Window]:
     """Up to two windows on the output's grid: the middle, and where the first band varies most."""
     height, width = low.shape[1:]
     side = min(_CROP // scale, height, width)

@@ -1,0 +1,7 @@
+"""What was sensed: bands of one place on native grids, and what their counts mean.
+
+`pixels` are counts and what they are worth, `scene` holds bands, scenes and the reader of their
+pixels, `radiometry` turns counts into reflectance and back, `fill` bridges gaps, `frames` chooses
+and registers several acquisitions of one place, `degrade` gives the coarser image that a sensor
+would have taken, by its point spread.
+"""

@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-OPERATORS = ("gaussian", "mtf", "bicubic", "box", "blur-noise")
-IMAGE_MTF = 0.3  # at Nyquist, for sensors whose own is not known
-MTF = {
-    "B1": 0.32, "B2": 0.26, "B3": 0.28, "B4": 0.24, "B5": 0.38, "B6": 0.34, "B7": 0.34,
-    "B8": 0.26, "B8A": 0.33, "B9": 0.26, "B11": 0.22, "B12": 0.23,
-}  # fmt: skip  # Sentinel-2's at Nyquist, as SupReME and S2Sharp use them
+from geosr.scene import pointspread
+
+OPERATORS = ("gaussian", "sensor", "bicubic", "box", "blur-noise")
+IMAGE_MTF = 0.3  # at Nyquist, for sensors whose own point spread is not known
+_TAIL = 0.002  # of a softening's taps, where they are cut
 
 
 def kernel(factor: int) -> NDArray[np.float64]:
@@ -51,12 +50,35 @@ def point_spread(factor: int, sigma: float, *, shift: float = 0.0) -> NDArray[np
     return np.asarray(weights / weights.sum())
 
 
-def mtf(factor: int, at_nyquist: float = IMAGE_MTF) -> NDArray[np.float64]:
-    """Taps of the Gaussian whose transfer at the coarse Nyquist frequency is `at_nyquist`.
+def softening(sigma: float) -> NDArray[np.float64]:
+    """Taps of a Gaussian blur of `sigma` pixels, right for a fraction of a pixel too.
+
+    Its transfer exp(-σ²ω²/2) up to the Nyquist frequency, brought back to pixels: samples of a
+    Gaussian that is narrower than a pixel would blur less.
+    """
+    at = np.arange(-math.ceil(4 * sigma) - 16, math.ceil(4 * sigma) + 17)
+    turns = np.linspace(0, np.pi, 2049)
+    transfer = np.exp(-0.5 * (sigma * turns) ** 2)
+    weights = np.trapezoid(transfer * np.cos(at[:, None] * turns), turns, axis=1) / np.pi
+    weights = weights[np.abs(at) <= np.abs(at[np.abs(weights) > _TAIL]).max()]
+    return np.asarray(weights / weights.sum())
+
+
+def of_image(factor: int) -> NDArray[np.float64]:
+    """Taps of the Gaussian whose transfer at the coarse Nyquist frequency is `IMAGE_MTF`.
 
     σ = s·sqrt(−2 ln MTF / π²) fine pixels; it is the whole point spread, no block mean follows.
     """
-    return point_spread(factor, factor * math.sqrt(-2 * math.log(at_nyquist)) / math.pi)
+    return point_spread(factor, factor * math.sqrt(-2 * math.log(IMAGE_MTF)) / math.pi)
+
+
+def of_band(name: str, factor: int, gsd: float) -> NDArray[np.float64]:
+    """Taps of a band's own point spread: pixels of `gsd` metres to pixels `factor` times larger.
+
+    A band whose point spread at that scale is not known sees like an image's sensor.
+    """
+    sigma = pointspread.relative(name) if gsd == pointspread.FINEST else 0.0
+    return point_spread(factor, sigma / gsd) if sigma else of_image(factor)
 
 
 def bicubic(factor: int) -> NDArray[np.float64]:
@@ -77,7 +99,8 @@ def taps(operator: str, factor: int, rng: np.random.Generator | None = None) -> 
     if operator == "blur-noise":
         width = 0.4 if rng is None else rng.uniform(0.2, 0.6)
         return point_spread(factor, width * factor)
-    return {"gaussian": gaussian, "mtf": mtf, "bicubic": bicubic, "box": box}[operator](factor)
+    made = {"gaussian": gaussian, "sensor": of_image, "bicubic": bicubic, "box": box}
+    return made[operator](factor)
 
 
 def noise(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float32]:

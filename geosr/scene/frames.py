@@ -1,19 +1,19 @@
-"""Several images of one place before a net sees them: which ones, where they look, how bright.
+"""Several images of one place: which ones a net gets, how they are registered, how bright they are.
 
-All three are told from one window, at most 512 pixels along, where the first frame is clearest;
-the frames' pixels are then moved and scaled as they are read.
+All three are decided in one window, at most 512 pixels along, where the first frame is clearest.
+The frames' pixels are then shifted and scaled as they are read.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geosr.models.card import ModelCard
 from geosr.raster.window import Window
 from geosr.scene.fill import fill
 from geosr.scene.pixels import Pixels, Reader
@@ -38,7 +38,7 @@ class FrameOptions:
         count: frames to take at most; None is what the net was made for.
         clearance: share of clear pixels that a frame needs; the clearest stays in any case.
         register: "none"; "integer" moves frames by whole pixels; "subpixel" by parts of one too,
-            which nets that know where frames look are told, and others get by cubic convolution;
+            which nets that know where frames frame are told, and others get by cubic convolution;
             "auto" is "subpixel" for the former and "integer" for the latter.
         brightness: bring every frame to the median mean and contrast.
         seed: of which frames are given again where there are too few.
@@ -51,20 +51,39 @@ class FrameOptions:
     seed: int = 0
 
 
+class FramesOfNet(Protocol):
+    """What a net takes, as its card says."""
+
+    @property
+    def frames(self) -> int:
+        """Images of one place that it was made for."""
+        ...
+
+    @property
+    def shifts(self) -> bool:
+        """It must be told their shifts."""
+        ...
+
+    @property
+    def fewer(self) -> bool:
+        """It takes fewer of them too."""
+        ...
+
+
 @dataclass(frozen=True)
-class Look:
-    """One frame as a net gets it.
+class SelectedFrame:
+    """One frame as a net gets it: registered, and as bright as the others.
 
     Attributes:
-        frame: its number in the scene.
-        clear: share of its pixels that are clear, in the window that was looked at.
+        index: its number in the scene.
+        clear: share of its pixels that are clear, in the window that was compared.
         shift: (down, across): pixel (r, c) sees the ground at (r + down, c + across) of the
             first frame's grid; pixels.
         gain, offset: by band; what is read times the one plus the other is used.
         note: why it was not registered, or "".
     """
 
-    frame: int
+    index: int
     clear: float = 1.0
     shift: tuple[float, float] = (0.0, 0.0)
     gain: tuple[float, ...] = ()
@@ -73,66 +92,69 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Looks:
-    """All frames of a scene that a net gets, in its order; a frame may come more than once.
+class FrameSelection:
+    """The frames of a scene that a net gets, in its order; a frame may come more than once.
 
     Attributes:
-        moved: fractions of a pixel are moved by cubic convolution; else nets are told of them.
+        resampled: fractions of a pixel are shifted by cubic convolution; otherwise the net is told
+            of them.
     """
 
-    looks: tuple[Look, ...]
-    moved: bool = False
+    frames: tuple[SelectedFrame, ...]
+    resampled: bool = False
 
     def __len__(self) -> int:
-        return len(self.looks)
+        return len(self.frames)
 
-    def __iter__(self) -> Iterator[Look]:
-        return iter(self.looks)
+    def __iter__(self) -> Iterator[SelectedFrame]:
+        return iter(self.frames)
 
-    def whole(self, look: Look) -> tuple[int, int]:
-        """The part of a shift that is read away."""
-        return round(look.shift[0]), round(look.shift[1])
+    def whole(self, frame: SelectedFrame) -> tuple[int, int]:
+        """The whole pixels of a shift: the frame is read from that far away."""
+        return round(frame.shift[0]), round(frame.shift[1])
 
-    def rest(self, look: Look) -> tuple[float, float]:
-        """What is left of it, at most half a pixel."""
-        down, across = self.whole(look)
-        return look.shift[0] - down, look.shift[1] - across
+    def rest(self, frame: SelectedFrame) -> tuple[float, float]:
+        """The fraction of a pixel that is left of it."""
+        down, across = self.whole(frame)
+        return frame.shift[0] - down, frame.shift[1] - across
 
     @property
     def shifts(self) -> NDArray[np.float32]:
-        """(frames, 2): what nets are told."""
-        if self.moved:
-            return np.zeros((len(self.looks), 2), np.float32)
-        return np.array([self.rest(look) for look in self.looks], np.float32)
+        """(frames, 2): the shifts that nets are told."""
+        if self.resampled:
+            return np.zeros((len(self.frames), 2), np.float32)
+        return np.array([self.rest(frame) for frame in self.frames], np.float32)
 
 
-def as_they_are(count: int) -> Looks:
-    """The first frames of a scene, neither moved nor brightened."""
-    return Looks(tuple(Look(frame) for frame in range(count)))
+def first_frames(count: int) -> FrameSelection:
+    """The first frames of a scene, neither shifted nor scaled."""
+    return FrameSelection(tuple(SelectedFrame(frame) for frame in range(count)))
 
 
-def settle(
-    reader: Reader, scene: Scene, names: Sequence[str], card: ModelCard, options: FrameOptions
-) -> Looks:
-    """Choose the frames for a net, find where they look and how bright they are.
+def select_frames(
+    reader: Reader, scene: Scene, names: Sequence[str], net: FramesOfNet, options: FrameOptions
+) -> FrameSelection:
+    """Choose the frames for a net, register them, and bring them to one brightness.
 
     Args:
         names: bands that the net reads; they are registered by their mean.
+        net: what its card says of frames.
     """
     window = _window(reader, scene, names)
-    seen = [reader.read(names, scene.finest, window, frame=t) for t in range(scene.frames)]
-    clear = [float(pixels.usable.all(0).mean()) for pixels in seen]
-    wanted = options.count or card.frames
-    if not card.fewer:
-        wanted = min(wanted, card.frames)
+    images = [reader.read(names, scene.finest, window, frame=t) for t in range(scene.frames)]
+    clear = [float(pixels.usable.all(0).mean()) for pixels in images]
+    wanted = options.count or net.frames
+    if not net.fewer:
+        wanted = min(wanted, net.frames)
     chosen = [t for t in range(scene.frames) if clear[t] >= options.clearance or t == 0][:wanted]
-    known = card.shifts if options.register == "auto" else options.register == "subpixel"
-    looks = _registered([seen[t] for t in chosen], chosen, clear, options.register != "none", known)
+    known = net.shifts if options.register == "auto" else options.register == "subpixel"
+    register = options.register != "none"
+    frames = _registered([images[t] for t in chosen], chosen, clear, register, known)
     if options.brightness:
-        looks = _brightened(looks, seen)
-    if not card.fewer:
-        looks = _filled(looks, card.frames, options.seed)
-    return Looks(tuple(looks), moved=known and not card.shifts)
+        frames = _brightened(frames, images)
+    if not net.fewer:
+        frames = _filled(frames, net.frames, options.seed)
+    return FrameSelection(tuple(frames), resampled=known and not net.shifts)
 
 
 def _window(reader: Reader, scene: Scene, names: Sequence[str]) -> Window:
@@ -152,14 +174,14 @@ def _window(reader: Reader, scene: Scene, names: Sequence[str]) -> Window:
 
 
 def _registered(
-    seen: Sequence[Pixels],
+    pixels: Sequence[Pixels],
     chosen: Sequence[int],
     clear: Sequence[float],
     register: bool,
     subpixel: bool,
-) -> list[Look]:
-    looks = [Look(chosen[0], clear[chosen[0]])]
-    images = [_image(pixels) for pixels in seen] if register else []
+) -> list[SelectedFrame]:
+    frames = [SelectedFrame(chosen[0], clear[chosen[0]])]
+    images = [_image(each) for each in pixels] if register else []
     for i, frame in enumerate(chosen[1:], 1):
         down, across, note = 0.0, 0.0, ""
         if register:
@@ -169,8 +191,8 @@ def _registered(
                 down = across = 0.0
             if not subpixel:
                 down, across = round(down), round(across)
-        looks.append(Look(frame, clear[frame], (down, across), note=note))
-    return looks
+        frames.append(SelectedFrame(frame, clear[frame], (down, across), note=note))
+    return frames
 
 
 def _image(pixels: Pixels) -> Array:
@@ -180,7 +202,7 @@ def _image(pixels: Pixels) -> Array:
 
 
 def displacement(first: Array, other: Array) -> tuple[float, float, float]:
-    """Where `other` looks in `first`: (down, across) in pixels, and how alike they are there.
+    """Where `other` lies in `first`: (down, across) in pixels, and how alike they are there.
 
     Phase correlation of the lower frequencies (Stone et al., IEEE TGRS 39, 2001), its peak found
     between pixels by the Fourier sum itself. The last number is the images' correlation where
@@ -218,40 +240,38 @@ def _alike(first: Array, other: Array, down: int, across: int) -> float:
     return float(((a - a.mean()) * (b - b.mean())).mean() / spread) if spread else 0.0
 
 
-def _brightened(looks: Sequence[Look], seen: Sequence[Pixels]) -> list[Look]:
-    """Looks with what brings each to the median mean and deviation of all, band by band."""
+def _brightened(frames: Sequence[SelectedFrame], images: Sequence[Pixels]) -> list[SelectedFrame]:
+    """Frames with the gain and offset to the median mean and deviation of all, band by band."""
     means, spreads = [], []
-    for look in looks:
-        pixels = seen[look.frame]
+    for frame in frames:
+        pixels = images[frame.index]
         bands = list(zip(pixels.values, pixels.usable, strict=True))
         means.append([float(v[good].mean()) if good.any() else math.nan for v, good in bands])
         spreads.append([float(v[good].std()) if good.any() else math.nan for v, good in bands])
     mean, spread = np.nanmedian(means, 0), np.nanmedian(spreads, 0)
     result = []
-    for look, own_mean, own_spread in zip(looks, np.array(means), np.array(spreads), strict=True):
+    for frame, own_mean, own_spread in zip(frames, np.array(means), np.array(spreads), strict=True):
         safe = (own_spread > 0) & np.isfinite(own_spread)
         gain = np.where(safe, spread / np.where(safe, own_spread, 1), 1.0)
         offset = np.where(safe, mean - gain * own_mean, 0.0)
-        result.append(
-            Look(look.frame, look.clear, look.shift, tuple(gain), tuple(offset), look.note)
-        )
+        result.append(replace(frame, gain=tuple(gain), offset=tuple(offset)))
     return result
 
 
-def _filled(looks: Sequence[Look], wanted: int, seed: int) -> list[Look]:
+def _filled(frames: Sequence[SelectedFrame], wanted: int, seed: int) -> list[SelectedFrame]:
     """As many as wanted: where there are too few, some again at random."""
-    missing = wanted - len(looks)
-    again = np.random.default_rng(seed).integers(len(looks), size=max(missing, 0))
-    return [*looks, *(looks[int(i)] for i in again)]
+    missing = wanted - len(frames)
+    again = np.random.default_rng(seed).integers(len(frames), size=max(missing, 0))
+    return [*frames, *(frames[int(i)] for i in again)]
 
 
-def read(
+def read_frame(
     reader: Reader,
     scene: Scene,
     names: Sequence[str],
     window: Window,
-    look: Look,
-    looks: Looks,
+    frame: SelectedFrame,
+    selection: FrameSelection,
     reach: int,
 ) -> tuple[Pixels, NDArray[np.float32]]:
     """One frame's bands in a window of the first one's grid.
@@ -264,23 +284,23 @@ def read(
         What was sensed, moved by whole pixels; and what nets get: gaps filled, brightened,
         reflectance × 10000.
     """
-    down, across = looks.whole(look)
-    wide = window.grow(2 if looks.moved else 0)
+    down, across = selection.whole(frame)
+    wide = window.grow(2 if selection.resampled else 0)
     at = wide.shift(-down, -across)
-    pixels = reader.read(names, scene.gsd(names[0]), at, frame=look.frame)
+    pixels = reader.read(names, scene.gsd(names[0]), at, frame=frame.index)
     filled = fill(pixels.values, pixels.usable, reach)
-    if look.gain:
-        gain, offset = np.array([look.gain, look.offset], np.float32)[..., None, None]
+    if frame.gain:
+        gain, offset = np.array([frame.gain, frame.offset], np.float32)[..., None, None]
         filled = filled * gain + offset
     values = reflectance(scene, names, filled)
-    if looks.moved:
-        values = moved(values, looks.rest(look))
+    if selection.resampled:
+        values = shifted(values, selection.rest(frame))
         pixels = pixels.crop(window.within(wide))
     return pixels, values
 
 
-def moved(pixels: NDArray[np.float32], rest: tuple[float, float]) -> NDArray[np.float32]:
-    """(…, rows, cols) moved so that it looks where the grid does; two pixels less on every side.
+def shifted(pixels: NDArray[np.float32], rest: tuple[float, float]) -> NDArray[np.float32]:
+    """(…, rows, cols) shifted by a fraction of a pixel; two pixels less on every side.
 
     Cubic convolution (Keys 1981, a = −0.5).
     """

@@ -98,10 +98,15 @@ def nodata_value(value: float | None, dtype: np.dtype[Any]) -> float:
 
 @dataclass(frozen=True)
 class Note:
-    """Something a user should know; a warning where it was assumed, not read."""
+    """Something a user should know; a warning where it was assumed, not read.
+
+    Attributes:
+        guess: it tells a DN offset that only a name speaks for.
+    """
 
     text: str
     warning: bool = False
+    guess: bool = False
 
     def __str__(self) -> str:
         return f"warning: {self.text}" if self.warning else self.text

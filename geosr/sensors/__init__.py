@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from geosr.errors import SceneError, UsageError
 from geosr.scene.scene import Scene
-from geosr.sensors import geotiff, image, sentinel2
+from geosr.sensors import geotiff, image, offsets, sentinel2
 from geosr.sensors.options import OpenOptions
 
 __all__ = ["OpenOptions", "find_scenes", "is_remote", "open_scene", "remote_path"]
@@ -45,7 +45,7 @@ def open_scene(path: str | Path, options: OpenOptions | None = None) -> Scene:
         return image.open_image(path, options)
     for is_kind, opener in _KINDS:
         if is_kind(path):
-            return opener(path, options)
+            return offsets.checked(opener(path, options))
     inside = find_scenes(path)
     if len(inside) == 1 and inside[0].is_file():  # one stack alone in its folder
         return open_scene(inside[0], options)

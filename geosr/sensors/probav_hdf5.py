@@ -51,7 +51,7 @@ def open_product(path: Path, options: OpenOptions) -> Scene:
         tags = dataset.tags()
         layers = [name.partition("://")[2] for name in dataset.subdatasets]
     level, kind, names = _radiometry(path, layers)
-    found = [_look(path, f"{level}/RADIOMETRY/{name}/{kind}") for name in names]
+    found = [_describe(path, f"{level}/RADIOMETRY/{name}/{kind}") for name in names]
     first = found[0]
     for other in found[1:]:
         _check_alike(path, first, other)
@@ -60,10 +60,10 @@ def open_product(path: Path, options: OpenOptions) -> Scene:
     offset = options.dn_offset
     bands = [
         Band(
-            name, GSD, str(path), offset=-look.offset if offset is None else offset,
-            nodata=look.nodata, driver="HDF5Image", layer=look.layer,
+            name, GSD, str(path), offset=-dataset.offset if offset is None else offset,
+            nodata=dataset.nodata, driver="HDF5Image", layer=dataset.layer,
         )
-        for name, look in zip(names, found, strict=True)
+        for name, dataset in zip(names, found, strict=True)
     ]  # fmt: skip
     if status in layers:
         bands = [replace(band, quality=_status(path, status, band.name)) for band in bands]
@@ -99,7 +99,7 @@ def _radiometry(path: Path, layers: Sequence[str]) -> tuple[str, str, list[str]]
 
 
 @dataclass(frozen=True)
-class _Look:
+class _Dataset:
     """What a dataset says of itself without its pixels."""
 
     layer: str
@@ -110,7 +110,7 @@ class _Look:
     nodata: float
 
 
-def _look(path: Path, layer: str) -> _Look:
+def _describe(path: Path, layer: str) -> _Dataset:
     with open_hdf5(path, layer) as dataset:
         dtype = np.dtype(dataset.dtypes[0])
         if dataset.count != 1 or dtype.kind not in "iuf":
@@ -129,7 +129,7 @@ def _look(path: Path, layer: str) -> _Look:
             "number are needed. Download the product again."
         )
     nodata = _number(path, layer, "NO_DATA", tags["NO_DATA"]) if "NO_DATA" in tags else None
-    return _Look(layer, shape, dtype, scale, offset, nodata_value(nodata, dtype))
+    return _Dataset(layer, shape, dtype, scale, offset, nodata_value(nodata, dtype))
 
 
 def _number(path: Path, layer: str, name: str, text: str) -> float:
@@ -142,7 +142,7 @@ def _number(path: Path, layer: str, name: str, text: str) -> float:
         ) from None
 
 
-def _check_alike(path: Path, first: _Look, other: _Look) -> None:
+def _check_alike(path: Path, first: _Dataset, other: _Dataset) -> None:
     if (first.shape, first.dtype, first.scale) != (other.shape, other.dtype, other.scale):
         raise SceneError(
             f"{path}: {other.layer} ({_described(other)}) differs from {first.layer} "
@@ -150,9 +150,9 @@ def _check_alike(path: Path, first: _Look, other: _Look) -> None:
         )
 
 
-def _described(look: _Look) -> str:
-    height, width = look.shape
-    return f"{height} × {width} px of {look.dtype}, SCALE {look.scale:g}"
+def _described(dataset: _Dataset) -> str:
+    height, width = dataset.shape
+    return f"{height} × {width} px of {dataset.dtype}, SCALE {dataset.scale:g}"
 
 
 def _status(path: Path, layer: str, name: str) -> Quality:
@@ -163,9 +163,9 @@ def _status(path: Path, layer: str, name: str) -> Quality:
 # where it lies
 
 
-def _grid(path: Path, tags: Mapping[str, str], look: _Look) -> tuple[Grid, Note]:
+def _grid(path: Path, tags: Mapping[str, str], dataset: _Dataset) -> tuple[Grid, Note]:
     """The grid of a band, and how it is known."""
-    height, width = look.shape
+    height, width = dataset.shape
     said = {key.lower(): text for key, text in tags.items()}
     if "crs_geotransform" in said:
         transform = _transform(path, said["crs_geotransform"])

@@ -41,6 +41,7 @@ _BAND_IN_NAME = re.compile(
 _METADATA = re.compile(r"^(?:MTD_MSI|S2._OPER_MTD_SAF)L(1C|2A)(?:_.*)?\.xml$", re.IGNORECASE)
 _LEVEL = re.compile(r"L(1C|2A)(?=_|\.|$)", re.IGNORECASE)
 _BASELINE = re.compile(r"_N(\d\d)(\d\d)_")
+_LAST_BASELINE = 5  # of ESA's releases; N9999 and the like are users' own processing
 
 
 def band_name(text: str | None) -> str | None:
@@ -290,9 +291,9 @@ def known_offset(
             )
     for part in reversed(path.resolve().parts):
         match = _BASELINE.search(part)
-        if match:
+        if match and int(match[1]) <= _LAST_BASELINE:
             offset = -1000.0 if int(match[1]) >= 4 else 0.0
-            return offset, Note(f"DN offset {offset:g} from the baseline in {part}")
+            return offset, Note(f"DN offset {offset:g} from the baseline in {part}", guess=True)
     return None
 
 

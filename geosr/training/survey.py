@@ -135,7 +135,7 @@ def _ratio(data: Path, choice: Choice) -> int:
     """How many fine pixels lie along a coarse one in the first pair."""
     found = pairs.folders(data)
     if found is None:
-        return 4  # of seed 001's arrays
+        return 4  # of arrays (`hr_lr_images.npz`)
     options = replace(choice.options, kind="image")
     fine, coarse = (_first(folder, options) for folder in found)
     ratio = round(coarse.grid.gsd / fine.grid.gsd)

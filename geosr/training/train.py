@@ -17,16 +17,16 @@ import torch
 from torch import Tensor, nn
 
 from geosr.errors import StoppedError, UsageError
-from geosr.inference.predict import Engine
+from geosr.inference.engine import Engine
 from geosr.models import registry
 from geosr.models.card import Model, ModelCard, Recipe, Uncertain
 from geosr.models.weights import load_file
 from geosr.raster import picture
 from geosr.sensors import OpenOptions
 from geosr.training.checkpoint import RunFolder, State, optimizer_tensors, restore_optimizer
-from geosr.training.datasets import Choice, Sets, open_sets
+from geosr.training.datasets import Batch, Choice, Sets, open_sets
 from geosr.training.distributed import Ranks, joined
-from geosr.training.loader import Batch, Feed, Steps
+from geosr.training.loader import Loader, Steps
 from geosr.training.losses import Criterion
 from geosr.training.schedule import Schedule, optimizer
 from geosr.training.validation import Check, validate
@@ -213,19 +213,19 @@ def train(
 def _learn(run: _Run, progress: Callable[[Progress], None], stop: Callable[[], bool]) -> Result:
     """Step by step to the end, or until `stop`."""
     config, device, ranks = run.config, run.device, run.ranks
-    feed = Feed(
+    loader = Loader(
         Steps(run.sets.training, config.recipe.batch_size, ranks),
         workers=config.workers, pinned=device.startswith("cuda"),
     )  # fmt: skip
     stopped = False
-    for _, batch in feed(range(run.step, run.steps)):
+    for _, batch in loader(range(run.step, run.steps)):
         loss = run.advance(batch.to(device))
         stopped = ranks.any(stop(), device)
         ending = run.step == run.steps or run.over
         check = None
         if not stopped and (run.step % config.val_every == 0 or ending):
-            check = run.check(loss, feed.waiting)
-        progress(Progress(run.step, run.steps, loss, run.speed, feed.waiting, check))
+            check = run.check(loss, loader.waiting)
+        progress(Progress(run.step, run.steps, loss, run.speed, loader.waiting, check))
         if stopped or ending or run.tired:
             break
     if stopped:
@@ -274,6 +274,7 @@ class _Run:
         if config.init:
             _begin_with(self.model, Path(config.init))
         net = self.model.net
+        sets.training.place(device, getattr(net, "fixed", None))
         shared = ranks.share(net, device)
         compiled: nn.Module = torch.compile(shared) if config.compile else shared  # type: ignore[assignment]
         self.learning = Model(card, compiled)

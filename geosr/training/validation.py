@@ -18,9 +18,8 @@ from geosr.models.card import SHIFTS, Model, ModelCard
 from geosr.models.nets.bicubic import Bicubic
 from geosr.models.nets.multi import fusion
 from geosr.raster import picture
-from geosr.training.datasets import Spot, Windows
+from geosr.training.datasets import Batch, Spot, Windows, stack
 from geosr.training.distributed import Ranks
-from geosr.training.loader import Batch, stack
 
 _SHOWN = 4  # windows in the picture
 

@@ -12,7 +12,6 @@ import pytest
 import rasterio
 import rasterio.shutil
 from conftest import settings
-from geosr.raster.grid import Grid
 
 from geosr.batch import batch, locks, records, status
 from geosr.batch.batch import Job
@@ -21,6 +20,7 @@ from geosr.batch.verify import exit_code, verify
 from geosr.errors import StoppedError, UsageError
 from geosr.models import weights
 from geosr.raster import publish, writer
+from geosr.raster.grid import Grid
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ from geosr.bench.bench import bench, compare, flops
 from geosr.bench.landscape import generate
 from geosr.bench.limits import Ceilings, ceilings, matrix_product
 from geosr.bench.meter import STAGES, Meter
-from geosr.bench.reference import SeedTiles, seed, seed_predict
+from geosr.bench.reference import ReferenceTiles, reference_predict, reference_superres
 from geosr.errors import SceneError, UsageError
 from geosr.inference import strips, superres
+from geosr.inference.engine import Engine
 from geosr.inference.plan import Request, make_plan
-from geosr.inference.predict import Engine
 from geosr.models import registry, weights
 from geosr.models.card import Model
 from geosr.sensors import OpenOptions, open_scene
@@ -62,8 +62,8 @@ def test_one_run_tells_everything_and_leaves_nothing(program, tmp_path):
     told = json.loads(done.stdout)
     assert not list((tmp_path / "work").iterdir())
     assert set(told) == {
-        "versions", "machine", "scene", "shape", "bands", "models", "repeat", "ceilings", "seed",
-        "geosr", "ratio", "net_ratio", "agreement",
+        "versions", "machine", "scene", "shape", "bands", "models", "repeat", "ceilings",
+        "reference", "geosr", "ratio", "net_ratio", "agreement",
     }  # fmt: skip
     assert {"geosr", "torch", "gdal"} <= set(told["versions"])
     assert told["machine"]["threads"] == 1 and told["machine"]["cpu"]
@@ -72,15 +72,15 @@ def test_one_run_tells_everything_and_leaves_nothing(program, tmp_path):
     assert set(told["ceilings"]["tflop_per_s"]) == {"fp32", "bf16", "fp16"}
     assert finite(told) and min(told["ceilings"]["tflop_per_s"].values()) > 0
     assert told["ceilings"]["copy_gb_per_s"] > 0 and told["ceilings"]["disk_mb_per_s"] > 0
-    for way in (told["seed"], told["geosr"]):
+    for way in (told["reference"], told["geosr"]):
         assert tuple(way["stages"]) == STAGES and min(way["stages"].values()) >= 0
         assert all(way["stages"][name] > 0 for name in STAGES if name != "wait")
         assert len(way["runs"]) == 2 and way["seconds"] == min(way["runs"])
         assert way["mpixel_per_s"] == pytest.approx(0.0144 / way["seconds"])
         assert 0 <= way["share"] < 10 and way["ceiling"] in ("fp32", "bf16")
         assert way["peak_rss_mb"] > 50 and way["peak_device_mb"] is None
-    assert (told["seed"]["tiles"], told["geosr"]["tiles"]) == (4 + 1, 2)
-    assert told["ratio"] == pytest.approx(told["seed"]["seconds"] / told["geosr"]["seconds"])
+    assert (told["reference"]["tiles"], told["geosr"]["tiles"]) == (4 + 1, 2)
+    assert told["ratio"] == pytest.approx(told["reference"]["seconds"] / told["geosr"]["seconds"])
     assert told["agreement"] == {"share": 1.0, "largest": 0.0, "elsewhere": 0.0}
 
 
@@ -89,7 +89,7 @@ def test_a_table_names_both_ways_and_the_ceilings(geosr, tmp_path, known_ceiling
     assert done.returncode == 0, done.stderr
     assert not done.stderr
     text = done.stdout
-    for said in ("ceilings: fp32 ", "seed / geosr", "end to end, s", "Mpixel/s", "  blend, s",
+    for said in ("ceilings: fp32 ", "reference / geosr", "end to end, s", "Mpixel/s", "  blend, s",
                  "120 × 120 px, 1 bands; bicubic", "batches of 1; fp32, as auto takes here",
                  "tiles of 128 px, border 8"):  # fmt: skip
         assert said in text, text
@@ -98,21 +98,21 @@ def test_a_table_names_both_ways_and_the_ceilings(geosr, tmp_path, known_ceiling
 @pytest.mark.parametrize(
     "name, tiles, share, least", [("dsen2-20", 9, 25 / 36, 2), ("dsen2-60", 4, 0.855625, 0)]
 )
-def test_pixels_are_the_same_where_the_seed_reads_all_that_a_net_sees(
+def test_pixels_are_the_same_where_the_reference_reads_all_that_a_net_sees(
     tmp_path, name, tiles, share, least
 ):
     net = thin(name)
     scene = open_scene(generate(tmp_path / "scene", 240))
     plan = make_plan(scene, [net], Request())
     meter = Meter()
-    seed(plan, tmp_path / "seed.tif", {net.card.name: net}, "cpu", meter)
+    reference_superres(plan, tmp_path / "reference.tif", {net.card.name: net}, "cpu", meter)
     superres.superres(scene, tmp_path / "geosr.tif", [net])
-    apart = compare(plan, tmp_path / "seed.tif", tmp_path / "geosr.tif")
+    apart = compare(plan, tmp_path / "reference.tif", tmp_path / "geosr.tif")
     assert apart.share == pytest.approx(share)
     assert apart.largest <= 1 and apart.elsewhere >= least
     assert sum(meter.tiles.values()) == tiles
     with (
-        rasterio.open(tmp_path / "seed.tif") as theirs,
+        rasterio.open(tmp_path / "reference.tif") as theirs,
         rasterio.open(tmp_path / "geosr.tif") as ours,
     ):
         assert theirs.descriptions == ours.descriptions and theirs.dtypes == ours.dtypes
@@ -121,8 +121,8 @@ def test_pixels_are_the_same_where_the_seed_reads_all_that_a_net_sees(
             assert np.array_equal(theirs.read(index), ours.read(index))
 
 
-def test_the_seed_takes_the_published_tiles():
-    twenty, sixty = (SeedTiles.of(registry.design(f"dsen2-{gsd}").card()) for gsd in (20, 60))
+def test_the_reference_takes_the_published_tiles():
+    twenty, sixty = (ReferenceTiles.of(registry.design(f"dsen2-{gsd}").card()) for gsd in (20, 60))
     assert len(twenty.starts(300)) ** 2 == 36 and len(sixty.starts(100)) ** 2 == 16
     assert twenty.starts(300)[-2:] == [224, 244]
     assert twenty.starts(56) == [0] and twenty.starts(5) == [0]
@@ -130,7 +130,7 @@ def test_the_seed_takes_the_published_tiles():
 
 def test_where_the_border_is_short_pixels_near_seams_are_not_sure():
     card = registry.design("dsen2-20").card()
-    sure = SeedTiles.of(card).sure(300, card)
+    sure = ReferenceTiles.of(card).sure(300, card)
     # the last tile, from 488 on, covers a part of the one before that is far from its end
     unsure = [(0, 8), (104, 120), (216, 232), (328, 344), (440, 456), (488, 496), (592, 600)]
     assert card.margin == 16
@@ -139,12 +139,12 @@ def test_where_the_border_is_short_pixels_near_seams_are_not_sure():
         expected[first:last] = False
     assert np.array_equal(sure, expected)
     bicubic = registry.design("bicubic-20").card()
-    assert SeedTiles.of(bicubic).sure(300, bicubic).all()
+    assert ReferenceTiles.of(bicubic).sure(300, bicubic).all()
 
 
-def test_the_seed_covers_scenes_smaller_than_a_tile():
+def test_the_reference_covers_scenes_smaller_than_a_tile():
     net = registry.build(registry.design("bicubic-20").card())
-    made = seed_predict(net, {20: np.full((6, 3, 70), 1500, np.float32)})
+    made = reference_predict(net, {20: np.full((6, 3, 70), 1500, np.float32)})
     assert made.shape == (6, 6, 140)
     np.testing.assert_allclose(made, 1500, rtol=1e-6)
 
@@ -178,7 +178,7 @@ def test_a_scene_of_ones_own_is_measured_and_left_alone(scene_dir, tmp_path, kno
     before = {path: path.read_bytes() for path in scene_dir.iterdir()}
     report = bench([thin("dsen2-20")], Engine(precision="bf16"), folder=tmp_path, path=scene_dir)
     assert report.scene == str(scene_dir) and report.geosr.ceiling == "bf16"
-    assert report.seed.ceiling == "fp32" and 0 < report.geosr.share < 10
+    assert report.reference.ceiling == "fp32" and 0 < report.geosr.share < 10
     assert report.geosr.taken.endswith("bf16, as asked")
     assert {path: path.read_bytes() for path in scene_dir.iterdir()} == before
 
@@ -234,10 +234,10 @@ def test_a_net_for_any_raster_takes_128_pixels_of_the_image_at_a_time(tmp_path):
     path = generate(tmp_path / "image", 240, {10: ("1", "2")})
     scene = open_scene(path, OpenOptions(kind="image"))
     plan, meter = make_plan(scene, [net], Request()), Meter()
-    seed(plan, tmp_path / "seed.tif", {net.card.name: net}, "cpu", meter)
+    reference_superres(plan, tmp_path / "reference.tif", {net.card.name: net}, "cpu", meter)
     superres.superres(scene, tmp_path / "geosr.tif", [net])
     assert meter.tiles == {("bicubic", ((3, (1, 128, 128)),)): 2 * 9}
-    apart = compare(plan, tmp_path / "seed.tif", tmp_path / "geosr.tif")
+    apart = compare(plan, tmp_path / "reference.tif", tmp_path / "geosr.tif")
     assert apart.share == 1 and apart.largest <= 1
 
 

@@ -10,9 +10,9 @@ import make_scene
 import numpy as np
 import pytest
 import rasterio
-from geosr.cli.settings import COMMANDS
 
 from geosr.cli.main import cli
+from geosr.cli.settings import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[2]
 TWELVE = ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B9", "B11", "B12")

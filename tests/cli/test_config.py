@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from conftest import settings
+
 from geosr.cli.settings import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[2]

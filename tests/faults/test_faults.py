@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import resource
 import signal
 import subprocess
 import sys
@@ -17,10 +16,9 @@ import pytest
 import rasterio
 import rasterio.shutil
 from conftest import settings
+from faulty import BICUBIC, fails, left, limit, snapshot
 
 from geosr.models import registry, weights
-
-BICUBIC = ("--model", "bicubic")
 
 
 @pytest.fixture
@@ -38,28 +36,6 @@ def net(tmp_path) -> Path:
     path = tmp_path / "net.safetensors"
     weights.save(path, card, registry.build(card).net.state_dict())
     return path
-
-
-def left(folder: Path) -> list[str]:
-    """Everything in a folder, hidden files included, but for the run's report."""
-    names = (path.name for path in folder.iterdir()) if folder.exists() else ()
-    return sorted(name for name in names if name != "geosr-run.json")
-
-
-def fails(done, code: int, *words: str):
-    assert done.returncode == code, (done.returncode, done.stderr)
-    for word in words:
-        assert word in done.stderr, done.stderr
-    assert "Traceback" not in done.stderr
-    return done
-
-
-def snapshot(folder: Path) -> dict:
-    return {
-        path: (path.stat().st_mtime_ns, path.read_bytes())
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
 
 
 # one bad scene costs one scene
@@ -372,10 +348,6 @@ def test_signals_end_with_their_codes_after_clean_up(tmp_path, slow_scene, numbe
     assert process.returncode == code, said
     assert "Traceback" not in said
     assert left(tmp_path / "out") == []
-
-
-def limit(size: int):
-    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
 @pytest.mark.parametrize("more", [(), ("--threads", "1"), ("--format", "COG")])

@@ -438,7 +438,9 @@ def little() -> None:
 
 def children(folder: Path, kind: str, count: int) -> Iterator[dict]:
     """What became of each mutant; of one that took its child along, that child's code."""
-    path = os.pathsep.join(map(str, (ROOT, ROOT / "tests", ROOT / "examples")))
+    path = os.pathsep.join(
+        map(str, (ROOT, ROOT / "tests", Path(__file__).parent, ROOT / "examples"))
+    )
     first = 0
     while first < count:
         here = folder / f"{kind}{first}"

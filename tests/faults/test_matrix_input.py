@@ -18,12 +18,12 @@ import rasterio
 import rasterio.shutil
 from conftest import settings
 from faulty import BICUBIC, fails, left
-from geosr.raster.grid import Grid
 from rasterio import Affine
 
 from geosr.inference import superres
 from geosr.models import registry, weights
 from geosr.models.card import Model
+from geosr.raster.grid import Grid
 
 CORNER = Affine.translation(399960, 5600040)
 HEAD = struct.Struct("<4sIH")  # of a TIFF, with the number of entries

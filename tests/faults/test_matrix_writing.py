@@ -17,13 +17,13 @@ import pytest
 import rasterio
 from conftest import settings
 from faulty import BICUBIC, fails, left, limit, snapshot
-from geosr.raster.grid import Grid
 from rasterio import Affine
 from rasterio._err import CPLE_AppDefinedError
 
 from geosr.batch import batch, records, status
 from geosr.inference import superres
 from geosr.raster import files, publish, writer
+from geosr.raster.grid import Grid
 
 KILLS = 50  # of a batch, at random moments
 SCENES = 200  # in it

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from geosr.raster.window import Window
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geosr.inference.blend import Blender
 from geosr.inference.tiles import TileGrid
+from geosr.raster.window import Window
 
 
 def blended(image, size, scale, ramp):

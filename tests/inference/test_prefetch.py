@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from geosr.inference.prefetch import ahead, behind
+from geosr.inference.prefetch import prefetch, write_behind
 
 
 def threads():
@@ -27,9 +27,9 @@ def test_items_come_in_order_from_another_thread():
             made_by.append(threading.current_thread().name)
             yield i
 
-    with ahead(items()) as found:
+    with prefetch(items()) as found:
         assert list(found) == list(range(20))
-    assert set(made_by) == {"geosr-ahead"} and not threads()
+    assert set(made_by) == {"geosr-prefetch"} and not threads()
 
 
 def test_no_more_is_made_ahead_than_asked():
@@ -40,7 +40,7 @@ def test_no_more_is_made_ahead_than_asked():
             made.append(i)
             yield i
 
-    with ahead(items(), depth=2) as found:
+    with prefetch(items(), depth=2) as found:
         assert next(found) == 0
         wait_until(lambda: len(made) == 3)  # the one taken, two that wait
         time.sleep(0.05)
@@ -54,18 +54,18 @@ def test_what_making_raises_comes_after_the_items_before():
         raise ValueError("no second")
 
     seen = []
-    with pytest.raises(ValueError, match="no second"), ahead(items()) as found:
+    with pytest.raises(ValueError, match="no second"), prefetch(items()) as found:
         seen.extend(found)
         raise AssertionError
     assert seen == [1] and not threads()
-    with ahead(items()) as found:
+    with prefetch(items()) as found:
         assert next(found) == 1
         with pytest.raises(ValueError, match="no second"):
             next(found)
 
 
 def test_a_block_that_ends_early_ends_the_maker():
-    with pytest.raises(KeyboardInterrupt), ahead(iter(range(10**9))) as found:
+    with pytest.raises(KeyboardInterrupt), prefetch(iter(range(10**9))) as found:
         next(found)
         raise KeyboardInterrupt
     assert not threads()
@@ -73,10 +73,10 @@ def test_a_block_that_ends_early_ends_the_maker():
 
 def test_items_are_used_in_order_in_another_thread_before_the_block_ends():
     used = []
-    with behind(lambda item: used.append((item, threading.current_thread().name))) as use:
+    with write_behind(lambda item: used.append((item, threading.current_thread().name))) as use:
         for i in range(20):
             use(i)
-    assert used == [(i, "geosr-behind") for i in range(20)] and not threads()
+    assert used == [(i, "geosr-write-behind") for i in range(20)] and not threads()
 
 
 def test_what_use_raises_is_raised_and_the_rest_dropped():
@@ -86,11 +86,11 @@ def test_what_use_raises_is_raised_and_the_rest_dropped():
         used.append(item)
         raise OSError("full")
 
-    with pytest.raises(OSError, match="full"), behind(fail) as use:
+    with pytest.raises(OSError, match="full"), write_behind(fail) as use:
         for i in range(50):
             use(i)
     assert used == [0] and not threads()
-    with pytest.raises(OSError, match="full"), behind(fail) as use:  # by the last item
+    with pytest.raises(OSError, match="full"), write_behind(fail) as use:  # by the last item
         use(1)
     assert used == [0, 1] and not threads()
 
@@ -103,7 +103,7 @@ def test_a_block_that_fails_drops_what_waits():
         go.wait(10)
         used.append(item)
 
-    with pytest.raises(SystemExit), behind(slow, depth=2) as use:
+    with pytest.raises(SystemExit), write_behind(slow, depth=2) as use:
         use(0)
         started.wait(10)
         use(1)

@@ -10,8 +10,8 @@ import torch
 from rasterio.transform import Affine
 
 from geosr.errors import SceneError
+from geosr.inference.engine import Engine
 from geosr.inference.plan import Request, make_plan
-from geosr.inference.predict import Engine
 from geosr.inference.strips import strips
 from geosr.inference.superres import superres
 from geosr.models import registry, weights
@@ -53,7 +53,7 @@ def tiled(scene, nets, tile_size):
     """All super-resolved bands as float reflectance × 10000, before rounding."""
     plan = make_plan(scene, nets, Request(tile_size=tile_size, only_sr=True))
     with scene.open() as reader:
-        made = [strip.made for strip in strips(reader, plan, Engine())]
+        made = [strip.predicted for strip in strips(reader, plan, Engine())]
     return np.stack([np.concatenate([rows[n] for rows in made]) for n in plan.names])
 
 
@@ -384,7 +384,7 @@ def test_low_precision_stays_close(scene_dir, tmp_path, dsen2):
     for precision in ("fp32", "bf16"):
         with scene.open() as reader:
             parts = list(strips(reader, plan, Engine(precision=precision)))
-        made[precision] = np.stack([parts[0].made[name] for name in plan.names])
+        made[precision] = np.stack([parts[0].predicted[name] for name in plan.names])
     residual = made["fp32"] - tiled(scene, weights.load("bicubic"), 10**6)
     difference = np.abs(made["bf16"] - made["fp32"])
     assert 0 < difference.mean() < 0.01 * np.abs(residual).mean() + 0.5

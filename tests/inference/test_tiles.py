@@ -1,10 +1,10 @@
 """Laws of windows and tiles."""
 
-from geosr.raster.window import Window
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geosr.inference.tiles import TileGrid, best_shape, spread
+from geosr.raster.window import Window
 
 settings.register_profile("calm", deadline=None)
 settings.load_profile("calm")

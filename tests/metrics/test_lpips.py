@@ -108,10 +108,10 @@ def test_the_references_names_are_read_too(file, tmp_path):
 
 
 def test_red_green_and_blue_are_found_by_name_else_the_first_bands_stand_for_them():
-    assert lpips.shown(("B2", "B3", "B4", "B8")) == (2, 1, 0)
-    assert lpips.shown(("B5", "B6", "B7", "B8A")) == (0, 1, 2)
-    assert lpips.shown(("B2", "B3")) == (0, 1, 0)
-    assert lpips.shown(("1",)) == (0, 0, 0)
+    assert lpips.rgb_bands(("B2", "B3", "B4", "B8")) == (2, 1, 0)
+    assert lpips.rgb_bands(("B5", "B6", "B7", "B8A")) == (0, 1, 2)
+    assert lpips.rgb_bands(("B2", "B3")) == (0, 1, 0)
+    assert lpips.rgb_bands(("1",)) == (0, 0, 0)
 
 
 @pytest.mark.parametrize(

@@ -193,6 +193,6 @@ def test_the_command_fetches_by_name_or_all_that_have_an_address(geosr, listed, 
 
 
 def test_nothing_but_the_command_fetches():
-    root = Path(module.__file__).parent
+    root = Path(module.__file__).parents[1]
     users = [p.name for p in root.rglob("*.py") if "geosr.models.fetch" in p.read_text()]
     assert users == ["weights.py"]

@@ -7,7 +7,7 @@ import torch
 from geosr.models.card import SHIFTS
 from geosr.models.nets.multi import fusion
 from geosr.models.nets.multi.fusion import (
-    Looks,
+    Sampling,
     back_projected,
     cubic,
     mean,
@@ -35,7 +35,7 @@ def series(count, noise=0.0, seed=0):
     truth, rng = scene(seed), torch.Generator().manual_seed(seed + 1)
     shifts = torch.rand(1, count, 2, generator=rng) * 2 - 1
     shifts[:, 0] = 0
-    frames = Looks((24, 24), 3, shifts).see(truth)
+    frames = Sampling((24, 24), 3, shifts).see(truth)
     frames = frames + noise * torch.randn(frames.shape, generator=rng)
     return truth, frames, torch.ones(1, count, 1, 24, 24), shifts
 
@@ -51,10 +51,10 @@ def test_sampling_and_interpolation_keep_constants():
 
 
 def test_the_transpose_of_seeing_is_spreading():
-    looks = Looks((6, 5), 3, torch.tensor([[[0.3, -0.2], [0.0, 0.7]]]))
+    sampler = Sampling((6, 5), 3, torch.tensor([[[0.3, -0.2], [0.0, 0.7]]]))
     image, frames = torch.rand(1, 1, 18, 15), torch.rand(1, 2, 1, 6, 5)
     torch.testing.assert_close(
-        (looks.see(image) * frames).sum(), (looks.gather(frames) * image).sum()
+        (sampler.see(image) * frames).sum(), (sampler.gather(frames) * image).sum()
     )
 
 

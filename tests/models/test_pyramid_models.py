@@ -8,7 +8,7 @@ from geosr.models.registry import build, design
 THIN = {
     "lapsr": {"features": 2, "depth": 2},
     "ms-lapsr": {"features": 2, "depth": 2, "recursions": 2},
-    "lpan-seed": {"features": 4},
+    "lpan-reference": {"features": 4},
     "lpan": {"features": 4},
 }
 
@@ -21,7 +21,7 @@ THIN = {
         ("lapsr", 8, 1, 1_221_043),
         ("ms-lapsr", 2, 1, 222_801),
         ("ms-lapsr", 8, 1, 222_801),
-        ("lpan-seed", 2, 3, 7_956_379),
+        ("lpan-reference", 2, 3, 7_956_379),
     ],
 )
 def test_parameter_counts_are_the_published_ones(name, scale, bands, count):
@@ -72,14 +72,14 @@ def test_the_levels_of_ms_lapsr_are_one():
     assert len(model.net.state_dict()) == len(list(model.net.parameters()))
 
 
-@pytest.mark.parametrize("name", ["lpan-seed", "lpan"])
+@pytest.mark.parametrize("name", ["lpan-reference", "lpan"])
 def test_the_maps_of_a_stage_differ_but_for_the_seeds_own(name):
     torch.manual_seed(0)
     net = build(design(name).card(bands=3, **THIN[name])).net
     for stage in net.stages:
         maps, _ = stage.maps(torch.rand(1, 4, 5, 5))
         same = [torch.equal(maps[0], other) for other in maps[1:]]
-        assert all(same) if name == "lpan-seed" else not any(same)
+        assert all(same) if name == "lpan-reference" else not any(same)
 
 
 def test_shared_blocks_still_pass_their_residual_on():

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
-from geosr.raster.grid import Grid
-from geosr.raster.window import Window
 from rasterio.crs import CRS
 
 from geosr.errors import SceneError, StoppedError
 from geosr.raster import publish
 from geosr.raster.files import open_raster, sniff
+from geosr.raster.grid import Grid
+from geosr.raster.window import Window
 from geosr.raster.writer import Layout, create
 
 UTM = CRS.from_epsg(32633)

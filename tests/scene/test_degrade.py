@@ -2,14 +2,8 @@
 
 import numpy as np
 import pytest
+from rasters import degraded
 from scipy.ndimage import gaussian_filter
-
-from geosr.scene.degrade import degrade, reach
-
-
-def degraded(image, factor):
-    pad = reach(factor)
-    return degrade(np.pad(image, ((0, 0), (pad, pad), (pad, pad)), "symmetric"), factor)
 
 
 def test_the_published_ramp():

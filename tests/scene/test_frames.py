@@ -6,7 +6,14 @@ import rasterio
 
 from geosr.models.registry import design
 from geosr.scene import degrade, frames
-from geosr.scene.frames import FrameOptions, Look, Looks, displacement, moved, settle
+from geosr.scene.frames import (
+    FrameOptions,
+    FrameSelection,
+    SelectedFrame,
+    displacement,
+    select_frames,
+    shifted,
+)
 from geosr.sensors import OpenOptions, open_scene
 
 
@@ -21,7 +28,7 @@ def texture(rng, size):
 
 
 def seen(truth, down, across, size=96, factor=3):
-    """What a sensor sees that looks `down` and `across` coarse pixels further."""
+    """What a sensor sees that selection `down` and `across` coarse pixels further."""
     pad = (truth.shape[0] - factor * size) // 2
     taps = [degrade.point_spread(factor, 1.2, shift=factor * by) for by in (down, across)]
     return degrade.shrink(truth[None], factor, *taps, pad=pad)[0].astype(float)
@@ -48,20 +55,20 @@ def test_images_of_other_places_are_not_alike(truth):
 
 def test_moved_frames_look_where_the_first_one_does(truth):
     first, other = seen(truth, 0, 0), seen(truth, 0.4, -0.3)
-    back = moved(other.astype(np.float32), (0.4, -0.3))
+    back = shifted(other.astype(np.float32), (0.4, -0.3))
     inner = first[2:-2, 2:-2]
     before = np.abs(other[2:-2, 2:-2] - inner).mean()
     assert np.abs(back - inner).mean() < 0.5 * before  # what is left is aliased
     np.testing.assert_array_equal(
-        moved(other.astype(np.float32), (0.0, 0.0)), other.astype(np.float32)[2:-2, 2:-2]
+        shifted(other.astype(np.float32), (0.0, 0.0)), other.astype(np.float32)[2:-2, 2:-2]
     )
 
 
 def test_a_shift_is_read_away_by_whole_pixels_and_told_for_the_rest():
-    looks = Looks((Look(0), Look(1, shift=(1.3, -0.6))))
-    assert looks.whole(looks.looks[1]) == (1, -1)
-    np.testing.assert_allclose(looks.shifts, [[0, 0], [0.3, 0.4]], atol=1e-6)
-    assert not Looks(looks.looks, moved=True).shifts.any()
+    selection = FrameSelection((SelectedFrame(0), SelectedFrame(1, shift=(1.3, -0.6))))
+    assert selection.whole(selection.frames[1]) == (1, -1)
+    np.testing.assert_allclose(selection.shifts, [[0, 0], [0.3, 0.4]], atol=1e-6)
+    assert not FrameSelection(selection.frames, resampled=True).shifts.any()
 
 
 def write(folder, number, image, clear=None):
@@ -73,11 +80,11 @@ def write(folder, number, image, clear=None):
             output.write_mask(clear)
 
 
-def settled(folder, name, options=FrameOptions()):  # noqa: B008 - frozen
+def selected(folder, name, options=FrameOptions()):  # noqa: B008 - frozen
     scene = open_scene(folder, OpenOptions(kind="series"))
     with scene.open() as reader:
         names = [band.name for band in scene.select()]
-        return scene, settle(reader, scene, names, design(name).card(), options)
+        return scene, select_frames(reader, scene, names, design(name).card(), options)
 
 
 @pytest.fixture
@@ -93,53 +100,53 @@ def series(tmp_path, truth):
 
 
 def test_frames_are_registered_to_the_first_and_cloudy_ones_left_out(series):
-    scene, looks = settled(series, "ibp")
+    scene, selection = selected(series, "ibp")
     assert scene.frames == 4
-    assert len(looks) == 3  # half of the fourth is clouded
-    found = sorted(look.shift for look in looks)
+    assert len(selection) == 3  # half of the fourth is clouded
+    found = sorted(frame.shift for frame in selection)
     assert found[1] == (0.0, 0.0)
     np.testing.assert_allclose([found[0], found[2]], [(-0.5, 0.2), (0.3, -1.4)], atol=0.05)
 
 
 def test_brightness_is_brought_to_the_median(series):
-    _, looks = settled(series, "ibp")
-    bright = next(look for look in looks if abs(look.shift[0] + 0.5) < 0.1)
+    _, selection = selected(series, "ibp")
+    bright = next(frame for frame in selection if abs(frame.shift[0] + 0.5) < 0.1)
     assert bright.gain[0] == pytest.approx(1 / 1.5, rel=0.05)
-    _, plain = settled(series, "ibp", FrameOptions(brightness=False))
-    assert all(look.gain == () for look in plain)
+    _, plain = selected(series, "ibp", FrameOptions(brightness=False))
+    assert all(frame.gain == () for frame in plain)
 
 
 @pytest.mark.parametrize(
-    ("register", "name", "moved", "whole"),
+    ("register", "name", "resampled", "whole"),
     [("none", "ibp", False, True), ("integer", "ibp", False, True),
      ("auto", "ibp", False, False), ("auto", "highres-net", False, True),
      ("subpixel", "highres-net", True, False)],
 )  # fmt: skip
-def test_registration_can_be_chosen(series, register, name, moved, whole):
-    _, looks = settled(series, name, FrameOptions(register=register))
-    assert looks.moved == moved
-    parts = [part for look in looks for part in look.shift]
+def test_registration_can_be_chosen(series, register, name, resampled, whole):
+    _, selection = selected(series, name, FrameOptions(register=register))
+    assert selection.resampled == resampled
+    parts = [part for frame in selection for part in frame.shift]
     assert all(part == round(part) for part in parts) == whole
     assert any(parts) == (register != "none")
 
 
 def test_nets_for_a_fixed_number_get_frames_again(series):
-    _, looks = settled(series, "rams")
-    assert len(looks) == 9
-    assert {look.frame for look in looks} == {look.frame for look in looks.looks[:3]}
-    assert settled(series, "rams")[1] == looks  # the same every time
+    _, selection = selected(series, "rams")
+    assert len(selection) == 9
+    assert {frame.index for frame in selection} == {frame.index for frame in selection.frames[:3]}
+    assert selected(series, "rams")[1] == selection  # the same every time
 
 
 def test_the_number_of_frames_can_be_less(series):
-    _, looks = settled(series, "ibp", FrameOptions(count=2))
-    assert [look.frame for look in looks] == [0, 1]
+    _, selection = selected(series, "ibp", FrameOptions(count=2))
+    assert [frame.index for frame in selection] == [0, 1]
 
 
 def test_a_frame_of_another_place_is_told_and_not_moved(tmp_path, truth):
     write(tmp_path / "p", 0, seen(truth, 0, 0))
     write(tmp_path / "p", 1, texture(np.random.default_rng(9), 96))
-    _, looks = settled(tmp_path / "p", "ibp")
-    odd = [look for look in looks if look.note]
+    _, selection = selected(tmp_path / "p", "ibp")
+    odd = [frame for frame in selection if frame.note]
     assert len(odd) == 1
     assert odd[0].shift == (0.0, 0.0)
     assert "not registered" in odd[0].note
@@ -148,6 +155,6 @@ def test_a_frame_of_another_place_is_told_and_not_moved(tmp_path, truth):
 def test_flat_frames_stay_as_they_are(tmp_path):
     for number in range(2):
         write(tmp_path / "flat", number, np.full((96, 96), 700.0 + number))
-    _, looks = settled(tmp_path / "flat", "ibp")
-    assert [look.gain for look in looks] == [(1.0,), (1.0,)]
+    _, selection = selected(tmp_path / "flat", "ibp")
+    assert [frame.gain for frame in selection] == [(1.0,), (1.0,)]
     assert frames.displacement(np.ones((8, 8)), np.ones((8, 8)))[2] == 0.0

@@ -3,55 +3,29 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
-import torch
 from affine import Affine
-from nets import THIN
-from rasterio.crs import CRS
+from nets import checkpoint
+from rasters import CRS_, GRID
+from rasters import write_on_grid as write
 
 from geosr.inference.plan import Request
 from geosr.inference.superres import superres
-from geosr.models import registry, weights
+from geosr.models import weights
 from geosr.models.registry import DESIGNS, design
 from geosr.sensors import OpenOptions, open_scene
 
-GRID = Affine(30, 0, 500010, 0, -30, 4100040)
-CRS_ = CRS.from_epsg(32630)
 ONE = [name for name, d in DESIGNS.items() if d.task == "sisr"]
 MANY = [name for name, d in DESIGNS.items() if d.task == "misr"]
-
-
-def write(path: Path, values: np.ndarray, *, names=(), mask=None, nodata=None) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    count, height, width = values.shape
-    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
-        with rasterio.open(path, "w", driver="GTiff", width=width, height=height, count=count,
-                           dtype=values.dtype, crs=CRS_, transform=GRID,
-                           nodata=nodata) as file:  # fmt: skip
-            file.write(values)
-            file.descriptions = names or (None,) * count
-            if mask is not None:
-                file.write_mask(mask)
-    return path
 
 
 def scene(seed: int, bands=1, shape=(30, 41), dtype=np.uint8) -> np.ndarray:
     rng = np.random.default_rng(seed)
     return rng.integers(20, 200, (bands, *shape)).astype(dtype)
-
-
-def checkpoint(path: Path, name: str, **more) -> Path:
-    """Untrained weights of a thin net, as a training would leave them."""
-    torch.manual_seed(0)
-    card = design(name).card(**more)
-    card = replace(card, options={**card.options, **THIN.get(name, {})})
-    weights.save(path, card, registry.build(card).net.state_dict())
-    return path
 
 
 @pytest.mark.parametrize("name", ONE)

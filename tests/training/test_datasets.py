@@ -11,13 +11,12 @@ import numpy as np
 import pytest
 import rasterio
 import torch
-from affine import Affine
-from geosr.raster.window import Window
-from rasterio.crs import CRS
+from rasters import paired, picture, write
 from scipy.ndimage import shift as moved
 
 from geosr.errors import UsageError
 from geosr.models.registry import design
+from geosr.raster.window import Window
 from geosr.scene import degrade
 from geosr.sensors import OpenOptions, open_scene
 from geosr.training.datasets import Choice, kind_of, open_sets
@@ -27,25 +26,6 @@ from geosr.training.datasets.windows import Area, place_of_image
 
 CHOICE = Choice(patch=24)
 IMAGE = OpenOptions(kind="image")
-
-
-def write(path: Path, values: np.ndarray, *, nodata=None, grid: Affine | None = None) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    count, height, width = values.shape
-    more = {"crs": CRS.from_epsg(32633), "transform": grid} if grid is not None else {}
-    driver = "PNG" if path.suffix == ".png" else "GTiff"
-    with rasterio.open(path, "w", driver=driver, width=width, height=height, count=count,
-                       dtype=values.dtype, nodata=nodata, **more) as file:  # fmt: skip
-        file.write(values)
-    return path
-
-
-def picture(seed: int, side: int = 48, bands: int = 1, dtype=np.uint8) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    coarse = rng.uniform(0.1, 0.9, (bands, side // 8, side // 8))
-    fine = coarse.repeat(8, 1).repeat(8, 2)
-    top = np.iinfo(dtype).max if np.dtype(dtype).kind in "iu" else 1.0
-    return (fine * top).astype(dtype)
 
 
 @pytest.fixture
@@ -158,20 +138,6 @@ def test_a_band_suffix_does_not_make_another_place():
 # matched files
 
 
-def paired(folder: Path, names=("hr", "lr"), *, scale=2, grid=False) -> Path:
-    for i in range(3):
-        fine = picture(i)
-        coarse = fine.reshape(1, 48 // scale, scale, 48 // scale, scale).mean((2, 4))
-        tall = Affine(5, 0, 600000, 0, -5, 100000) if grid else None
-        wide = Affine(5 * scale, 0, 600000 + 40, 0, -5 * scale, 100000 - 20) if grid else None
-        write(folder / names[0] / f"p{i}_HR.tif", fine, grid=tall)
-        small = coarse.astype(np.uint8)
-        if grid:  # the coarse file shows less ground
-            small = np.ascontiguousarray(small[:, 20 // (5 * scale) :, 40 // (5 * scale) :])
-        write(folder / names[1] / f"p{i}_LR.tif", small, grid=wide)
-    return folder
-
-
 def test_two_folders_of_matching_names_are_pairs(tmp_path):
     data = paired(tmp_path / "d")
     assert kind_of(data, "sisr") == "pairs"
@@ -220,7 +186,7 @@ def test_the_dual_layout_gives_two_frames(tmp_path, dtype):
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 @pytest.mark.parametrize("last", [True, False])
-def test_arrays_of_seed_001_are_read_in_either_order(tmp_path, last, save):
+def test_npz_arrays_are_read_in_either_order(tmp_path, last, save):
     fine = np.stack([picture(i, side=64, bands=3) for i in range(4)])
     coarse = fine.reshape(4, 3, 16, 4, 16, 4).mean((3, 5)).astype(np.uint8)
     order = (0, 2, 3, 1) if last else (0, 1, 2, 3)

@@ -251,10 +251,10 @@ def test_totals_take_the_place_of_a_parts_own_counts():
 def test_presets_stand_for_the_published_sums():
     names = {text: [(w, n) for w, n, _ in Criterion.parse(text).parts] for text in PRESETS}
     assert names == {
-        "seed000": [(1, "l1"), (1, "psnr")],
-        "seed001": [(1, "l1"), (0.1, "perceptual")],
+        "dual-edsr": [(1, "l1"), (1, "psnr")],
+        "enhanced": [(1, "l1"), (0.1, "perceptual")],
     }
-    assert [w for w, _, _ in Criterion.parse("2*seed001+tv").parts] == [2, 0.2, 1]
+    assert [w for w, _, _ in Criterion.parse("2*enhanced+tv").parts] == [2, 0.2, 1]
 
 
 def test_every_level_of_a_pyramid_meets_the_target_averaged_to_its_size():
@@ -282,7 +282,7 @@ def test_an_uncertain_output_is_judged_by_its_mean_and_laplace_takes_both():
         ("l1+dsim", "Did you mean dssim"),
         ("ms_ssim", "Did you mean ms-ssim"),
         ("charbonier", "Did you mean charbonnier"),
-        ("seed01", "Did you mean seed00"),
+        ("enhance", "Did you mean enhanced"),
         ("nonsense", "known: l1, mse"),
         ("l1:file", "unknown loss"),
         ("l1++mse", "unknown loss ''"),

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import rasterio
 import torch
-from conftest import settings
+from conftest import ROOT, settings
 from faulty import limit
 from safetensors.torch import load_file
 
@@ -465,7 +465,7 @@ def test_two_processes_learn_as_one(images, tmp_path):
         out = tmp_path / f"world{world}"
         environment = settings(None) | {
             "WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29631",
-            "PYTHONPATH": f"{tests.parent}:{tests}:{tests.parent}/examples",
+            "PYTHONPATH": f"{ROOT}:{ROOT}/tests:{tests}:{ROOT}/examples",
         }  # fmt: skip
         ranks = [
             subprocess.Popen(

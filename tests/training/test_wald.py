@@ -7,7 +7,6 @@ from pathlib import Path
 import make_scene
 import numpy as np
 import pytest
-from geosr.raster.window import Window
 from rasters import degraded
 
 from geosr.errors import UsageError
@@ -17,6 +16,7 @@ from geosr.models import weights
 from geosr.models.card import Model
 from geosr.models.nets.bicubic import Bicubic
 from geosr.models.registry import design
+from geosr.raster.window import Window
 from geosr.scene import degrade
 from geosr.scene import scene as scene_module
 from geosr.sensors import open_scene

@@ -16,7 +16,7 @@ class _DroppedError(BaseException):
 
 
 @dataclass(frozen=True)
-class Lanes:
+class Threads:
     """Threads that share the nets and the device, one scene at a time each.
 
     Attributes:
@@ -35,7 +35,7 @@ class Lanes:
             if ended.is_set():
                 raise _DroppedError
 
-        with ThreadPoolExecutor(self.count, "geosr-lane") as pool:
+        with ThreadPoolExecutor(self.count, "geosr-scene") as pool:
             running = set[Future[Outcome]]()
             try:
                 while waiting or running:

@@ -17,7 +17,7 @@ from geosr.models import registry, weights
 from geosr.models.card import ModelCard
 from geosr.models.convert.files import content, read
 from geosr.models.convert.nets import NETS, card_of, fitting, pattern, shapes_of
-from geosr.models.convert.source import Found
+from geosr.models.convert.source import SourceWeights
 from geosr.models.nets.guided.dsen2 import DN
 
 LICENSE = "unknown (converted)"
@@ -152,7 +152,7 @@ def _expected(
         return model(inputs), DN * planes[-1]
 
 
-def _fitted(path: Path, found: Found, card: ModelCard) -> dict[str, Tensor]:
+def _fitted(path: Path, found: SourceWeights, card: ModelCard) -> dict[str, Tensor]:
     """The file's tensors by the net's own names, in its order."""
     shapes = shapes_of(card)
     fitted = {}
@@ -186,7 +186,7 @@ def _told(path: Path, tensors: Mapping[str, Tensor]) -> ModelCard:
     return card_of(fits)
 
 
-def _in_order(path: Path, found: Found, expected: list[str]) -> list[str]:
+def _in_order(path: Path, found: SourceWeights, expected: list[str]) -> list[str]:
     """The file's names in the order of the net's layers, weight before bias."""
     names = list(found.tensors)
     if set(names) == set(expected):

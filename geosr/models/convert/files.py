@@ -16,7 +16,7 @@ from safetensors.torch import load as load_tensors
 
 from geosr.errors import WeightsError, cause
 from geosr.models.convert.sandbox import foreign
-from geosr.models.convert.source import LARGEST, MOST, Found
+from geosr.models.convert.source import LARGEST, MOST, SourceWeights
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
@@ -35,7 +35,7 @@ def content(path: Path) -> bytes:
         raise WeightsError(f"cannot read {path}: {error.strerror}. Check the path.") from error
 
 
-def read(path: Path, data: bytes, allow_pickle: bool) -> Found:
+def read(path: Path, data: bytes, allow_pickle: bool) -> SourceWeights:
     """What a file holds, told by what it begins with, whatever its name is.
 
     Args:
@@ -62,7 +62,7 @@ def read(path: Path, data: bytes, allow_pickle: bool) -> Found:
     )
 
 
-def _keras(path: Path, data: bytes) -> Found:
+def _keras(path: Path, data: bytes) -> SourceWeights:
     """Kernels of both kinds of convolution turned: HWIO to OIHW, transposed HWOI to IOHW."""
     try:
         h5py = import_module("h5py")
@@ -81,7 +81,7 @@ def _keras(path: Path, data: bytes) -> Found:
             f"{path}: not a whole HDF5 file ({cause(error)}). Get it again."
         ) from error
     tensors = {k: torch.from_numpy(v) for k, v in arrays.items()}
-    return Found("Keras HDF5", {k: v.permute(3, 2, 0, 1) if v.dim() == 4 else v
+    return SourceWeights("Keras HDF5", {k: v.permute(3, 2, 0, 1) if v.dim() == 4 else v
                                 for k, v in tensors.items()})  # fmt: skip
 
 
@@ -119,7 +119,7 @@ def _array(path: Path, name: str, dataset: Any) -> Any:
     return dataset.astype("float32")[()]
 
 
-def _safetensors(path: Path, data: bytes) -> Found:
+def _safetensors(path: Path, data: bytes) -> SourceWeights:
     try:
         tensors = load_tensors(data)
     except (SafetensorError, KeyError, ValueError) as error:
@@ -129,4 +129,4 @@ def _safetensors(path: Path, data: bytes) -> Found:
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     if "card" in header.get("__metadata__", {}):
         raise WeightsError(f"{path} carries a card already. Use it as it is: --model {path}")
-    return Found("safetensors", {k: v.float() for k, v in tensors.items()}, ordered=False)
+    return SourceWeights("safetensors", {k: v.float() for k, v in tensors.items()}, ordered=False)

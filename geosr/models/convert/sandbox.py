@@ -20,12 +20,12 @@ from torch import Tensor
 
 from geosr.errors import WeightsError, cause
 from geosr.models.convert.nets import card_of, fitting, pattern
-from geosr.models.convert.source import LARGEST, MOST, Found
+from geosr.models.convert.source import LARGEST, MOST, SourceWeights
 
 _PATIENCE = 300.0  # seconds for the other process
 
 
-def foreign(path: Path, data: bytes) -> Found:
+def foreign(path: Path, data: bytes) -> SourceWeights:
     """What a file of PyTorch's own formats holds.
 
     Args:
@@ -49,7 +49,7 @@ def foreign(path: Path, data: bytes) -> Found:
             )
         numbered = load_tensors(body)
         tensors = {str(name): numbered[str(i)] for i, name in enumerate(told["names"])}
-        return Found(str(told["kind"]), tensors, output=numbered.get("output"))
+        return SourceWeights(str(told["kind"]), tensors, output=numbered.get("output"))
     except (OSError, EOFError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise WeightsError(
             f"{path}: the process that opened it failed ({cause(error) or type(error).__name__}). "

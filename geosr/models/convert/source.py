@@ -12,7 +12,7 @@ MOST = 2**22  # numbers of one tensor; the widest layer of these nets has 589,82
 
 
 @dataclass(frozen=True)
-class Found:
+class SourceWeights:
     """Tensors by the file's names, kernels as OIHW.
 
     Attributes:

@@ -12,9 +12,9 @@ from geosr.errors import UsageError
 from geosr.models.card import ModelCard
 from geosr.sensors import OpenOptions, probav
 from geosr.training.datasets import folder, kelvins, pairs, series, wald
+from geosr.training.datasets.batches import Batch, Sample, stack
 from geosr.training.datasets.windows import (
     Area,
-    Sample,
     Split,
     Spot,
     Windows,
@@ -23,7 +23,10 @@ from geosr.training.datasets.windows import (
     split,
 )
 
-__all__ = ["KINDS", "Choice", "Sample", "Sets", "Spot", "Windows", "kind_of", "open_sets"]
+__all__ = [
+    "KINDS", "Batch", "Choice", "Sample", "Sets", "Spot", "Windows", "kind_of", "open_sets",
+    "stack",
+]  # fmt: skip
 
 _CHECKED = 192  # pixels of truth along a held-out window, where the images have them
 KINDS = ("wald", "folder", "pairs", "npz", "dual", "series", "kelvins")
@@ -96,11 +99,11 @@ def open_sets(data: Path, card: ModelCard, choice: Choice) -> Sets:
     images = replace(choice.options, kind="image")
     place: Callable[[str], str] = place_of_image
     found: Sequence[Area[Any]]
-    make: Callable[..., Windows[Any]]
+    make: Callable[..., Any]
     if kind == "wald":
         found = wald.areas(data, card, choice.options, choice.pattern)
         place = place_of_scene
-        make = partial(wald.WaldWindows, operator=choice.operator or "gaussian")
+        make = partial(wald.WaldWindows, operator=choice.operator or "sensor")
     elif kind == "npz":
         found, unit = pairs.array_areas(data, card)
         make = partial(pairs.ArrayWindows, data=data, unit=unit)
@@ -119,11 +122,19 @@ def open_sets(data: Path, card: ModelCard, choice: Choice) -> Sets:
         if kind == "folder":
             make = partial(folder.FolderWindows, operator=choice.operator or "bicubic")
     parts: Split[Any] = split(found, choice.share, place, patch=choice.patch, scale=card.scale)
-    training = make(parts.training, card, choice.patch, seed=choice.seed, jitter=choice.jitter)
-    sides = [side for area in parts.held for side in area.window[2:] if side >= choice.patch]
-    wide = max(choice.patch, min([_CHECKED, *sides]))
-    held = make(parts.held, card, wide, seed=choice.seed)
+    small: dict[str, Any] = {"small": True} if kind == "wald" else {}
+    training = make(
+        parts.training, card, choice.patch, seed=choice.seed, jitter=choice.jitter, **small
+    )
+    held = make(parts.held, card, _checked(parts.held, choice.patch), seed=choice.seed)
     return Sets(kind, training, held)
+
+
+def _checked(areas: Sequence[Area[Any]], patch: int) -> int:
+    """Side of a held-out window: larger than one to learn from, or as large as there is any."""
+    sides = [min(area.window[2:]) for area in areas]
+    fitting = [side for side in sides if side >= patch]
+    return min([_CHECKED, *fitting]) if fitting else max(sides)
 
 
 def _check(kind: str, card: ModelCard) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from threading import Lock
 
 from geosr.raster.grid import Grid
 from geosr.raster.window import Window
@@ -18,6 +19,7 @@ class Room:
     """Bytes that images may still take: of those to learn from, and of those held out."""
 
     left: int = 2**29
+    lock: Lock = field(default_factory=Lock)  # files are read by one thread at a time
 
     def take(self, size: int) -> bool:
         """Whether there is room for `size` bytes, which is then taken."""
@@ -52,11 +54,12 @@ class Held:
     def read(self, names: Sequence[str], gsd: int, window: Window, *, frame: int = 0) -> Pixels:
         """Bands in a window, which may reach past the edges."""
         key = (tuple(names), gsd, frame)
-        if key not in self._kept:
-            self._kept[key] = self._whole(names, gsd, frame)
-        kept = self._kept[key]
-        if kept is None:
-            return self.source().read(names, gsd, window, frame=frame)
+        with self.room.lock:
+            if key not in self._kept:
+                self._kept[key] = self._whole(names, gsd, frame)
+            kept = self._kept[key]
+            if kept is None:
+                return self.source().read(names, gsd, window, frame=frame)
         folded = fold(window, *kept.values.shape[1:])
         return folded.take(kept.crop(folded.hull.within(Window(0, 0, 0, 0))))
 

@@ -16,7 +16,8 @@ from geosr.scene.fill import fill
 from geosr.scene.radiometry import reflectance
 from geosr.scene.scene import Scene
 from geosr.sensors import OpenOptions, find_scenes, open_scene
-from geosr.training.datasets.windows import Area, Sample, Spot, Windows, check_bands, pick
+from geosr.training.datasets.batches import Sample
+from geosr.training.datasets.windows import Area, Spot, Windows, check_bands, pick
 
 _FILL_REACH = 8
 

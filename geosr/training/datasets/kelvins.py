@@ -21,7 +21,8 @@ from geosr.scene import frames
 from geosr.scene.frames import FrameOptions
 from geosr.scene.scene import Scene
 from geosr.sensors import OpenOptions, open_scene, probav
-from geosr.training.datasets.windows import Area, Sample, Spot, Windows
+from geosr.training.datasets.batches import Sample
+from geosr.training.datasets.windows import Area, Spot, Windows
 
 FACTOR = 3
 _KEPT = 64  # imgsets held in memory
@@ -85,18 +86,19 @@ class KelvinsWindows(Windows[Place]):
     def _read(self, place: Place) -> _Held:
         scene, names = place.scene, [band.name for band in place.scene.select()]
         with scene.open() as reader:
-            looks = frames.settle(reader, scene, names, self.card, FrameOptions())
+            selection = frames.select_frames(reader, scene, names, self.card, FrameOptions())
             whole = scene.grids[scene.finest].window
-            seen = [
-                frames.read(reader, scene, names, whole, look, looks, _FILL_REACH) for look in looks
+            images = [
+                frames.read_frame(reader, scene, names, whole, frame, selection, _FILL_REACH)
+                for frame in selection
             ]
         count = self.card.frames if self.card.task == "misr" else 1
         stack = np.zeros((count, 2, *whole[2:]), np.float32)
-        for i, (pixels, values) in enumerate(seen[:count]):
+        for i, (pixels, values) in enumerate(images[:count]):
             stack[i] = values[0], pixels.usable[0]
-        stack[len(seen) :, 0] = stack[0, 0]  # frames that are missing are never clear
+        stack[len(images) :, 0] = stack[0, 0]  # frames that are missing are never clear
         shifts = np.zeros((count, 2), np.float32)
-        shifts[: len(looks)] = looks.shifts[:count]
+        shifts[: len(selection)] = selection.shifts[:count]
         imgset = probav.read_imgset(place.path)
         assert imgset.truth is not None and imgset.clear is not None
         return _Held(stack, shifts, imgset.truth * _UNIT, imgset.clear)

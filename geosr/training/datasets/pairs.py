@@ -1,8 +1,8 @@
 """Matching files: a fine image and the coarse image, or images, of the same ground.
 
 Layouts: two folders (`hr` and `lr`, `high_res` and `low_res`, …) with files of matching names;
-and seed 000's `dual_sr_dataset/{train,test}/{low_res,high_res}` with `NAME_LR0.png`,
-`NAME_LR1.png`, `NAME_HR.png`.
+and the layout of dual-edsr's repository, `dual_sr_dataset/{train,test}/{low_res,high_res}` with
+`NAME_LR0.png`, `NAME_LR1.png`, `NAME_HR.png`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from geosr.scene.fill import fill
 from geosr.scene.radiometry import reflectance
 from geosr.scene.scene import Scene
 from geosr.sensors import OpenOptions, find_scenes, open_scene
-from geosr.training.datasets.windows import Area, Sample, Spot, Windows, check_bands, pick
+from geosr.training.datasets.batches import Sample
+from geosr.training.datasets.windows import Area, Spot, Windows, check_bands, pick
 
 _FINE = ("hr", "high_res", "high", "highres", "gt")
 _COARSE = ("lr", "low_res", "low", "lowres")
@@ -190,7 +191,7 @@ def _mismatch(fine: Scene, coarse: Scene, scale: int) -> str:
     )
 
 
-# seed 000's layout
+# the layout of dual-edsr's repository
 
 
 def dual_folder(data: Path, part: str = "train") -> Path | None:
@@ -259,7 +260,7 @@ def npz_files(data: Path) -> tuple[Path, Path | None] | None:
 
 
 def array_areas(data: Path, card: ModelCard) -> tuple[list[Area[ArrayPair]], float]:
-    """Areas, and what counts as 1.0, of a folder with seed 001's files.
+    """Areas, and what counts as 1.0, of a folder with `hr_images.npz`, `hr_lr_images.npz`.
 
     Raises:
         UsageError: arrays are missing, ambiguous, or not `card.scale` to one.

@@ -1,8 +1,8 @@
 """Simulated series: several coarse images of one place, from one fine image as truth.
 
-Each frame looks at the place through a Gaussian point spread, moved by parts of a coarse pixel,
+Each frame sees the place through a Gaussian point spread, moved by parts of a coarse pixel,
 with its own gain, offset, noise and clouds; a quality mask says where the clouds are. The truth
-lies on the grid of frame 0 where a net takes two frames or one, or is told where they look; of more
+lies on the grid of frame 0 where a net takes two frames or one, or is told their shifts; of more
 frames the shifts sum to zero. Frame 0 of two is never brightened.
 """
 
@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from geosr.models.card import SHIFTS, ModelCard
 from geosr.scene import degrade
 from geosr.scene.scene import Scene
+from geosr.training.datasets.batches import Sample
 from geosr.training.datasets.folder import FolderWindows
-from geosr.training.datasets.windows import Area, Sample, Spot
+from geosr.training.datasets.windows import Area, Spot
 
 _UNIT = 10000.0
 
@@ -36,7 +37,7 @@ class Sensor:
             window, from a quarter of it on.
         clouds: share of frames that have clouds; the first two are the clearest and have none.
         fewest: of nets that take fewer frames, the least that a window has; the others are unclear.
-        aim: deviation of what is said of where a frame looks, as a registration errs.
+        aim: standard deviation of the error of the shifts told, as a registration errs.
     """
 
     shift: float = 0.5

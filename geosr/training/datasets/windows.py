@@ -15,32 +15,18 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from geosr.errors import GeosrError, SceneError, UsageError
 from geosr.models.card import ANY, SHIFTS, ModelCard
 from geosr.raster.window import Window
 from geosr.scene.pixels import Reader
 from geosr.scene.scene import Scene
+from geosr.training.datasets.batches import Batch, Sample, stack
 from geosr.training.datasets.cache import Held, Room
 
 log = logging.getLogger("geosr")
 _OPEN = 64  # images held open at a time
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One training pair, in reflectance × 10000 (other values: × 10000 / what counts as 1.0).
-
-    Attributes:
-        inputs: by GSD as on the card: (bands, rows, cols), or (frames, bands + 1, rows, cols)
-            with the quality mask last; `SHIFTS` to where the frames look, (frames, 2).
-        target: (bands, rows, cols).
-        mask: True where the target was sensed.
-    """
-
-    inputs: Mapping[int, NDArray[np.float32]]
-    target: NDArray[np.float32]
-    mask: NDArray[np.bool_]
 
 
 class Item(Protocol):
@@ -85,11 +71,13 @@ class Windows(ABC, Generic[I]):
         jitter: standard deviation of the log-gain that every sample gets.
 
     Attributes:
+        pooled: whether windows are drawn from memory.
         anywhere: whether windows may begin at any pixel of the truth, else where an input pixel
             does; inputs that are made of the truth can be made anywhere.
     """
 
     kind = ""
+    pooled = False
     anywhere = False
 
     def __init__(
@@ -98,7 +86,7 @@ class Windows(ABC, Generic[I]):
     ) -> None:  # fmt: skip
         self.card, self.seed, self.jitter = card, seed, jitter
         self.patch = max(patch - patch % card.scale, card.scale)
-        self.areas = [area for area in areas if min(area.window[2:]) >= self.patch]
+        self.areas = [area for area in areas if min(area.window[2:]) >= self.least]
         if not self.areas:
             raise UsageError(
                 f"nothing for '{card.name}' has {self.patch} × {self.patch} pixels of truth "
@@ -120,6 +108,25 @@ class Windows(ABC, Generic[I]):
         """Windows side by side: what one epoch is counted as."""
         sizes = (area.window[2:] for area in self.areas)
         return sum((height // self.patch) * (width // self.patch) for height, width in sizes)
+
+    @property
+    def least(self) -> int:
+        """Pixels of truth that an area must have along both sides."""
+        return self.patch
+
+    def place(self, device: str, fixed: Callable[[Mapping[int, Tensor]], Tensor] | None) -> None:
+        """Say where batches are wanted, and what of a net's inputs it finds without its weights.
+
+        For those who draw windows from memory; others bring batches from the CPU.
+        """
+
+    def batch(self, step: int, numbers: Sequence[int]) -> Batch:
+        """The samples of those numbers of a step.
+
+        Raises:
+            SceneError: no item is left that can be read.
+        """
+        return stack([self.sample(step, i) for i in numbers], self.broken)
 
     @abstractmethod
     def cut(self, spot: Spot, rng: np.random.Generator) -> Sample:
@@ -199,18 +206,22 @@ class Windows(ABC, Generic[I]):
         log.warning("%s is left out: %s", name, error)
 
     def _brighten(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """One gain for the sample, times half as much for each band."""
+        """The sample, every band times its gain."""
         if not self.jitter:
             return sample
-        common = rng.normal(0, self.jitter)
-        names = dict.fromkeys(name for item in self.card.inputs for name in item.bands)
-        gains = {name: np.exp(common + rng.normal(0, self.jitter / 2)) for name in names}
+        gains = self._gains(rng)
         brightened = {
             item.gsd: _times(sample.inputs[item.gsd], gains, item.bands)
             for item in self.card.inputs
         }
         inputs = {**sample.inputs, **brightened}
         return Sample(inputs, _times(sample.target, gains, self.card.bands), sample.mask)
+
+    def _gains(self, rng: np.random.Generator) -> dict[str, float]:
+        """One gain for a sample, times half as much for each band."""
+        common = rng.normal(0, self.jitter)
+        names = dict.fromkeys(name for item in self.card.inputs for name in item.bands)
+        return {name: float(np.exp(common + rng.normal(0, self.jitter / 2))) for name in names}
 
 
 def _times(

@@ -46,7 +46,7 @@ LOSSES: dict[str, Loss] = {
     "registered": images.registered,
 }
 UNCERTAIN = "laplace-nll"  # the one that takes two outputs
-PRESETS = {"seed000": "l1+psnr", "seed001": "l1+0.1*perceptual"}
+PRESETS = {"dual-edsr": "l1+psnr", "enhanced": "l1+0.1*perceptual"}
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Criterion:
 
     @classmethod
     def parse(cls, text: str) -> Criterion:
-        """The criterion that a text like "l1+0.1*dssim" or "seed000" describes.
+        """The criterion that a text like "l1+0.1*dssim" or "enhanced" describes.
 
         `perceptual:PATH` takes VGG19's features from a file.
 

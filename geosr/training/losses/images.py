@@ -1,4 +1,7 @@
-"""Losses of images, by pixels and neighbourhoods; shapes and counts as `geosr.training.losses` says."""
+"""Losses of images, by pixels and neighbourhoods.
+
+Shapes and counts are as `geosr.training.losses` says.
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Nets whose fine bands sharpen the coarse ones of the same scene."""

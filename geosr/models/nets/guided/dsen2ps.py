@@ -2,8 +2,8 @@
 
 geosr's own. The 10 m bands enter by pixel unshuffle (Shi et al. 2016, backwards) beside the native
 20 m bands, so nothing is upsampled before the net; its residual returns by sub-pixel convolution.
-What a local regression of the coarse bands on the finer ones says (`geosr.models.nets.guided.regress`) is its
-starting point: the net refines it.
+What a local regression of the coarse bands on the finer ones says (`regress`, beside this module)
+is its starting point: the net refines it.
 
     d10 (4) ──── unshuffle 2 ──┐
     d20 (6) ───────────────────┼─ concat ─ conv ReLU ─ d × [conv ReLU conv +] ─ conv ─ shuffle 2 ─ +
@@ -16,6 +16,7 @@ Every convolution is 3 × 3 with zero padding; ↑ is bicubic, a = −0.75, with
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,9 +24,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from geosr.models.card import Input, ModelCard, Recipe, guided
+from geosr.models.card import FIXED, Input, ModelCard, Recipe, guided
 from geosr.models.nets.guided.dsen2 import DN, TO_20, TO_60, added, entered, sharpener
 from geosr.models.nets.guided.regress import detail
+from geosr.scene import pointspread
 
 _GRID = 20  # metres; the trunk's
 _RIDGES = {0: 1000 / DN**2, 1: 300 / DN**2}  # of regressions of bands, and of fine structure
@@ -52,13 +54,16 @@ class DSen2PS(nn.Module):
         bands: number of input bands by GSD, finest first; the last are the ones to sharpen.
         radii: of the regressions, in pixels of the last bands: one of the bands and one of their
             fine structure each.
+        spreads: by band to sharpen and finer band, σ in pixels of the first of the Gaussian
+            through which the one sees the other.
     """
 
     def __init__(
-        self, bands: Mapping[int, int], features: int, blocks: int, radii: Sequence[int] = ()
-    ) -> None:
+        self, bands: Mapping[int, int], features: int, blocks: int, radii: Sequence[int] = (),
+        spreads: Sequence[Sequence[float]] = (),
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.gsds, self.radii = tuple(bands), tuple(radii)
+        self.gsds, self.radii, self.spreads = tuple(bands), tuple(radii), spreads
         entering = sum(count * max(_GRID // gsd, 1) ** 2 for gsd, count in bands.items())
         leaving = bands[self.gsds[-1]] * (_GRID // self.gsds[0]) ** 2
         regressions = 2 * len(self.radii)
@@ -77,8 +82,7 @@ class DSen2PS(nn.Module):
         brought = [_on_grid(inputs[gsd] / DN, gsd) for gsd in self.gsds]
         raised = _raised(inputs[target], target // fine)
         if self.radii:
-            guides = [_raised(inputs[gsd] / DN, gsd // fine) for gsd in self.gsds[:-1]]
-            known = self._regressed(torch.cat(guides, 1), inputs[target] / DN)
+            known = inputs[FIXED] / DN if FIXED in inputs else self.fixed(inputs) / DN
             brought.append(F.pixel_unshuffle(known, _GRID // fine))
             for share, part in zip(self.share, known.chunk(len(self.share), 1), strict=True):
                 raised = raised + share * part * DN
@@ -86,11 +90,19 @@ class DSen2PS(nn.Module):
         residual = self.tail(self.body(entered(self.head, x)))
         return raised + F.pixel_shuffle(residual, _GRID // fine).to(raised.dtype) * DN
 
-    def _regressed(self, fine: Tensor, coarse: Tensor) -> Tensor:
-        """Detail by every regression, (batch, regressions · bands, rows, cols) at 10 m, in fp32."""
-        factor = self.gsds[-1] // self.gsds[0]
-        with torch.autocast(fine.device.type, enabled=False):
-            return detail(fine, coarse, self.radii, factor=factor, ridges=_RIDGES)
+    def fixed(self, inputs: Mapping[int, Tensor]) -> Tensor:
+        """What no weight has a part in: the detail by every regression, in counts and fp32.
+
+        (batch, regressions · bands, rows, cols) at 10 m. `forward` takes it from inputs[FIXED]
+        where it is there: a training need not find it again and again.
+        """
+        fine, target = self.gsds[0], self.gsds[-1]
+        with torch.autocast(inputs[target].device.type, enabled=False):
+            guides = [_raised(inputs[gsd] / DN, gsd // fine) for gsd in self.gsds[:-1]]
+            return DN * detail(
+                torch.cat(guides, 1), inputs[target] / DN, self.radii, factor=target // fine,
+                ridges=_RIDGES, spreads=self.spreads,
+            )  # fmt: skip
 
 
 def _on_grid(x: Tensor, gsd: int) -> Tensor:
@@ -110,9 +122,21 @@ def build(card: ModelCard) -> DSen2PS:
     return DSen2PS(bands, **card.options)
 
 
+def _spreads(inputs: Sequence[Input]) -> list[list[float]]:
+    """By band of the last input and band of the others, in pixels of the first."""
+    *guides, target = inputs
+    finer = [pointspread.relative(name) for item in guides for name in item.bands]
+    return [
+        [round(math.sqrt(pointspread.relative(name) ** 2 - other**2) / inputs[0].gsd, 4)
+         for other in finer]
+        for name in target.bands
+    ]  # fmt: skip
+
+
 def _card(name: str, inputs: Sequence[Input], margin: int, **options: Any) -> ModelCard:
+    options = {"features": 96, "blocks": 6, **options, "spreads": _spreads(inputs)}
     return sharpener(
-        name, "dsen2-ps", inputs, margin, {"features": 96, "blocks": 6, **options},
+        name, "dsen2-ps", inputs, margin, options,
         source="geosr; the task of Lanaras et al. 2018 on the 20 m grid",
     )  # fmt: skip
 

@@ -1,13 +1,16 @@
 """Detail of coarse bands by local regression on fine ones, for nets to refine.
 
-Around every coarse pixel the coarse bands are regressed on block means of the fine ones, by least
-squares with a ridge; those coefficients times the fine bands' detail are the coarse bands' detail.
-How bands go together is thus read off the scene at hand, at the scale where both are known.
+Around every coarse pixel the coarse bands are regressed on what the coarse sensor would have seen
+of the fine ones, by least squares with a ridge; those coefficients times what it would have missed
+of them are the coarse bands' detail. How bands go together is thus read off the scene at hand, at
+the scale where both are known. A band that is a mixture of the fine ones is found exactly.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -15,12 +18,14 @@ from torch.nn import functional as F
 
 _ROWS = 256  # fine, at a time
 _CHANNELS = 8
+_SIGMAS = 3  # where point spreads are cut
 _CUBIC = 2  # coarse pixels that bicubic interpolation looks at beyond its own
 
 
 def detail(
-    fine: Tensor, coarse: Tensor, radii: Sequence[int], *, factor: int, ridges: Mapping[int, float]
-) -> Tensor:
+    fine: Tensor, coarse: Tensor, radii: Sequence[int], *, factor: int,
+    ridges: Mapping[int, float], spreads: Sequence[Sequence[float]],
+) -> Tensor:  # fmt: skip
     """What the coarse bands lack, (batch, ridges · radii · bands, k · rows, k · cols).
 
     Args:
@@ -30,16 +35,33 @@ def detail(
         factor: k.
         ridges: by what is regressed: 0 is the values themselves, n what exceeds the mean of a
             square of radius n. Added to the variance of every guide, in that unit squared.
+        spreads: by band and guide, σ in fine pixels of the Gaussian through which the band sees
+            the guide. Neighbouring bands of the same spreads share their sums.
     """
+    groups = [(spread, len(list(same))) for spread, same in groupby(spreads)]
+    parts = torch.split(coarse, [count for _, count in groups], 1)
+    found = [
+        _in_strips(fine, part, radii, factor, ridges, spread)
+        for part, (spread, _) in zip(parts, groups, strict=True)
+    ]
+    return torch.cat(found, 2).flatten(1, 2)
+
+
+def _in_strips(
+    fine: Tensor, coarse: Tensor, radii: Sequence[int], factor: int, ridges: Mapping[int, float],
+    spread: Sequence[float],
+) -> Tensor:  # fmt: skip
+    """Of bands that see alike: (batch, ridges · radii, bands, k · rows, k · cols)."""
     rows, step = coarse.shape[-2], _ROWS // factor
     if torch.is_grad_enabled() or torch.compiler.is_compiling() or rows <= step:
-        return _detail(fine, coarse, radii, factor, ridges)
-    halo, found = max(radii) + max(ridges) + _CUBIC, []
+        return _detail(fine, coarse, radii, factor, ridges, spread)
+    halo = max(radii) + max(ridges) + _CUBIC + _beyond(factor, spread)
+    found = []
     for top in range(0, rows, step):  # what stays in the cache is quicker by far
         first, last = max(top - halo, 0), min(top + step + halo, rows)
         part = _detail(
             fine[..., first * factor : last * factor, :], coarse[..., first:last, :],
-            radii, factor, ridges,
+            radii, factor, ridges, spread,
         )  # fmt: skip
         kept = min(top + step, rows) - top
         found.append(part.narrow(-2, (top - first) * factor, kept * factor))
@@ -47,10 +69,11 @@ def detail(
 
 
 def _detail(
-    fine: Tensor, coarse: Tensor, radii: Sequence[int], factor: int, ridges: Mapping[int, float]
-) -> Tensor:
-    """The same, all at once."""
-    means = F.avg_pool2d(fine, factor)
+    fine: Tensor, coarse: Tensor, radii: Sequence[int], factor: int, ridges: Mapping[int, float],
+    spread: Sequence[float],
+) -> Tensor:  # fmt: skip
+    """The same, all rows at once."""
+    means = _sensed(fine, factor, spread)
     smooth = F.interpolate(means, scale_factor=factor, mode="bicubic", align_corners=False)
     lacking = torch.split(F.pixel_unshuffle(fine - smooth, factor), factor**2, 1)  # by guide
     found = []
@@ -62,7 +85,24 @@ def _detail(
             for slope, lack in zip(slopes.unbind(1), lacking, strict=True):
                 made = torch.addcmul(made, slope.unsqueeze(2), lack.unsqueeze(1))
             found.append(F.pixel_shuffle(made.flatten(1, 2), factor))
-    return torch.cat(found, 1)
+    return torch.stack(found, 1)
+
+
+def _sensed(fine: Tensor, factor: int, spread: Sequence[float]) -> Tensor:
+    """The fine bands as a coarse sensor sees them; the image's edge is repeated."""
+    beyond, count = _beyond(factor, spread) * factor, len(spread)
+    at = torch.arange(-beyond, factor + beyond, dtype=torch.float64) - (factor - 1) / 2
+    sigma = torch.tensor(list(spread), dtype=torch.float64)[:, None]
+    taps = torch.exp(-0.5 * (at / sigma) ** 2)
+    taps = (taps / taps.sum(1, keepdim=True)).to(fine)[:, None]  # (guides, 1, taps)
+    x = F.pad(fine, (beyond,) * 4, mode="replicate")
+    x = F.conv2d(x, taps[..., None, :], stride=(1, factor), groups=count)
+    return F.conv2d(x, taps[..., None], stride=(factor, 1), groups=count)
+
+
+def _beyond(factor: int, spread: Sequence[float]) -> int:
+    """Coarse pixels that a point spread reaches beyond its own."""
+    return max(math.ceil((_SIGMAS * max(spread) - factor / 2) / factor), 0)
 
 
 def _exceeding(x: Tensor, above: int) -> Tensor:

@@ -1,0 +1,1 @@
+"""Nets that make one finer image of several images of one place."""

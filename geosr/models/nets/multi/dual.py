@@ -1,7 +1,7 @@
 """dual-edsr: two images of one place to one finer image; features fused, then residual blocks.
 
-The "dual-image super-resolution" net of seed 000: an EDSR-like body behind two heads that share
-no weights.
+An EDSR-like body behind two heads that share no weights. Reference repository:
+vnayakde/Dual-Image-Super-Resolution-for-High-Resolution-Optical-Satellite-Imagery.
 
     image 1 ─ conv ReLU ─┐
                          ├─ fusion ─ n × [conv ReLU conv +] ─ conv, pixel shuffle s ─ conv
@@ -73,7 +73,7 @@ def build(card: ModelCard) -> DualEDSR:
 
 DESIGNS = (
     Design("dual-edsr", "misr", "dual-edsr", build, {2: 19, 3: 19, 4: 19}, 3,
-           "seed 000, dual-image super-resolution", frames=2,
+           "vnayakde, Dual-Image-Super-Resolution", frames=2,
            options={"features": 64, "blocks": 8, "fusion": "concat"},
            paper=Recipe("l1", 64, 4, 20_000, "adam", 1e-4, schedule="constant", warmup=0,
                         clip=0.0, ema=0.0)),

@@ -1,6 +1,6 @@
 """Several frames of one place brought together without learning: the baselines of multi-image nets.
 
-Every frame looks at the place from where its shift says, through a Gaussian point spread:
+Every frame samples the image at its shift, through a Gaussian point spread:
 
     frame_t = D_t · image,  D_t = sample every s-th pixel of the blurred image, moved by shift_t
 
@@ -66,8 +66,8 @@ def _apply(down: Tensor, x: Tensor, across: Tensor) -> Tensor:
     return down.unsqueeze(2) @ x @ across.unsqueeze(2).transpose(-1, -2)
 
 
-class Looks:
-    """How the frames of a batch look at the place: D and its transpose.
+class Sampling:
+    """How the frames of a batch sample the image: D and its transpose.
 
     Args:
         shape: (rows, cols) of a frame.
@@ -94,10 +94,10 @@ class Looks:
         return self.spread(frames).sum(1)
 
 
-def _mended(frames: Tensor, counted: Tensor, looks: Looks) -> Tensor:
+def _mended(frames: Tensor, counted: Tensor, sampler: Sampling) -> Tensor:
     """Frames whose unclear pixels are as the clear ones of the others let expect."""
-    weight = looks.gather(counted).clamp(min=_LEAST)
-    return torch.where(counted > 0, frames, looks.see(looks.gather(frames * counted) / weight))
+    weight = sampler.gather(counted).clamp(min=_LEAST)
+    return torch.where(counted > 0, frames, sampler.see(sampler.gather(frames * counted) / weight))
 
 
 def _counted(clear: Tensor) -> Tensor:
@@ -114,18 +114,18 @@ def enlarged(frames: Tensor, scale: int, shifts: Tensor) -> Tensor:
 
 def mean(frames: Tensor, clear: Tensor, shifts: Tensor, scale: int) -> Tensor:
     """The bicubic frames' mean where they are clear."""
-    looks, counted = Looks(_shape(frames), scale, shifts), _counted(clear)
-    weights = looks.spread(counted) + _LEAST
-    up = enlarged(_mended(frames, counted, looks), scale, shifts)
+    sampler, counted = Sampling(_shape(frames), scale, shifts), _counted(clear)
+    weights = sampler.spread(counted) + _LEAST
+    up = enlarged(_mended(frames, counted, sampler), scale, shifts)
     return (up * weights).sum(1) / weights.sum(1)
 
 
 def median(frames: Tensor, clear: Tensor, shifts: Tensor, scale: int) -> Tensor:
     """The bicubic frames' median where they are mostly clear; of an even number the middle two."""
-    looks, counted = Looks(_shape(frames), scale, shifts), _counted(clear)
-    usable = looks.spread(counted) > 0.5 * looks.spread(torch.ones_like(counted))
+    sampler, counted = Sampling(_shape(frames), scale, shifts), _counted(clear)
+    usable = sampler.spread(counted) > 0.5 * sampler.spread(torch.ones_like(counted))
     usable = torch.where(usable.any(1, keepdim=True), usable, True)
-    up = enlarged(_mended(frames, counted, looks), scale, shifts)
+    up = enlarged(_mended(frames, counted, sampler), scale, shifts)
     ranked = torch.where(usable, up, torch.inf).sort(1).values
     n = usable.sum(1, keepdim=True).expand_as(up[:, :1])
     return ((ranked.gather(1, (n - 1) // 2) + ranked.gather(1, n // 2)) / 2).squeeze(1)
@@ -135,11 +135,11 @@ def shift_and_add(
     frames: Tensor, clear: Tensor, shifts: Tensor, scale: int, *, blur: float = _NARROW
 ) -> Tensor:
     """Samples where they fell, each fine pixel the weighted mean of those near it."""
-    looks, counted = Looks(_shape(frames), scale, shifts, blur), _counted(clear)
-    wide = Looks(_shape(frames), scale, shifts)
+    sampler, counted = Sampling(_shape(frames), scale, shifts, blur), _counted(clear)
+    wide = Sampling(_shape(frames), scale, shifts)
     rest = wide.gather(frames * counted) / wide.gather(counted).clamp(min=_LEAST)
-    weight = looks.gather(counted)
-    return (looks.gather(frames * counted) + _LEAST * rest) / (weight + _LEAST)
+    weight = sampler.gather(counted)
+    return (sampler.gather(frames * counted) + _LEAST * rest) / (weight + _LEAST)
 
 
 def back_projected(
@@ -147,11 +147,11 @@ def back_projected(
     blur: float = BLUR,
 ) -> Tensor:  # fmt: skip
     """Iterated back-projection from the frames' mean."""
-    looks, counted = Looks(_shape(frames), scale, shifts, blur), _counted(clear)
-    weight = looks.gather(counted).clamp(min=_LEAST)
+    sampler, counted = Sampling(_shape(frames), scale, shifts, blur), _counted(clear)
+    weight = sampler.gather(counted).clamp(min=_LEAST)
     image = mean(frames, clear, shifts, scale)
     for _ in range(steps):
-        image = image + looks.gather(counted * (frames - looks.see(image))) / weight
+        image = image + sampler.gather(counted * (frames - sampler.see(image))) / weight
     return image
 
 

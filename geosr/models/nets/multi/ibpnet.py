@@ -1,7 +1,7 @@
 """ibp-net: back-projected frames, refined by a net on the coarse grid.
 
-geosr's own: iterated back-projection (Irani and Peleg 1991) puts any number of frames, wherever
-they look, onto the fine grid; what it cannot know, a residual net adds. The net runs on the
+geosr's own: iterated back-projection (Irani and Peleg 1991) puts any number of frames, at their
+shifts, onto the fine grid; what it cannot know, a residual net adds. The net runs on the
 coarse grid behind a pixel unshuffle, so that its cost hardly hangs on the number of frames.
 
     frames, masks, shifts ─ back-projection ─┬───────────────────────────────────────── + ─
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from geosr.models.card import Design, ModelCard, Recipe
-from geosr.models.nets.multi.fusion import BLUR, Looks, mean, shift_and_add
+from geosr.models.nets.multi.fusion import BLUR, Sampling, mean, shift_and_add
 
 _STEPS = 4  # of back-projection before the net
 
@@ -45,7 +45,7 @@ class IBPNet(nn.Module):
     """The net; unit values in and out, band by band, any number of frames in any order.
 
     Maps frames (batch, frames, bands, rows, cols), where they are clear (batch, frames, 1, rows,
-    cols) and where they look (batch, frames, 2), in coarse pixels, to (batch, bands, scale ·
+    cols) and their shifts (batch, frames, 2), in coarse pixels, to (batch, bands, scale ·
     rows, scale · cols).
     """
 
@@ -81,21 +81,21 @@ class IBPNet(nn.Module):
         """The back-projected image; what the net sees of every band on the coarse grid,
         (batch, bands, 3 · scale² + 1, rows, cols); the weight of the samples, (batch, scale², …).
         """
-        looks = Looks((frames.shape[-2], frames.shape[-1]), self.scale, shifts, self.blur)
+        sampler = Sampling((frames.shape[-2], frames.shape[-1]), self.scale, shifts, self.blur)
         counted = torch.where(clear.any(1, keepdim=True), clear, 1.0)
-        weight = looks.gather(counted).clamp(min=1e-6)
+        weight = sampler.gather(counted).clamp(min=1e-6)
         image = mean(frames, clear, shifts, self.scale)
         for _ in range(_STEPS):
-            image = image + looks.gather(counted * (frames - looks.see(image))) / weight
-        error = counted * (frames - looks.see(image))
-        spread = (looks.gather(error**2) / weight).clamp(min=0).sqrt()
+            image = image + sampler.gather(counted * (frames - sampler.see(image))) / weight
+        error = counted * (frames - sampler.see(image))
+        spread = (sampler.gather(error**2) / weight).clamp(min=0).sqrt()
         added = shift_and_add(frames, clear, shifts, self.scale)
         local = _smooth(F.avg_pool2d(image, self.scale))  # (batch, bands, rows, cols)
         signals = torch.cat(
             [
                 self._cells(image) - local.unsqueeze(2),
                 self._cells(added) - local.unsqueeze(2),
-                self._cells(looks.gather(error) / weight),
+                self._cells(sampler.gather(error) / weight),
                 F.avg_pool2d(spread, self.scale).unsqueeze(2),
             ],
             2,

@@ -1,0 +1,1 @@
+"""Nets that make one image finer, band by band or all bands at once."""

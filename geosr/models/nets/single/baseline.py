@@ -1,6 +1,6 @@
 """baseline and enhanced: a small residual net, and a deeper one that corrects bicubic.
 
-The two nets of seed 001, trained there from 32 × 32 to 128 × 128 pixels.
+Two plain nets for ×4, known from a description alone (32 × 32 to 128 × 128 pixels).
 
     baseline:
     image ─ conv ─ 5 × [conv ReLU conv +] ─ upsampler ReLU ─ conv ─
@@ -10,8 +10,8 @@ The two nets of seed 001, trained there from 32 × 32 to 128 × 128 pixels.
            │        └───────────────────────────────────┘                           │
            └────────────────────────────── bicubic ×s ──────────────────────────────┘
 
-Every convolution is 3 × 3 with zero padding. How many blocks and features there are is not told;
-these are geosr's choice.
+Every convolution is 3 × 3 with zero padding. The description gives no number of blocks
+or features; these are geosr's choice.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ def build_enhanced(card: ModelCard) -> Enhanced:
     return Enhanced(len(card.bands), card.scale, **card.options)
 
 
-# 50 epochs of the 17,354 pairs, sixteen at a time; batch and rate are not told.
-_SOURCE = "seed 001, baseline and enhanced super-resolution"
+# 50 epochs of the 17,354 pairs, sixteen at a time; batch and rate are not given.
+_SOURCE = "baseline and enhanced super-resolution, 32 to 128 pixels, by description"
 DESIGNS = (
     Design("baseline", "sisr", "baseline", build, {2: 13, 3: 13, 4: 13, 8: 13}, 4, _SOURCE,
            options={"features": 64, "blocks": 5},

@@ -1,6 +1,6 @@
 """LPAN: residual blocks that project up and down at eight, four and two times the size.
 
-The 12-block net of seed 002, inspired by Laplacian pyramids. Reference repository:
+A net of 12 blocks, inspired by Laplacian pyramids. Reference repository:
 GianpieroTulipani/image_super_resolution.
 
     image ─ conv ReLU ─ conv ReLU ─ conv* ReLU ─┐
@@ -17,8 +17,9 @@ GianpieroTulipani/image_super_resolution.
 
 *, †, ‡: one convolution each, used again. SE is squeeze-excitation, which pools over the whole
 window. `lpan` hands every block the residual of the one before, and its blocks have weights of
-their own. `lpan-seed` is the reference as it runs: one block per stage, given the same input
-every time, so that the n maps are the same. [up] is empty at ×2; at ×4, conv and pixel shuffle.
+their own. `lpan-reference` is the repository's code as it runs: one block per stage, given the same
+input every time, so that the n maps are the same. [up] is empty at ×2; at ×4, conv and pixel
+shuffle.
 """
 
 from __future__ import annotations
@@ -144,11 +145,12 @@ _PAPER = Recipe("dssim", 64, 16, 25_600, "adamw", 1e-4, weight_decay=0.01, sched
                 period=12_800, gamma=0.1, warmup=0, clip=0.0, ema=0.0)  # fmt: skip
 # Squeeze-excitation sees the whole window: the reach is only what tiles read around their core.
 DESIGNS = (
-    Design("lpan-seed", "sisr", "lpan", build, {2: 17}, 2, "seed 002, pyramid of residual blocks",
+    Design("lpan-reference", "sisr", "lpan", build, {2: 17}, 2,
+           "GianpieroTulipani/image_super_resolution, as its code runs",
            blend=8, options={"features": 128, "share": True, "chain": False},
            recipe=_RECIPE, paper=_PAPER),
     Design("lpan", "sisr", "lpan", build, {2: 24, 4: 24}, 2,
-           "seed 002, pyramid of residual blocks, as described", blend=8,
+           "GianpieroTulipani/image_super_resolution, as described", blend=8,
            options={"features": 128, "share": False, "chain": True},
            recipe=_RECIPE, paper=_PAPER),
 )  # fmt: skip

@@ -1,0 +1,130 @@
+"""A scene whose coarse bands are twins of its 10 m bands: a truth at the scale that users get.
+
+A twin is a 10 m band, or a mixture of them, seen through the point spread of the coarse band whose
+place it takes (`geosr.scene.pointspread`) and read at that band's pixels. Sharpened, it should be
+that 10 m band again. The finer bands stay as they are.
+
+It proves sharpness and geometry: how much of the missing detail comes back, and where. It says
+nothing of spectral content that no 10 m band has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from zlib import crc32
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional as F
+
+from geosr.raster.grid import Grid
+from geosr.raster.window import Window
+from geosr.scene import degrade
+from geosr.scene.fill import fill
+from geosr.scene.pixels import Pixels, Reader, fold
+from geosr.scene.pointspread import FINEST
+
+SINGLE = {
+    "B1": "B2", "B5": "B4", "B6": "B8", "B7": "B8", "B8A": "B8", "B9": "B8", "B11": "B4",
+    "B12": "B3",
+}  # fmt: skip  # the neighbour in wavelength; other than that for B11 and B12, which have none
+_FILL_REACH = 16
+_CUBIC = 2  # coarse pixels that bicubic interpolation looks at beyond its own
+
+Array = NDArray[np.float32]
+
+
+def single(bands: Sequence[str], guides: Sequence[str]) -> Array:
+    """Shares of the guides in every twin, (bands, guides): one guide each."""
+    shares = np.zeros((len(bands), len(guides)), np.float32)
+    for row, name in zip(shares, bands, strict=True):
+        row[guides.index(SINGLE.get(name, guides[-1]))] = 1
+    return shares
+
+
+def mixed(bands: Sequence[str], guides: Sequence[str]) -> Array:
+    """Shares drawn once for each band by its name: positive, of sum one."""
+    drawn = [np.random.default_rng(crc32(name.encode())).dirichlet(np.ones(len(guides)))
+             for name in bands]  # fmt: skip
+    return np.asarray(drawn, np.float32)
+
+
+@dataclass
+class TwinReader:
+    """The scene that `source` reads, with twins in place of the bands of one GSD.
+
+    Args:
+        bands: the coarse bands that are replaced.
+        guides: the 10 m bands.
+        shares: (bands, guides), as `single` and `mixed` give them.
+    """
+
+    source: Reader
+    gsd: int
+    bands: tuple[str, ...]
+    guides: tuple[str, ...]
+    shares: Array
+    grids: Mapping[int, Grid] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.grids = self.source.grids
+
+    @property
+    def factor(self) -> int:
+        """Fine pixels along a coarse one."""
+        return self.gsd // FINEST
+
+    def read(self, names: Sequence[str], gsd: int, window: Window, *, frame: int = 0) -> Pixels:
+        """Bands in a window; all pixels of twins count as valid."""
+        if gsd != self.gsd:
+            return self.source.read(names, gsd, window, frame=frame)
+        taps = [degrade.of_band(name, self.factor, FINEST) for name in names]
+        pad = max(degrade.beyond(weights, self.factor) for weights in taps)
+        fine = self.truth(names, window.at(self.factor).grow(pad)).values
+        values = np.stack([
+            degrade.shrink(band, self.factor, weights, weights, pad=pad)
+            for band, weights in zip(fine, taps, strict=True)
+        ])  # fmt: skip
+        true = np.ones(values.shape, bool)
+        return Pixels(values, true, true, ~true)
+
+    def truth(self, names: Sequence[str], window: Window) -> Pixels:
+        """Counts of the mixtures at 10 m; gaps are filled and do not count."""
+        grid = self.grids[FINEST]
+        folded = fold(window, grid.height, grid.width)
+        pixels = folded.take(self.source.read(self.guides, FINEST, folded.hull))
+        shares = self.shares[[self.bands.index(name) for name in names]]
+        values = np.einsum("bg,grc->brc", shares, fill(pixels.values, pixels.usable, _FILL_REACH))
+        usable = ~np.einsum("bg,grc->brc", shares > 0, ~pixels.usable)
+        return Pixels(values, usable, np.ones_like(usable), np.zeros_like(usable))
+
+    def has_mask(self, names: Sequence[str], gsd: int) -> bool:
+        """Twins carry no mask."""
+        return gsd != self.gsd and self.source.has_mask(names, gsd)
+
+    def interpolated(self, names: Sequence[str], window: Window) -> Array:
+        """The twins, bicubic, in a window of the 10 m grid of whole coarse pixels."""
+        coarse = Window(*(n // self.factor for n in window)).grow(_CUBIC)
+        low = torch.from_numpy(self.read(names, self.gsd, coarse).values)[None]
+        raised = F.interpolate(low, scale_factor=self.factor, mode="bicubic")[0].numpy()
+        pad = _CUBIC * self.factor
+        return np.asarray(raised[:, pad:-pad, pad:-pad])
+
+
+def gains(
+    names: Sequence[str], estimate: Array, truth: Array, blurred: Array, mask: NDArray[np.bool_]
+) -> dict[str, tuple[float, float]]:
+    """By band, how much of the detail that interpolation lacks an estimate has, with its weight.
+
+    ⟨estimate − blurred, truth − blurred⟩ / ⟨truth − blurred, truth − blurred⟩: 1 is right, 0 is
+    none of it, above 1 is over-sharpened.
+    """
+    found = {}
+    for name, made, true, low, valid in zip(names, estimate, truth, blurred, mask, strict=True):
+        lacking = (true - low)[valid].astype(np.float64)
+        power = float(lacking @ lacking)
+        if power:
+            found[name] = (float((made - low)[valid].astype(np.float64) @ lacking) / power, power)
+    return found

@@ -1,0 +1,32 @@
+"""Thin, untrained nets for tests."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from geosr.models import registry, weights
+from geosr.models.registry import design
+
+THIN = {  # options that make a net quick; only widths where its reach is to stay
+    "edsr": {"features": 8},
+    "lpan": {"features": 16}, "lpan-reference": {"features": 16},
+    "rcan": {"features": 16, "groups": 2, "blocks": 2}, "rrdb": {"features": 8, "blocks": 2},
+    "swinir-light": {"features": 12, "blocks": 1, "layers": 2},
+    "enhanced": {"features": 8}, "srresnet": {"features": 8}, "edsr-baseline": {"features": 8},
+    "carn": {"features": 8}, "vdsr": {"features": 8}, "lapsr": {"features": 8},
+    "ms-lapsr": {"features": 4}, "highres-net": {"features": 8},
+    "tr-misr": {"features": 16, "hidden": 16, "layers": 2}, "dual-edsr": {"features": 8},
+    "piunet": {"features": 4, "blocks": 1}, "rams": {"features": 4, "blocks": 1},
+}  # fmt: skip  # fmt: skip
+
+
+def checkpoint(path: Path, name: str, **more) -> Path:
+    """Untrained weights of a thin net, as a training would leave them."""
+    torch.manual_seed(0)
+    card = design(name).card(**more)
+    card = replace(card, options={**card.options, **THIN.get(name, {})})
+    weights.save(path, card, registry.build(card).net.state_dict())
+    return path
