@@ -53,15 +53,15 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import make_scene
 
     folder = tmp_path_factory.mktemp("guides")
-    make_scene.write_folder(folder / "scenes/field", size=120)
-    make_scene.write_folder(folder / "scenes/town", size=120, seed=1)
-    make_scene.write_stack(folder / "stack.tif", size=120)
+    make_scene.write_folder(folder / "scenes/field", size=72)
+    make_scene.write_folder(folder / "scenes/town", size=72, seed=1)
+    make_scene.write_stack(folder / "stack.tif", size=72)
     for i in range(3):
-        write(folder / f"images/scene{i}.tif", picture(i, side=64), grid=GRID)
-        write(folder / f"places/harbour/day{i}.tif", picture(i, side=48), grid=GRID)
-    for part in ("train/RED", "test/RED", "test/NIR"):
-        for i in range(2):
-            write_imgset(folder / f"probav/{part}/imgset{i:04}", size=128, seed=i)
+        write(folder / f"images/scene{i}.tif", picture(i, side=48), grid=GRID)
+        write(folder / f"places/harbour/day{i}.tif", picture(i, side=24), grid=GRID)
+    write_imgset(folder / "probav/train/RED/imgset0000", size=48)
+    for part in ("RED", "NIR"):
+        write_imgset(folder / f"probav/test/{part}/imgset0001", frames=2, size=128)
     shutil.copytree(ROOT / "examples/scenes", folder / "examples/scenes")
     return folder
 
