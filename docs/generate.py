@@ -14,6 +14,8 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterator
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -26,10 +28,12 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests/benchmarks")]
 from speed import table as bench  # noqa: E402
 
 import geosr  # noqa: E402
-from geosr import errors, models  # noqa: E402
-from geosr.cli.main import COMMANDS, cli  # noqa: E402
+from geosr import errors  # noqa: E402
+from geosr.cli.main import cli  # noqa: E402
 from geosr.cli.models import describe  # noqa: E402
 
+REGISTRY = "geosr.models.registry"
+DESIGNS = import_module(REGISTRY if find_spec(REGISTRY) else "geosr.models").DESIGNS
 ENV_EXAMPLE = ROOT / ".env.example"
 ON_TOP = ("IMAGES_PATH", "SR_IMAGES_PATH")  # settings that .env.example begins with
 TASKS = {
@@ -47,7 +51,8 @@ _SECTIONS = ("Args", "Attributes", "Returns", "Yields", "Raises")
 def commands() -> dict[str, click.Command]:
     """Every command by its full name, "weights list" for those of a group."""
     context = click.Context(cli)
-    return dict(pair for name in COMMANDS for pair in _leaves(name, cli.get_command(context, name)))
+    names = cli.list_commands(context)
+    return dict(pair for name in names for pair in _leaves(name, cli.get_command(context, name)))
 
 
 def _leaves(name: str, command: click.Command | None) -> Iterator[tuple[str, click.Command]]:
@@ -114,16 +119,17 @@ def _model_table(task: str) -> str:
         "| name | scales | parameters | tiles | weights | source |",
         "|---|---|---|---|---|---|",
     ]
-    rows += [_model_row(design) for design in models.DESIGNS.values() if design.task == task]
+    rows += [_model_row(design) for design in DESIGNS.values() if design.task == task]
     return "\n".join(rows) + "\n"
 
 
-def _model_row(design: models.Design) -> str:
+def _model_row(design: Any) -> str:
     told = describe(design)
     scales = ", ".join(f"**{s}**" if s == told["scale"] else str(s) for s in sorted(design.reach))
     weights = f"bundled × {told['scale']}" if told["shipped"] else "train your own"
+    names = ", ".join(f"`{name}`" for name in (design.name, *design.aliases))
     cells = (
-        f"`{design.name}`", scales, f"{told['parameters']:,}",
+        names, scales, f"{told['parameters']:,}",
         "blended" if design.blend else f"exact, {told['margin']} px",
         weights if told["parameters"] else "needs none", design.source,
     )  # fmt: skip
@@ -134,7 +140,7 @@ def names_by_task() -> str:
     """The names of all nets, one row a task."""
     rows = ["| task | nets |", "|---|---|"]
     for task, title in TASKS.items():
-        names = (f"`{d.name}`" for d in models.DESIGNS.values() if d.task == task)
+        names = (f"`{d.name}`" for d in DESIGNS.values() if d.task == task)
         rows.append(f"| {title} | {' '.join(names)} |")
     return "\n".join(rows) + "\n"
 

@@ -97,12 +97,15 @@ def test_the_commands_of_a_page_run(path, here):
 
 
 @pytest.mark.parametrize("path", [p for p in PAGES if blocks(p, "python")], ids=lambda p: p.stem)
-def test_the_programs_of_a_page_run(path, here):
+def test_the_programs_of_a_page_run(path, here, monkeypatch):
     if not hasattr(geosr, "__all__"):
         pytest.skip("the package offers no names yet")
     rng = np.random.default_rng(0)
     arrays = {f"d{gsd}": rng.uniform(0, 4000, (bands, 360 // gsd, 360 // gsd)).astype(np.float32)
               for gsd, bands in ((10, 4), (20, 6), (60, 2))}  # fmt: skip
+    train = geosr.train
+    quick = {"time": None, "steps": 2, "patch": 24, "batch_size": 2, "val_windows": 2}
+    monkeypatch.setattr(geosr, "train", lambda *args, **kwargs: train(*args, **kwargs | quick))
     for block in blocks(path, "python"):
         exec(block, {"__name__": "page", **arrays})
 
