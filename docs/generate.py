@@ -167,7 +167,7 @@ def _entry(name: str, thing: Any) -> str:
     if isinstance(thing, ModuleType):
         return f"## {name}\n\n{docstring(thing)}\n"
     head = f"class {name}" if inspect.isclass(thing) else name
-    return f"## {name}\n\n```python\n{_signature(head, thing)}\n```\n\n{docstring(thing)}\n"
+    return f"## {name}\n\n```py\n{_signature(head, thing)}\n```\n\n{docstring(thing)}\n"
 
 
 def _signature(head: str, thing: Any) -> str:
