@@ -4,16 +4,12 @@ python examples/evaluate.py examples/scenes
 """
 
 import sys
-from pathlib import Path
 
-from geosr.evaluation.evaluate import evaluate
-from geosr.evaluation.protocols import Data
-from geosr.models import weights
+import geosr
 
 
-def main(scenes: Path) -> None:
-    models = {name: weights.load(name) for name in ("dsen2", "bicubic")}
-    found = evaluate(Data(scenes), models)
+def main(scenes: str) -> None:
+    found = geosr.evaluate("dsen2", scenes)
     for group in found.groups:
         for model in found.models:
             rmse, ratio = found.mean(model, group, "rmse"), found.ratio(model, group, "bicubic")
@@ -23,4 +19,4 @@ def main(scenes: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(sys.argv[1])

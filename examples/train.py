@@ -1,4 +1,4 @@
-"""Train a net on a folder of images, then enlarge one of them with it.
+"""Train a net on a folder of images, then enlarge them with it.
 
 python examples/train.py images/ runs/espcn
 """
@@ -6,18 +6,13 @@ python examples/train.py images/ runs/espcn
 import sys
 from pathlib import Path
 
-from geosr.inference.superres import superres
-from geosr.models import registry, weights
-from geosr.sensors import OpenOptions, find_scenes, open_scene
-from geosr.training.train import TrainConfig, train
+import geosr
 
 
 def main(images: Path, out: Path, steps: int = 2000) -> None:
-    recipe = registry.design("espcn").recipe
-    config = TrainConfig("espcn", scale=2, recipe=recipe, steps=steps, val_every=steps)
-    result = train(images, out, config=config, progress=tell)
-    first = open_scene(find_scenes(images, kind="image")[0], OpenOptions(kind="image"))
-    superres(first, out / f"{first.name}-x2.tif", weights.load(str(result.best)))
+    result = geosr.train(images, out, model="espcn", scale=2, steps=steps, val_every=steps,
+                         progress=tell)  # fmt: skip
+    geosr.superres(images, out / "x2", model=result.best)
 
 
 def tell(now) -> None:

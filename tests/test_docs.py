@@ -1,4 +1,4 @@
-"""README, .env.example and help never drift apart; `python tests/test_docs.py` rewrites them."""
+"""README, docs, .env.example and help never drift apart; `python docs/generate.py` writes them."""
 
 from __future__ import annotations
 
@@ -14,86 +14,70 @@ import pytest
 import rasterio
 from affine import Affine
 
-from geosr.cli.main import cli
-from geosr.cli.settings import COMMANDS, DSEN2_KEYS, leaves
+from geosr.cli.settings import COMMANDS, DSEN2_KEYS
 from geosr.models import registry
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests/benchmarks"))
-from speed import readme_with_table  # noqa: E402
+sys.path.insert(0, str(ROOT / "docs"))
+import generate  # noqa: E402
+from generate import ENV_EXAMPLE, commands, env_example, help_of, settings  # noqa: E402
 
 README = ROOT / "README.md"
-ENV_EXAMPLE = ROOT / ".env.example"
+ADD_A_MODEL = ROOT / "docs/pages/add-a-model.md"
 
 
-def commands() -> dict[str, click.Command]:
-    context = click.Context(cli)
-    found = (leaf for name in COMMANDS for leaf in leaves(name, cli.get_command(context, name)))
-    return dict(found)
+@pytest.mark.parametrize("path", generate.texts(), ids=lambda path: path.stem)
+def test_generated_parts_are_what_the_code_gives(path):
+    text = path.read_text()
+    assert text == generate.filled(text), "run python docs/generate.py"
 
 
-def help_of(name: str) -> str:
-    context = click.Context(commands()[name], info_name=f"geosr {name}", max_content_width=98,
-                            terminal_width=98, help_option_names=["-h", "--help"])  # fmt: skip
-    return context.get_help()
-
-
-def settings() -> dict[str, tuple[str, str]]:
-    """Every declared variable with the option it stands for and its default."""
-    found: dict[str, tuple[str, str]] = {}
-    for command in commands().values():
-        for param in command.params:
-            names = [param.envvar] if isinstance(param.envvar, str) else param.envvar or []
-            for name in names:
-                long = [opt for opt in param.opts if opt.startswith("--")]
-                shown = long[0] if long else str(param.name).upper()
-                default = param.default
-                plain = isinstance(default, str | int | float) and not isinstance(default, bool)
-                found.setdefault(name, (shown, str(default) if plain else ""))
-    return found
-
-
-def env_example() -> str:
-    lines = [
-        "# Settings of geosr: copy to .env in the folder you work in, and uncomment what you need.",
-        "# The command line wins over the environment, the environment over this file.",
-        "",
-        "# The main job without arguments: geosr superres",
-        "IMAGES_PATH=scenes",
-        "SR_IMAGES_PATH=out",
-        "",
-    ]
-    lines += [
-        f"# {shown}\n#{name}={default}"
-        for name, (shown, default) in settings().items()
-        if name not in ("IMAGES_PATH", "SR_IMAGES_PATH")
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def readme_with_help(text: str) -> str:
-    blocks = "".join(
-        f"<details><summary>geosr {name}</summary>\n\n```text\n{help_of(name)}\n```\n</details>\n"
-        for name in commands()
+def test_every_generated_part_is_shown_somewhere():
+    shown = re.findall(
+        r"^<!-- generated: (\S+) -->$",
+        "\n".join(p.read_text() for p in generate.texts()),
+        re.MULTILINE,
     )
-    before, rest = text.split("<!-- commands -->\n")
-    return (
-        before + "<!-- commands -->\n" + blocks + "<!-- end -->" + rest.split("<!-- end -->", 1)[1]
-    )
+    assert set(shown) == set(generate.PARTS)
 
 
-def test_readme_shows_the_help_as_it_is():
-    text = README.read_text()
-    assert text == readme_with_help(text), "run python tests/test_docs.py"
+def test_readme_can_be_read_at_one_sitting():
+    assert len(README.read_text().splitlines()) <= 250
 
 
-def test_readme_shows_what_bench_told():
-    text = README.read_text()
-    assert text == readme_with_table(text), "run python tests/benchmarks/speed.py --table"
+@pytest.mark.parametrize("path", generate.texts(), ids=lambda path: path.stem)
+def test_links_between_files_lead_somewhere(path):
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", path.read_text()):
+        assert "://" in target or (path.parent / target).exists(), target
+
+
+def test_a_docstring_becomes_markdown():
+    def area(width: float, height: float, *, unit: str = "m") -> float:
+        """The area of a rectangle.
+
+        Two lines
+        of text.
+
+        Args:
+            width: of the bottom,
+                in units.
+            height, unit: the rest.
+
+        Raises:
+            ValueError: a side is negative.
+        """
+
+    module = types.ModuleType("module")
+    module.area, module.__all__ = area, ["area"]
+    text = generate.api_reference(module)
+    assert "area(width: float, height: float, *, unit: str = 'm') -> float" in text
+    assert "**Args**\n\n- `width`: of the bottom, in units.\n- `height`, `unit`: the rest." in text
+    assert "**Raises**\n\n- `ValueError`: a side is negative." in text
+    assert "| `WeightsError` | 6 |" in text
 
 
 def test_env_example_lists_exactly_the_declared_variables():
-    assert ENV_EXAMPLE.read_text() == env_example(), "run python tests/test_docs.py"
+    assert ENV_EXAMPLE.read_text() == env_example(), "run python docs/generate.py"
     assert set(DSEN2_KEYS) <= set(settings())
 
 
@@ -101,7 +85,8 @@ def test_every_command_help_is_short_has_an_example_and_documents_every_option()
     for name, command in commands().items():
         text = help_of(name)
         assert len(text.splitlines()) <= 160
-        assert name == "info" or f"geosr {name}" in text.split("Options:")[0].split("\n", 1)[1]
+        before_options = re.split(r"^(?:Options|Main options):$", text, flags=re.MULTILINE)[0]
+        assert name == "info" or f"geosr {name}" in before_options.split("\n", 1)[1]
         for param in command.params:
             if isinstance(param, click.Option):
                 assert param.help, f"{name} {param.opts}"
@@ -125,7 +110,9 @@ def test_the_python_example_does_what_the_command_does(geosr, tmp_path):
 
 
 def test_the_guide_adds_a_model_that_trains_and_runs(geosr, tmp_path, monkeypatch):
-    block = re.search(r"<!-- a whole model -->\n```python\n(.*?)```", README.read_text(), re.DOTALL)
+    block = re.search(
+        r"<!-- a whole model -->\n```python\n(.*?)```", ADD_A_MODEL.read_text(), re.DOTALL
+    )
     assert block
     tiny = types.ModuleType("tiny")
     exec(block[1], tiny.__dict__)
@@ -163,8 +150,3 @@ def test_the_bundled_scene_is_what_the_generator_writes(tmp_path):
         ):
             np.testing.assert_allclose(bundled.read(), fresh.read(), atol=1)
             assert bundled.transform == fresh.transform
-
-
-if __name__ == "__main__":
-    ENV_EXAMPLE.write_text(env_example())
-    README.write_text(readme_with_help(README.read_text()))

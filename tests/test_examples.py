@@ -19,6 +19,11 @@ def run(name: str, *args: object) -> str:
     return done.stdout
 
 
+def test_sharpening_arrays(tmp_path):
+    said = run("sharpen.py", ROOT / "examples/scenes/farmland", tmp_path / "sharp.npy")
+    assert "(8, 240, 240) uint16" in said
+
+
 def test_scoring_the_bundled_scene():
     said = run("evaluate.py", ROOT / "examples/scenes")
     assert "20 m bands, bicubic" in said and "1.000 of bicubic's" in said
@@ -29,7 +34,7 @@ def test_training_on_images_and_enlarging_one(tmp_path):
         write(tmp_path / f"images/scene{i}.tif", picture(i, side=64))
     said = run("train.py", tmp_path / "images", tmp_path / "run", 3)
     assert said.startswith("step 3:")
-    with rasterio.open(tmp_path / "run/scene0-x2.tif") as file:
+    with rasterio.open(tmp_path / "run/x2/scene0.tif") as file:
         assert file.shape == (128, 128)
 
 

@@ -20,6 +20,7 @@ CHAPTERS = [
     {"report"},
     {"batch"},
     {"bench"},
+    {"api"},
     {"cli"},
 ]
 RANK = {name: rank for rank, names in enumerate(CHAPTERS) for name in names}
@@ -61,6 +62,7 @@ def test_a_module_imports_only_its_own_chapter_and_those_below(module):
 
 def test_modules_import_each_other_in_no_circle():
     below = {module: imported(path) & set(MODULES) for module, path in MODULES.items()}
+    del below["geosr"]  # offers the API, which is imported when a name of it is first used
     while leaves := {module for module in below if not below[module] & set(below) - {module}}:
         below = {module: names for module, names in below.items() if module not in leaves}
     assert not below, f"a circle among {sorted(below)}"

@@ -23,8 +23,9 @@ from geosr.errors import (
     without_secrets,
 )
 from geosr.inference.backoff import superres_in_memory
+from geosr.inference.engine import Engine
 from geosr.inference.plan import Plan, Request, make_plan
-from geosr.inference.predict import Engine, device_lost
+from geosr.inference.predict import device_lost
 from geosr.inference.superres import Result
 from geosr.models.card import Model
 from geosr.raster import publish
@@ -51,6 +52,7 @@ class Job:
         batch_fixed: the engine's batch size stays where memory runs out, as a given tile size does.
         space_check: a scene whose output would not fit on the disk is not begun.
         check_inputs: compare input files with the checksums that came with them.
+        on_plan: called with the plan of every scene that was done; not by worker processes.
     """
 
     models: tuple[Model, ...]
@@ -68,6 +70,7 @@ class Job:
     batch_fixed: bool = False
     space_check: bool = True
     check_inputs: bool = False
+    on_plan: Callable[[Plan], None] | None = None
 
     @property
     def recipe(self) -> dict[str, Any]:
@@ -327,6 +330,8 @@ def _work(path: Path, output: Path, job: Job, progress: Progress) -> Outcome:
             _record(scene, output, job, result, before)
         if job.report:
             _draw(output)
+    if job.on_plan:
+        job.on_plan(planned)
     return Outcome(
         name, "done", output=str(output), seconds=round(result.seconds, 3),
         tile=tile, device=job.engine.device, clipped=result.clipped,

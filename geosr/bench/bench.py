@@ -29,8 +29,9 @@ from geosr.bench.meter import Meter
 from geosr.bench.reference import ReferenceTiles, plain_copy, reference_predict, reference_superres
 from geosr.bench.stages import by_stages
 from geosr.errors import SceneError, UsageError
+from geosr.inference.engine import Engine
 from geosr.inference.plan import Plan, Request, make_plan
-from geosr.inference.predict import Engine, free_memory, place, predict
+from geosr.inference.predict import free_memory, place, predict
 from geosr.inference.superres import superres
 from geosr.models.card import ANY, Model, ModelCard
 from geosr.raster.publish import require_space, stopped
@@ -119,6 +120,7 @@ def bench(
     size: int = SIZE,
     repeat: int = 1,
     progress: Callable[[str], None] = lambda _: None,
+    on_plan: Callable[[Plan], None] = lambda _: None,
 ) -> Report:
     """Run both ways in turn, `repeat` times, then measure the ceilings.
 
@@ -127,6 +129,7 @@ def bench(
         folder: there; a folder in it holds all files, and is removed.
         path: the scene; None generates one of `size` × `size` pixels, rounded to whole 60 m.
         progress: called with what is done next.
+        on_plan: called with the plan that was run.
 
     Raises:
         UsageError: multi-image nets, or a scene that the reference way cannot read.
@@ -145,6 +148,7 @@ def bench(
         progress("one tile of each kind, to warm up")
         _warm_up(job)
         runs = _runs(job, repeat, progress)
+        on_plan(plan)
         agreement = compare(plan, job.theirs, job.ours)
         progress("ceilings")
         free_memory(engine)

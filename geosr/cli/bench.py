@@ -15,7 +15,7 @@ from geosr.cli.options import PATH, compile_option, device_options, log_options,
 
 if TYPE_CHECKING:
     from geosr.bench.bench import Report, Way
-    from geosr.inference.predict import Engine
+    from geosr.inference.engine import Engine
     from geosr.models.card import Model
 
 
@@ -70,12 +70,18 @@ def command(**params: Any) -> None:
     prepare_gdal(params["threads"])
     from geosr.bench.bench import bench
     from geosr.bench.landscape import SIZE
+    from geosr.cli.cache import runs_file
+    from geosr.inference.forecast import Meter
 
+    meter = Meter()
     nets, where = _nets(params)
     report = bench(
         nets, where, folder=folder, path=params["scene"], size=params["size"] or SIZE,
         repeat=params["repeat"], progress=lambda text: say(text, quiet=params["quiet"]),
+        on_plan=meter.add,
     )  # fmt: skip
+    if path := runs_file():
+        meter.save(path, where, report.geosr.seconds)
     click.echo(json.dumps(asdict(report)) if params["as_json"] else _table(report))
 
 

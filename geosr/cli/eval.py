@@ -9,6 +9,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from geosr.cli.console import Bar, say, set_up_log
+from geosr.cli.groups import (
+    INPUTS,
+    MAIN,
+    OUTPUT,
+    SCORES,
+    SPEED,
+    WHAT,
+    GroupedCommand,
+    option_group,
+)
 from geosr.cli.options import (
     PATH,
     Auto,
@@ -51,59 +61,77 @@ class _Peak(click.ParamType[Any]):
             self.fail(f"'{value}' is neither 'max' nor a number.", param, ctx)
 
 
-@click.command("eval")
-@option(
-    "--model",
-    "-m",
-    "model_names",
-    multiple=True,
-    required=True,
-    metavar="NAME|FILE",
-    help="Pair, net or weights file; may be given again. Bicubic is always scored too.",
-)
-@option("--data", type=PATH, required=True, help="Scene, or folder of scenes, images or pairs.")
-@option("--scale", type=click.IntRange(2), help="Of nets that come in several.")
-@option(
-    "--protocol",
-    type=click.Choice(
-        ["auto", "wald", "twin", "folder", "series", "pairs", "dual", "kelvins", "full"]
+@click.command("eval", cls=GroupedCommand)
+@option_group(
+    MAIN,
+    option(
+        "--model",
+        "-m",
+        "model_names",
+        multiple=True,
+        required=True,
+        metavar="NAME|FILE",
+        help="Pair, net or weights file; may be given again. Bicubic is always scored too.",
     ),
-    default="auto",
-    help="What is truth; auto tells by nets and data.",
+    option("--data", type=PATH, required=True, help="Scene, or folder of scenes, images or pairs."),
+    option("--scale", type=click.IntRange(2), help="Of nets that come in several."),
+    option(
+        "--protocol",
+        type=click.Choice(
+            ["auto", "wald", "twin", "folder", "series", "pairs", "dual", "kelvins", "full"]
+        ),
+        default="auto",
+        help="What is truth; auto tells by nets and data.",
+    ),
+    option(
+        "--degradation",
+        type=click.Choice(["auto", "gaussian", "sensor", "bicubic", "box"]),
+        default="auto",
+        help="How inputs are made of the truth: auto is gaussian, as published, for scenes and "
+        "bicubic for images; sensor is the bands' own point spread, consistent with scale.",
+    ),
 )
-@option(
-    "--degradation",
-    type=click.Choice(["auto", "gaussian", "sensor", "bicubic", "box"]),
-    default="auto",
-    help="How inputs are made of the truth: auto is gaussian, as published, for scenes and bicubic "
-    "for images; sensor is the bands' own point spread, consistent with scale.",
+@option_group(
+    SCORES,
+    option("--extra", is_flag=True, help="The slower metrics too: MS-SSIM, Q2n and opensr-test."),
+    option(
+        "--peak",
+        type=_Peak(),
+        metavar="NUMBER|max",
+        default="10000",
+        help="Of PSNR and SSIM, in counts of 10000 to 1.0; max: PSNR's is the truth's largest "
+        "value by band and scene, SSIM's stays 10000. That of cPSNR is fixed.",
+    ),
+    option(
+        "--lpips",
+        type=PATH,
+        metavar="FILE",
+        help="Score LPIPS too, by the weights in this .safetensors: AlexNet's features.0 … "
+        "features.10 and lin0 … lin4.",
+    ),
 )
-@option("--pattern", metavar="GLOB", help="Only scenes whose name matches.")
-@option("--extra", is_flag=True, help="The slower metrics too: MS-SSIM, Q2n and opensr-test.")
-@option(
-    "--peak",
-    type=_Peak(),
-    metavar="NUMBER|max",
-    default="10000",
-    help="Of PSNR and SSIM, in counts of 10000 to 1.0; max: PSNR's is the truth's largest value by "
-    "band and scene, SSIM's stays 10000. That of cPSNR is fixed.",
+@option_group(
+    WHAT,
+    option("--report", type=PATH, metavar="HTML", help="One static page with sliders and figures."),
+    option("--save-images", type=PATH, metavar="DIR", help="Pictures LR | SR | HR of every scene."),
 )
-@option(
-    "--lpips",
-    type=PATH,
-    metavar="FILE",
-    help="Score LPIPS too, by the weights in this .safetensors: AlexNet's features.0 … features.10 "
-    "and lin0 … lin4.",
+@option_group(
+    INPUTS,
+    option("--pattern", metavar="GLOB", help="Only scenes whose name matches."),
+    input_options,
 )
-@option("--tile-size", type=Auto(int, 1), default="auto", help="Core of a tile; as superres.")
-@option("--save-images", type=PATH, metavar="DIR", help="Pictures LR | SR | HR of every scene.")
-@option("--report", type=PATH, metavar="HTML", help="One static page with sliders and figures.")
-@option("--csv", "as_csv", is_flag=True, help="One line a scene, model and band on stdout.")
 @frame_options
-@device_options
-@input_options
-@option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-@log_options
+@option_group(
+    SPEED,
+    device_options,
+    option("--tile-size", type=Auto(int, 1), default="auto", help="Core of a tile; as superres."),
+)
+@option_group(
+    OUTPUT,
+    option("--json", "as_json", is_flag=True, help="One JSON document on stdout."),
+    option("--csv", "as_csv", is_flag=True, help="One line a scene, model and band on stdout."),
+    log_options,
+)
 @click.pass_context
 def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
     """Score nets against a truth, bicubic beside them.

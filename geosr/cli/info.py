@@ -22,6 +22,11 @@ from geosr.cli.options import input_options, log_options, open_options, option
     metavar="NAME|FILE",
     help="What superres would run; default as there.",
 )
+@option(
+    "--point-spread",
+    is_flag=True,
+    help="Estimate from the scene what its coarse bands see of the finer ones: σ and R² by band.",
+)
 @input_options
 @option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 @log_options
@@ -30,15 +35,18 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
     """Say what the scene at PATH is, and what `superres` would do with it.
 
     Sensor, level, bands by GSD, grids, CRS, offset, share of nodata, how coarse bands were
-    resampled, the nets that would run, tiles, output size, estimated time and memory.
+    resampled, the nets that would run, tiles, output size, estimated memory; and time, where
+    superres or bench has run on this machine before. No net is run for it.
     """
     from geosr.cli.gdal import prepare_gdal
 
     set_up_log(quiet=params["quiet"], verbose=params["verbose"])
     prepare_gdal(None, vrt=params["allow_vrt"])
+    from geosr.cli.cache import runs_file
     from geosr.errors import GeosrError, UsageError, without_secrets
+    from geosr.inference import forecast
     from geosr.inference.inspect import inspect
-    from geosr.models import registry, weights
+    from geosr.models.card import DEFAULT
     from geosr.sensors import find_scenes, is_remote, open_scene, remote_path
 
     if is_remote(params["path"]) and not params["allow_remote"]:
@@ -52,11 +60,15 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
         raise UsageError(f"{params['path']} holds {len(paths)} scenes ({names}). Name one of them.")
     scene = open_scene(Path(paths[0]), open_options(params))
     try:
-        wanted = params["model_names"] or registry.DEFAULT
-        facts = inspect(scene, [net for name in wanted for net in weights.load(name)])
+        wanted = params["model_names"] or DEFAULT
+        facts = inspect(scene, forecast.nets(wanted), forecast.read_runs(runs_file()))
     except GeosrError as error:
         facts = inspect(scene, [])
         facts["superres"] = {"error": str(error)}
+    if params["point_spread"]:
+        from geosr.scene.estimation import of_scene
+
+        facts["point_spread"] = of_scene(scene)
     tell(json.dumps(facts) if params["as_json"] else _text(facts))
     ctx.exit(0)
 
@@ -69,6 +81,7 @@ def _text(facts: dict[str, Any]) -> str:
     lines.append(f"  type {facts['dtype']}, quantification {facts['quantification']:g}, "
                  f"DN offset {facts['dn_offset']}")  # fmt: skip
     lines.append(f"  coarse bands: {facts['resampled']}")
+    lines += _spreads(facts.get("point_spread", {}))
     lines += [f"  {note}" for note in facts["notes"]]
     done = facts["superres"]
     if "error" in done:
@@ -77,7 +90,30 @@ def _text(facts: dict[str, Any]) -> str:
     lines.append(f"  {' '.join(done['bands'])}")
     lines.append(f"  {done['height']} × {done['width']} px in {done['tiles']} tiles, "
                  f"{done['bytes'] / 2**20:.1f} MiB before compression")  # fmt: skip
-    lines.append(f"  about {done['seconds']:.1f} s and {done['memory'] / 2**20:.0f} MiB of memory "
-                 "on this machine's CPU")  # fmt: skip
+    lines.append(f"  about {done['memory'] / 2**20:.0f} MiB of memory; {_time(done)}")
     lines += [f"  {note}" for note in done["notes"]]
     return "\n".join(lines)
+
+
+def _spreads(found: dict[str, dict[str, Any]]) -> list[str]:
+    """A line a band: its point spread, or why the scene does not tell."""
+    lines = ["  point spread relative to the finest bands, a Gaussian's σ:"] if found else []
+    for name, part in found.items():
+        told = part["reason"]
+        if part["sigma"] is not None:
+            told = f"{part['sigma']:.2f} m (R² {part['r2']:.2f})"
+        known = "" if part["known"] is None else f"; {part['known']:g} m is taken"
+        lines.append(f"    {name}: {told}{known}")
+    return lines
+
+
+def _time(done: dict[str, Any]) -> str:
+    """How long it would take, and where that is known from."""
+    run = done["measured"]
+    if run is None:
+        return "time unknown until superres or bench has run these nets here"
+    nets = "" if run["nets"] == tuple(done["nets"]) else f" {' + '.join(run['nets'])}"
+    return (
+        f"about {done['seconds']:.1f} s, as fast as{nets or ' the same nets'} ran here on "
+        f"{run['device']} in {run['precision']}"
+    )

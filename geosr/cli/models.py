@@ -87,7 +87,10 @@ def _default() -> str:
         found = weights.manifest().get(name, {}).get("measured", {})
         if "ratio" not in found:
             return name
-        return f"{name} {found['ratio']:.3f}, by the sensor's MTF {found['mtf_ratio']:.3f}"
+        said = f"{name} {found['ratio']:.3f}"
+        if "sensor_ratio" in found:
+            said += f", by the sensor's point spread {found['sensor_ratio']:.3f}"
+        return said
 
     pairs = (registry.PAIRS[pair] for pair in ("dsen2-ps", "dsen2"))
     each = "; ".join(told(name) for pair in zip(*pairs, strict=True) for name in pair)

@@ -5,15 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from geosr.cli.groups import (
+    INPUTS,
+    MAIN,
+    OUTPUT,
+    PAIRS,
+    SEVERAL,
+    SPEED,
+    F,
+    GroupedOption,
+    option_group,
+)
 
 if TYPE_CHECKING:
     from geosr.scene.frames import FrameOptions
     from geosr.sensors import OpenOptions
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 def option(*names: str, **settings: Any) -> Callable[[F], F]:
@@ -29,7 +39,7 @@ def option(*names: str, **settings: Any) -> Callable[[F], F]:
     return click.option(*names, cls=_Option, **settings)
 
 
-class _Option(click.Option):
+class _Option(GroupedOption):
     """Lists in the environment may be split at commas as well as at spaces."""
 
     def resolve_envvar_value(self, ctx: click.Context) -> str | None:
@@ -94,26 +104,6 @@ class Auto(click.ParamType[Any]):
         return number
 
 
-def device_options(command: F) -> F:
-    """Where and how nets run."""
-    for add in reversed((
-        option("--device", default="auto", metavar="auto|cpu|cuda[:N]",
-               callback=_device, help="Where the nets run."),
-        option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto",
-               help="Of the residual; skip connections are always added in fp32."),
-        option("--threads", type=click.IntRange(1), help="CPU threads (default: all cores)."),
-    )):  # fmt: skip
-        command = add(command)
-    return command
-
-
-def compile_option(command: F) -> F:
-    """Whether nets are compiled."""
-    return option("--compile", is_flag=True,
-                  help="torch.compile the nets: minutes at first, for long runs on a GPU."
-                  )(command)  # fmt: skip
-
-
 def _device(ctx: click.Context, param: click.Parameter, value: str) -> str:
     value = value.strip().lower()
     kind, _, index = value.partition(":")
@@ -122,21 +112,34 @@ def _device(ctx: click.Context, param: click.Parameter, value: str) -> str:
     return value
 
 
-def input_options(command: F) -> F:
-    """What a user may say of a product that its files do not say."""
-    for add in reversed((
-        option("--dn-offset", type=Auto(float), default="auto",
-               help="Added to counts for reflectance; auto reads it from the product (−1000 "
-               "from baseline 04.00 on)."),
-        option("--quantification", type=Auto(float, 1e-6), default="auto",
-               help="Count of reflectance 1.0; auto is 10000, or 1 for float reflectance."),
-        option("--bands-in", type=NameList(), help="Bands of a stacked GeoTIFF, in file order."),
-        option("--allow-vrt", is_flag=True, help="Open VRT files, which can read any other file."),
-        option("--allow-remote", is_flag=True,
-               help="Open GeoTIFFs on the network: https://…, s3://…, /vsicurl/…"),
-    )):  # fmt: skip
-        command = add(command)
-    return command
+device_options = option_group(  # where and how nets run
+    SPEED,
+    option("--device", default="auto", metavar="auto|cpu|cuda[:N]",
+           callback=_device, help="Where the nets run."),
+    option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto",
+           help="Of the residual; skip connections are always added in fp32."),
+    option("--threads", type=click.IntRange(1), help="CPU threads (default: all cores)."),
+)  # fmt: skip
+
+
+compile_option = option_group(  # whether nets are compiled
+    SPEED,
+    option("--compile", is_flag=True,
+           help="torch.compile the nets: minutes at first, for long runs on a GPU."),
+)  # fmt: skip
+
+input_options = option_group(  # what a user may say of a product that its files do not say
+    INPUTS,
+    option("--dn-offset", type=Auto(float), default="auto",
+           help="Added to counts for reflectance; auto reads it from the product (−1000 "
+           "from baseline 04.00 on)."),
+    option("--quantification", type=Auto(float, 1e-6), default="auto",
+           help="Count of reflectance 1.0; auto is 10000, or 1 for float reflectance."),
+    option("--bands-in", type=NameList(), help="Bands of a stacked GeoTIFF, in file order."),
+    option("--allow-vrt", is_flag=True, help="Open VRT files, which can read any other file."),
+    option("--allow-remote", is_flag=True,
+           help="Open GeoTIFFs on the network: https://…, s3://…, /vsicurl/…"),
+)  # fmt: skip
 
 
 def open_options(params: dict[str, Any]) -> OpenOptions:
@@ -153,46 +156,43 @@ def open_options(params: dict[str, Any]) -> OpenOptions:
     )
 
 
-def pair_options(command: F) -> F:
-    """What training pairs are made of, and how."""
-    kinds = ["auto", "wald", "folder", "pairs", "npz", "dual", "series", "kelvins"]
-    operators = ["auto", "sensor", "gaussian", "mixed", "bicubic", "box", "blur-noise"]
-    for add in reversed((
-        option("--scale", type=click.IntRange(2), help="Of nets that come in several."),
-        option("--bands", type=click.IntRange(1), default=1,
-               help="Bands that the net takes at once; 1 treats every band as a sample."),
-        option("--data-kind", type=click.Choice(kinds), default="auto",
-               help="How pairs are made; auto tells by net and folder."),
-        option("--pattern", metavar="GLOB", help="Only files whose name matches."),
-        option("--degradation", type=click.Choice(operators), default="auto",
-               help="How inputs are made of the truth: auto is sensor for scenes, the bands' own "
-               "point spread, and bicubic for images; gaussian is as published for DSen2; "
-               "mixed is gaussian for a quarter, else sensor."),
-        option("--quantification", type=Auto(float, 1e-6), default="auto",
-               help="Value of 1.0 in images; auto is 255 for 8 bits, 65535 for PNG of 16 bits, "
-               "10000 for other integers, 1 for floats."),
-    )):  # fmt: skip
-        command = add(command)
-    return command
+_DATA_KINDS = ["auto", "wald", "folder", "pairs", "npz", "dual", "series", "kelvins"]
+_DEGRADATIONS = ["auto", "sensor", "gaussian", "mixed", "bicubic", "box", "blur-noise"]
+_net_options = option_group(  # which of the nets of a name
+    MAIN,
+    option("--scale", type=click.IntRange(2), help="Of nets that come in several."),
+    option("--bands", type=click.IntRange(1), default=1,
+           help="Bands that the net takes at once; 1 treats every band as a sample."),
+)  # fmt: skip
+pair_options = option_group(  # what training pairs are made of, and how
+    PAIRS,
+    _net_options,
+    option("--data-kind", type=click.Choice(_DATA_KINDS), default="auto",
+           help="How pairs are made; auto tells by net and folder."),
+    option("--pattern", metavar="GLOB", help="Only files whose name matches."),
+    option("--degradation", type=click.Choice(_DEGRADATIONS), default="auto",
+           help="How inputs are made of the truth: auto is sensor for scenes, the bands' own "
+           "point spread, and bicubic for images; gaussian is as published for DSen2; "
+           "mixed is gaussian for a quarter, else sensor."),
+    option("--quantification", type=Auto(float, 1e-6), default="auto",
+           help="Value of 1.0 in images; auto is 255 for 8 bits, 65535 for PNG of 16 bits, "
+           "10000 for other integers, 1 for floats."),
+)  # fmt: skip
 
-
-def frame_options(command: F) -> F:
-    """How several images of a place are prepared."""
-    for add in reversed((
-        option("--frames", type=Auto(int, 1), default="auto",
-               help="Images of a place to take at most; auto is what the net was made for."),
-        option("--clearance", type=click.FloatRange(0, 1), default=0.85,
-               help="Share of clear pixels that an image needs; the clearest is always taken."),
-        option("--register", type=click.Choice(["auto", "none", "integer", "subpixel"]),
-               default="auto", help="Move images onto the first one's grid by phase correlation; "
-               "auto is integer, or subpixel for nets that are told where images look."),
-        option("--brightness/--no-brightness", default=True,
-               help="Bring images to their median mean and contrast."),
-        option("--align", is_flag=True,
-               help="Warp images on other grids onto the first one's, which are refused else."),
-    )):  # fmt: skip
-        command = add(command)
-    return command
+frame_options = option_group(  # how several images of a place are prepared
+    SEVERAL,
+    option("--frames", type=Auto(int, 1), default="auto",
+           help="Images of a place to take at most; auto is what the net was made for."),
+    option("--clearance", type=click.FloatRange(0, 1), default=0.85,
+           help="Share of clear pixels that an image needs; the clearest is always taken."),
+    option("--register", type=click.Choice(["auto", "none", "integer", "subpixel"]),
+           default="auto", help="Move images onto the first one's grid by phase correlation; "
+           "auto is integer, or subpixel for nets that are told where images look."),
+    option("--brightness/--no-brightness", default=True,
+           help="Bring images to their median mean and contrast."),
+    option("--align", is_flag=True,
+           help="Warp images on other grids onto the first one's, which are refused else."),
+)  # fmt: skip
 
 
 def frames_of(params: dict[str, Any]) -> FrameOptions:
@@ -203,10 +203,11 @@ def frames_of(params: dict[str, Any]) -> FrameOptions:
                         params.pop("brightness"))  # fmt: skip
 
 
-def log_options(command: F) -> F:
-    """How much is said on stderr."""
-    command = option("-v", "--verbose", count=True, help="Say more; twice for tracebacks.")(command)
-    return option("-q", "--quiet", is_flag=True, help="Say nothing on stderr but errors.")(command)
+log_options = option_group(  # how much is said on stderr
+    OUTPUT,
+    option("-q", "--quiet", is_flag=True, help="Say nothing on stderr but errors."),
+    option("-v", "--verbose", count=True, help="Say more; twice for tracebacks."),
+)  # fmt: skip
 
 
 def creation_options(

@@ -13,7 +13,7 @@ from geosr.cli.options import PATH, device_options, log_options, option
 
 if TYPE_CHECKING:
     from geosr.evaluation.evaluate import Evaluation
-    from geosr.inference.predict import Engine
+    from geosr.inference.engine import Engine
     from geosr.report.snapshots import Crops
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from geosr.cli.options import PATH, F, option
+from geosr.cli.groups import BATCHES, CHECKS, MAIN, option_group
+from geosr.cli.options import PATH, option
 
 if TYPE_CHECKING:
     from geosr.batch.batch import Executor
@@ -31,43 +32,46 @@ class Shard(click.ParamType[Any]):
         return int(part), int(parts)
 
 
-def run_options(command: F) -> F:
-    """What is done anew, left out or refused, and who does it."""
-    for add in reversed((
-        option("--overwrite", is_flag=True,
-               help="Replace outputs made with other settings, and files geosr did not make."),
-        option("--strict-resume", is_flag=True,
-               help="Tell finished outputs by the sha256 of their inputs, not by size and time "
-               "alone."),
-        option("--check-inputs", is_flag=True,
-               help="Compare input files with the checksums in manifest.safe, or in FILE.sha256 "
-               "and FILE.md5 beside them; a scene with a damaged file fails."),
-        option("--skip-empty", is_flag=True,
-               help="Write nothing for scenes of which nothing was sensed."),
-        option("--fail-on-empty", is_flag=True, help="Exit 2 where SRC holds no scene."),
-        option("--no-space-check", is_flag=True,
-               help="Begin a scene even where the disk looks too small for its output."),
-        option("--tmp-dir", type=click.Path(path_type=Path, file_okay=False, exists=True),
-               help="Folder for unfinished outputs; each is copied to DST and compared there. "
-               "Default: beside the output, where no copy is needed."),
-        option("--shard", type=Shard(),
-               help="Do part I of N only: by a hash of the output's name, so parts never "
-               "overlap."),
-        option("--jobs", "-j", type=click.IntRange(1), default=1,
-               help="Worker processes, which share the threads; GPU k for worker k."),
-        option("--engine", type=click.Choice(["local", "dask"]), default="local",
-               help="dask: a cluster's workers; of this machine, or those of --scheduler."),
-        option("--scheduler", metavar="ADDRESS",
-               help="Of a running dask cluster: tcp://host:8786."),
-        option("--scheduler-file", type=PATH, help="File in which its scheduler wrote its "
-               "address."),
-        option("--if-locked", type=click.Choice(["fail", "skip", "wait"]), default="fail",
-               help="Where another run does the same scenes into DST: exit 11, exit 0, or wait."),
-        option("--lock-timeout", type=click.FloatRange(0), metavar="SECONDS",
-               help="Wait no longer than this; default no limit."),
-    )):  # fmt: skip
-        command = add(command)
-    return command
+overwrite_option = option_group(  # whether outputs are made anew
+    MAIN,
+    option("--overwrite", is_flag=True,
+           help="Replace outputs made with other settings, and files geosr did not make."),
+)  # fmt: skip
+run_options = option_group(  # what is left out or refused, and who does the work
+    BATCHES,
+    option("--jobs", "-j", type=click.IntRange(1), default=1,
+           help="Worker processes, which share the threads; GPU k for worker k."),
+    option("--shard", type=Shard(),
+           help="Do part I of N only: by a hash of the output's name, so parts never "
+           "overlap."),
+    option("--strict-resume", is_flag=True,
+           help="Tell finished outputs by the sha256 of their inputs, not by size and time "
+           "alone."),
+    option("--skip-empty", is_flag=True,
+           help="Write nothing for scenes of which nothing was sensed."),
+    option("--fail-on-empty", is_flag=True, help="Exit 2 where SRC holds no scene."),
+    option("--tmp-dir", type=click.Path(path_type=Path, file_okay=False, exists=True),
+           help="Folder for unfinished outputs; each is copied to DST and compared there. "
+           "Default: beside the output, where no copy is needed."),
+    option("--if-locked", type=click.Choice(["fail", "skip", "wait"]), default="fail",
+           help="Where another run does the same scenes into DST: exit 11, exit 0, or wait."),
+    option("--lock-timeout", type=click.FloatRange(0), metavar="SECONDS",
+           help="Wait no longer than this; default no limit."),
+    option("--engine", type=click.Choice(["local", "dask"]), default="local",
+           help="dask: a cluster's workers; of this machine, or those of --scheduler."),
+    option("--scheduler", metavar="ADDRESS",
+           help="Of a running dask cluster: tcp://host:8786."),
+    option("--scheduler-file", type=PATH, help="File in which its scheduler wrote its "
+           "address."),
+)  # fmt: skip
+input_checks = option_group(  # what is looked at before a scene is begun
+    CHECKS,
+    option("--check-inputs", is_flag=True,
+           help="Compare input files with the checksums in manifest.safe, or in FILE.sha256 "
+           "and FILE.md5 beside them; a scene with a damaged file fails."),
+    option("--no-space-check", is_flag=True,
+           help="Begin a scene even where the disk looks too small for its output."),
+)  # fmt: skip
 
 
 def share(params: dict[str, Any]) -> int | None:

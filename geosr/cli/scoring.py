@@ -15,7 +15,7 @@ from geosr.cli.options import frames_of, open_options
 if TYPE_CHECKING:
     from geosr.evaluation.evaluate import Evaluation
     from geosr.evaluation.protocols import Data
-    from geosr.inference.predict import Engine
+    from geosr.inference.engine import Engine
     from geosr.metrics.full_reference import Peak
     from geosr.metrics.lpips import Lpips
     from geosr.models.card import Model
@@ -93,19 +93,13 @@ def data_of(settings: dict[str, Any]) -> Data:
 
 def placed(names: Sequence[str], scale: int | None, where: Engine) -> dict[str, list[Model]]:
     """Nets by the name they were asked by, placed; bicubic at every scale among them, last."""
+    from geosr.evaluation.evaluate import bicubic_beside
     from geosr.inference.predict import place
     from geosr.models import weights
 
-    found = {name: list(weights.load(name, scale=scale)) for name in dict.fromkeys(names)}
-    nets = [net for parts in found.values() for net in parts]
-    generic = sorted({net.card.scale for net in nets if net.card.task != "guided"})
-    if not nets and scale:
-        generic = [scale]
-    if generic:
-        found["bicubic"] = [weights.load("bicubic", scale=scale)[0] for scale in generic]
-    else:
-        found["bicubic"] = list(weights.load("bicubic"))
-    return {name: [place(net, where) for net in parts] for name, parts in found.items()}
+    found = {name: weights.load(name, scale=scale) for name in dict.fromkeys(names)}
+    beside = bicubic_beside(found, scale)
+    return {name: [place(net, where) for net in parts] for name, parts in beside.items()}
 
 
 def document(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,6 +14,17 @@ from click.core import ParameterSource
 
 from geosr import __version__
 from geosr.cli.console import Bar, note, say, set_up_log, tell
+from geosr.cli.groups import (
+    CHECKS,
+    INPUTS,
+    MAIN,
+    OUTPUT,
+    SEVERAL,
+    SPEED,
+    WHAT,
+    GroupedCommand,
+    option_group,
+)
 from geosr.cli.options import (
     PATH,
     Auto,
@@ -28,7 +40,14 @@ from geosr.cli.options import (
     option,
     sentinel2_bands,
 )
-from geosr.cli.runs import executor_of, run_options, set_threads, share
+from geosr.cli.runs import (
+    executor_of,
+    input_checks,
+    overwrite_option,
+    run_options,
+    set_threads,
+    share,
+)
 from geosr.errors import LockedError, UsageError, WeightsError, without_secrets
 
 if TYPE_CHECKING:
@@ -36,115 +55,140 @@ if TYPE_CHECKING:
     from geosr.models.card import Model
     from geosr.sensors import OpenOptions
 
-GUIDED = "sentinel2"
-_KINDS = {"guided": GUIDED, "sisr": "image", "misr": "series"}  # of scenes, by task of nets
 
-
-@click.command("superres", no_args_is_help=False)
+@click.command("superres", cls=GroupedCommand, no_args_is_help=False)
 @click.argument("src", type=str, envvar=["GEOSR_SRC", "IMAGES_PATH"], required=False)
 @click.argument("dst", type=PATH, envvar=["GEOSR_DST", "SR_IMAGES_PATH"], required=False)
-@option(
-    "--model",
-    "-m",
-    "model_names",
-    multiple=True,
-    metavar="NAME|FILE",
-    help="dsen2, dsen2-ps, bicubic, lapsr, one net (dsen2-ps-20), or a weights file; may be given "
-    "twice; default dsen2-ps. geosr models lists them.",
+@option_group(
+    MAIN,
+    option(
+        "--model",
+        "-m",
+        "model_names",
+        multiple=True,
+        metavar="NAME|FILE",
+        help="dsen2, dsen2-ps, bicubic, lapsr, one net (dsen2-ps-20), or a weights file; may be "
+        "given twice; default dsen2-ps. geosr models lists them.",
+    ),
+    option(
+        "--scale", type=click.IntRange(2), help="Of nets that come in several; else their default."
+    ),
+    option("--bands", type=NameList(), help="Output bands by name, B5,B11; default all."),
+    option(
+        "--bounds",
+        type=float,
+        nargs=4,
+        metavar="W S E N",
+        help="Part of the scene, in its CRS; snapped outward to whole coarse pixels.",
+    ),
+    option("--bounds-crs", metavar="CRS", help="CRS of --bounds, EPSG:4326 for example."),
+    overwrite_option,
+    option("--dry-run", "-n", is_flag=True, help="Say what would be done; write nothing."),
+    option(
+        "--weights-20",
+        type=PATH,
+        aliases=["SR_20M_PATH"],
+        help="Weights of the 20 m net, where --model is not given.",
+    ),
+    option(
+        "--weights-60",
+        type=PATH,
+        aliases=["SR_60M_PATH"],
+        help="Weights of the 60 m net, where --model is not given.",
+    ),
 )
-@option("--scale", type=click.IntRange(2), help="Of nets that come in several; else their default.")
-@option(
-    "--weights-20",
-    type=PATH,
-    aliases=["SR_20M_PATH"],
-    help="Weights of the 20 m net, where --model is not given.",
+@option_group(
+    WHAT,
+    option("--only-sr", is_flag=True, help="Leave out the native 10 m bands."),
+    option(
+        "--format",
+        type=click.Choice(["GTiff", "COG", "PNG"], case_sensitive=False),
+        default="GTiff",
+        help="Of the outputs; PNG has 8 or 16 bits and no georeference.",
+    ),
+    option(
+        "--co",
+        "creation",
+        multiple=True,
+        metavar="NAME=VALUE",
+        callback=creation_options,
+        help="GDAL creation option; may be given again.",
+    ),
+    option(
+        "--uncertainty",
+        is_flag=True,
+        help="Add each band's expected error as NAME_uncertainty (piunet).",
+    ),
+    option(
+        "--consistent",
+        is_flag=True,
+        help="Make the output degrade exactly to the input, by back-projection.",
+    ),
+    option("--report", is_flag=True, help="Draw each output as DST/<scene>.html; implies --check."),
 )
-@option(
-    "--weights-60",
-    type=PATH,
-    aliases=["SR_60M_PATH"],
-    help="Weights of the 60 m net, where --model is not given.",
+@option_group(
+    INPUTS,
+    option("--pattern", metavar="GLOB", help="Only scenes (files of a series) whose name matches."),
+    input_options,
 )
-@option("--bands", type=NameList(), help="Output bands by name, B5,B11; default all.")
-@option("--only-sr", is_flag=True, help="Leave out the native 10 m bands.")
-@option(
-    "--bounds",
-    type=float,
-    nargs=4,
-    metavar="W S E N",
-    help="Part of the scene, in its CRS; snapped outward to whole coarse pixels.",
+@option_group(
+    SEVERAL,
+    frame_options,
+    option(
+        "--ensemble",
+        type=click.IntRange(1),
+        default=1,
+        help="Orders of the frames whose results are averaged (rams, highres-net).",
+    ),
 )
-@option("--bounds-crs", metavar="CRS", help="CRS of --bounds, EPSG:4326 for example.")
-@option(
-    "--format",
-    type=click.Choice(["GTiff", "COG", "PNG"], case_sensitive=False),
-    default="GTiff",
-    help="Of the outputs; PNG has 8 or 16 bits and no georeference.",
+@option_group(
+    SPEED,
+    device_options,
+    option(
+        "--tile-size",
+        type=Auto(int, 1),
+        default="auto",
+        help="Side of a tile's finished core, in pixels of the finest input grid; rounded up to "
+        "whole coarse pixels. The margin is read on top. auto is what 1 GiB holds, or half of a "
+        "GPU's free memory; for nets that blend 480, or 768 / scale where the output grid is "
+        "finer.",
+    ),
+    option(
+        "--overlap",
+        type=Auto(int, 0),
+        default="auto",
+        help="Pixels read around a core; auto is the net's margin, less than it is never used.",
+    ),
+    option("--batch-size", type=click.IntRange(1), default=1, help="Tiles that share a pass."),
+    compile_option,
 )
-@option(
-    "--co",
-    "creation",
-    multiple=True,
-    metavar="NAME=VALUE",
-    callback=creation_options,
-    help="GDAL creation option; may be given again.",
-)
-@option(
-    "--tile-size",
-    type=Auto(int, 1),
-    default="auto",
-    help="Side of a tile's finished core, in pixels of the finest input grid; rounded up to "
-    "whole coarse pixels. The margin is read on top. auto is what 1 GiB holds, or half of a GPU's "
-    "free memory; for nets that blend 480, or 768 / scale where the output grid is finer.",
-)
-@option(
-    "--overlap",
-    type=Auto(int, 0),
-    default="auto",
-    help="Pixels read around a core; auto is the net's margin, less than it is never used.",
-)
-@frame_options
-@option(
-    "--ensemble",
-    type=click.IntRange(1),
-    default=1,
-    help="Orders of the frames whose results are averaged (rams, highres-net).",
-)
-@option(
-    "--uncertainty",
-    is_flag=True,
-    help="Add each band's expected error as NAME_uncertainty (piunet).",
-)
-@option(
-    "--consistent",
-    is_flag=True,
-    help="Make the output degrade exactly to the input, by back-projection.",
-)
-@option(
-    "--max-pixels",
-    type=click.IntRange(1),
-    default=4_000_000_000,
-    help="Of an output's grid; a scene that would have more fails.",
-)
-@option("--batch-size", type=click.IntRange(1), default=1, help="Tiles that share a pass.")
-@device_options
-@compile_option
-@input_options
-@option("--pattern", metavar="GLOB", help="Only scenes (files of a series) whose name matches.")
 @run_options
-@option("--check", is_flag=True, help="Degrade the output to the input's resolution and compare.")
-@option(
-    "--check-limit",
-    type=float,
-    metavar="COUNTS",
-    help="Fail a scene where a band departs by more (RMSE, 10000 to 1.0); implies --check.",
+@option_group(
+    CHECKS,
+    option(
+        "--check", is_flag=True, help="Degrade the output to the input's resolution and compare."
+    ),
+    option(
+        "--check-limit",
+        type=float,
+        metavar="COUNTS",
+        help="Fail a scene where a band departs by more (RMSE, 10000 to 1.0); implies --check.",
+    ),
+    input_checks,
+    option(
+        "--max-pixels",
+        type=click.IntRange(1),
+        default=4_000_000_000,
+        help="Of an output's grid; a scene that would have more fails.",
+    ),
 )
-@option("--report", is_flag=True, help="Draw each output as DST/<scene>.html; implies --check.")
-@option("--log-file", type=PATH, help="Append all messages, whatever -q says, with UTC times.")
-@option("--log-json", is_flag=True, help="One JSON object a line in the log file.")
-@option("--dry-run", "-n", is_flag=True, help="Say what would be done; write nothing.")
-@option("--json", "as_json", is_flag=True, help="One JSON line per scene on stdout.")
-@log_options
+@option_group(
+    OUTPUT,
+    option("--json", "as_json", is_flag=True, help="One JSON line per scene on stdout."),
+    option("--log-file", type=PATH, help="Append all messages, whatever -q says, with UTC times."),
+    option("--log-json", is_flag=True, help="One JSON object a line in the log file."),
+    log_options,
+)
 @click.pass_context
 def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
     """Super-resolve the scene or folder of scenes SRC into DST.
@@ -223,8 +267,9 @@ def _job(
 ) -> Job:
     """The job with its nets in place; workers place theirs themselves, maybe elsewhere."""
     from geosr.batch import batch
+    from geosr.inference.engine import Engine
     from geosr.inference.plan import Request
-    from geosr.inference.predict import Engine, engine, place
+    from geosr.inference.predict import engine, place
 
     where = Engine("cpu", "fp32", params["batch_size"], compiled=params["compile"])
     if not (params["scheduler"] or params["scheduler_file"]):
@@ -266,7 +311,12 @@ def _work(
     params: dict[str, Any],
 ) -> int:
     from geosr.batch import batch, targets
+    from geosr.cli.cache import runs_file
+    from geosr.inference import forecast
 
+    meter, alone = forecast.Meter(), params["jobs"] == 1 and params["engine"] != "dask"
+    job = replace(job, on_plan=meter.add if alone else None)
+    started = time.monotonic()
     note(logging.INFO, f"started: {len(outputs)} scenes into {dst}", geosr=__version__)
     serial = executor is batch.serially
     with Bar(quiet=params["quiet"], unit="tile" if serial else "scene") as bar:
@@ -276,6 +326,8 @@ def _work(
             report=report, progress=bar.advance,
         )  # fmt: skip
     code = batch.exit_code(outcomes)
+    if not code and (path := runs_file()):
+        meter.save(path, job.engine, time.monotonic() - started)
     _last_line(outcomes, code, quiet=params["quiet"])
     return code
 
@@ -297,10 +349,11 @@ def _paths(params: dict[str, Any]) -> tuple[Path, Path]:
 
 def _models(params: dict[str, Any]) -> list[Model]:
     """--model wins over --weights-20 and --weights-60; without any, the default pair."""
-    from geosr.models import registry, weights
+    from geosr.models import weights
+    from geosr.models.card import DEFAULT
 
     files = [params[key] for key in ("weights_20", "weights_60") if params[key]]
-    names = params["model_names"] or tuple(str(path) for path in files) or registry.DEFAULT
+    names = params["model_names"] or tuple(str(path) for path in files) or DEFAULT
     return [model for name in names for model in weights.load(name, scale=params["scale"])]
 
 
@@ -310,14 +363,12 @@ def _for_nets(options: OpenOptions, nets: list[Model], params: dict[str, Any]) -
     Raises:
         UsageError: nets of several kinds, or a band that no scene of theirs has.
     """
-    kinds = {_KINDS[model.card.task] for model in nets}
-    if len(kinds) > 1:
-        raise UsageError("guided nets and nets for any raster do not go together. Run them apart.")
-    (kind,) = kinds
-    if kind == GUIDED:
+    from geosr.inference.plan import scene_options
+
+    options = scene_options(nets, replace(options, pattern=params["pattern"]))
+    if options.kind == "sentinel2":
         params["bands"] = sentinel2_bands(params["bands"], "--bands")
-    told = options.quantification or nets[0].card.quantification or None
-    return replace(options, kind=kind, pattern=params["pattern"], quantification=told)
+    return options
 
 
 def _reporter(*, as_json: bool, quiet: bool) -> Callable[[Outcome], None]:

@@ -12,16 +12,25 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from geosr.cli.console import Bar, say, set_up_log
+from geosr.cli.groups import (
+    LEARNING,
+    MAIN,
+    PAIRS,
+    SPEED,
+    VALIDATION,
+    GroupedCommand,
+    option_group,
+)
 from geosr.cli.options import PATH, Auto, device_options, log_options, option, pair_options
 
 if TYPE_CHECKING:
-    from geosr.models.card import Recipe
+    from geosr.inference.engine import Engine
     from geosr.training.distributed import Ranks
     from geosr.training.train import Progress, TrainConfig
 
 _RECIPE = ("loss", "batch_size", "optimizer", "lr", "weight_decay", "schedule", "period", "gamma",
            "warmup", "clip", "ema", "jitter")  # fmt: skip
-_PLAIN = ("model", "scale", "bands", "seed", "val_share", "val_every", "val_windows", "patience",
+_PLAIN = ("scale", "bands", "seed", "val_share", "val_every", "val_windows", "patience",
           "compile", "pattern", "quantification")  # fmt: skip
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -41,78 +50,98 @@ class Duration(click.ParamType[Any]):
         return float(match[1]) * _UNITS[match[2]]
 
 
-@click.command("train")
-@option("--model", "-m", required=True, metavar="NAME", help="The net; geosr models lists them.")
-@option("--data", type=PATH, required=True, help="Folder of scenes, images or pairs.")
-@option("--out", type=PATH, required=True, help="Folder for checkpoints, log and pictures.")
-@pair_options
-@option(
-    "--net-option",
-    "net_options",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="Option of the architecture (fusion=mean, blocks=8); may be given again.",
+@click.command("train", cls=GroupedCommand)
+@option_group(
+    MAIN,
+    option(
+        "--model", "-m", required=True, metavar="NAME", help="The net; geosr models lists them."
+    ),
+    option("--data", type=PATH, required=True, help="Folder of scenes, images or pairs."),
+    option("--out", type=PATH, required=True, help="Folder for checkpoints, log and pictures."),
+    option(
+        "--preset",
+        type=click.Choice(["default", "paper"]),
+        default="default",
+        help="What the next options default to: sized for a workstation, or as published.",
+    ),
+    option("--steps", type=click.IntRange(1), help="Steps of the optimiser."),
+    option("--epochs", type=float, help="Times that as many windows as fill the images are seen."),
+    option("--time", "seconds", type=Duration(), help="End after this long, with a validation."),
+    option("--resume", is_flag=True, help="Go on where --out stopped."),
+    option(
+        "--init", type=PATH, help="Weights of the same net to begin with, to train them further."
+    ),
+    option(
+        "--net-option",
+        "net_options",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="Option of the architecture (fusion=mean, blocks=8); may be given again.",
+    ),
 )
-@option(
-    "--preset",
-    type=click.Choice(["default", "paper"]),
-    default="default",
-    help="What the next options default to: sized for a workstation, or as published.",
+@option_group(
+    PAIRS,
+    pair_options,
+    option("--patch", type=click.IntRange(1), help="Side of a window of truth, pixels."),
+    option("--jitter", type=float, help="Radiometric augmentation, σ of the log-gain."),
 )
-@option(
-    "--loss",
-    metavar="NAME[+W*NAME…]",
-    help="l1, mse, charbonnier, dssim, ms-ssim, gradient, "
-    "tv, sam, frequency, psnr, perceptual[:FILE], registered, laplace-nll, dual-edsr, enhanced.",
+@option_group(
+    LEARNING,
+    option(
+        "--loss",
+        metavar="NAME[+W*NAME…]",
+        help="l1, mse, charbonnier, dssim, ms-ssim, gradient, "
+        "tv, sam, frequency, psnr, perceptual[:FILE], registered, laplace-nll, dual-edsr, "
+        "enhanced.",
+    ),
+    option("--batch-size", type=click.IntRange(1), help="Windows in a step, of all processes."),
+    option("--optimizer", type=click.Choice(["adam", "adamw", "nadam", "muon"]), help="Optimiser."),
+    option("--lr", type=float, help="Peak learning rate."),
+    option("--weight-decay", type=float, help="Of the optimiser."),
+    option(
+        "--schedule",
+        type=click.Choice(["cosine", "step", "plateau", "constant"]),
+        help="What the rate does after the warm-up.",
+    ),
+    option(
+        "--period",
+        type=click.IntRange(1),
+        help="Steps (step) or validations without a gain (plateau) until × gamma.",
+    ),
+    option("--gamma", type=float, help="Factor of step and plateau."),
+    option("--warmup", type=click.IntRange(0), help="Steps to reach the peak rate."),
+    option("--clip", type=float, help="Largest norm of the gradient; 0 is no limit."),
+    option("--ema", type=float, help="Decay of the averaged weights; 0 keeps the last ones."),
+    option("--seed", type=int, default=0, help="Of everything random."),
 )
-@option("--batch-size", type=click.IntRange(1), help="Windows in a step, of all processes.")
-@option("--patch", type=click.IntRange(1), help="Side of a window of truth, pixels.")
-@option("--optimizer", type=click.Choice(["adam", "adamw", "nadam", "muon"]), help="Optimiser.")
-@option("--lr", type=float, help="Peak learning rate.")
-@option("--weight-decay", type=float, help="Of the optimiser.")
-@option(
-    "--schedule",
-    type=click.Choice(["cosine", "step", "plateau", "constant"]),
-    help="What the rate does after the warm-up.",
+@option_group(
+    VALIDATION,
+    option(
+        "--val-share",
+        type=click.FloatRange(0.01, 0.9),
+        default=0.1,
+        help="Share of images held out, whole places at a time.",
+    ),
+    option("--val-every", type=click.IntRange(1), default=500, help="Steps between validations."),
+    option("--val-windows", type=click.IntRange(1), default=32, help="Windows in a validation."),
+    option(
+        "--patience",
+        type=click.IntRange(0),
+        default=0,
+        help="Validations without a gain until the training ends; 0 is never.",
+    ),
 )
-@option(
-    "--period",
-    type=click.IntRange(1),
-    help="Steps (step) or validations without a gain (plateau) until × gamma.",
+@option_group(
+    SPEED,
+    device_options,
+    option(
+        "--workers",
+        type=Auto(int, 0),
+        default="auto",
+        help="Processes that make batches; auto is 0 (a thread) on a CPU, up to 8 for a GPU.",
+    ),
+    option("--compile", is_flag=True, help="torch.compile the net."),
 )
-@option("--gamma", type=float, help="Factor of step and plateau.")
-@option("--warmup", type=click.IntRange(0), help="Steps to reach the peak rate.")
-@option("--clip", type=float, help="Largest norm of the gradient; 0 is no limit.")
-@option("--ema", type=float, help="Decay of the averaged weights; 0 keeps the last ones.")
-@option("--jitter", type=float, help="Radiometric augmentation, σ of the log-gain.")
-@option("--steps", type=click.IntRange(1), help="Steps of the optimiser.")
-@option("--epochs", type=float, help="Times that as many windows as fill the images are seen.")
-@option("--time", "seconds", type=Duration(), help="End after this long, with a validation.")
-@option("--seed", type=int, default=0, help="Of everything random.")
-@option(
-    "--val-share",
-    type=click.FloatRange(0.01, 0.9),
-    default=0.1,
-    help="Share of images held out, whole places at a time.",
-)
-@option("--val-every", type=click.IntRange(1), default=500, help="Steps between validations.")
-@option("--val-windows", type=click.IntRange(1), default=32, help="Windows in a validation.")
-@option(
-    "--patience",
-    type=click.IntRange(0),
-    default=0,
-    help="Validations without a gain until the training ends; 0 is never.",
-)
-@option("--init", type=PATH, help="Weights of the same net to begin with, to train them further.")
-@option("--resume", is_flag=True, help="Go on where --out stopped.")
-@option(
-    "--workers",
-    type=Auto(int, 0),
-    default="auto",
-    help="Processes that make batches; auto is 0 (a thread) on a CPU, up to 8 for a GPU.",
-)
-@option("--compile", is_flag=True, help="torch.compile the net.")
-@device_options
 @log_options
 @click.pass_context
 def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
@@ -143,8 +172,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
     if params["threads"]:
         torch.set_num_threads(params["threads"])
     where = engine(_device(params["device"], ranks), params["precision"])
-    on_cpu = where.device == "cpu" and not where.asked
-    config = _config(params, where.device, "fp32" if on_cpu else where.precision)
+    config = _config(params, where)
     stop = _Stop()
     with Bar(quiet=quiet, unit="step") as bar:
         result = train(
@@ -180,28 +208,21 @@ class _Stop:
         self.signal = number
 
 
-def _config(params: dict[str, Any], device: str, precision: str) -> TrainConfig:
+def _config(params: dict[str, Any], where: Engine) -> TrainConfig:
     """The design's recipe or paper, with what the user said instead."""
-    from geosr.models import registry
-    from geosr.training.train import TrainConfig
+    from geosr.training.train import config_of
 
-    design = registry.design(params["model"])
-    recipe: Recipe = design.paper if params["preset"] == "paper" else design.recipe
-    said = {key: params[key] for key in _RECIPE if params[key] is not None}
-    auto = {"data_kind": None, "degradation": None}
     plain: dict[str, Any] = {key: params[key] for key in _PLAIN}
-    chosen: dict[str, Any] = {key: None if params[key] == "auto" else params[key] for key in auto}
-    steps = params["steps"] or 0
-    if params["preset"] == "paper" and not (steps or params["epochs"] or params["seconds"]):
-        steps = recipe.steps
-    workers = params["workers"]
-    if workers is None:
-        workers = min(8, (os.cpu_count() or 2) - 1) if device.startswith("cuda") else 0
-    return TrainConfig(
-        **plain, **chosen, net_options=_net_options(params["net_options"]),
-        recipe=replace(recipe, **said), steps=steps, epochs=params["epochs"] or 0.0,
-        seconds=params["seconds"] or 0.0, patch=params["patch"] or 0, precision=precision,
-        workers=workers, init=str(params["init"]) if params["init"] else None,
+    chosen: dict[str, Any] = {key: None if params[key] == "auto" else params[key] for key in
+              ("data_kind", "degradation")}  # fmt: skip
+    config = config_of(
+        params["model"], where, preset=params["preset"], steps=params["steps"],
+        epochs=params["epochs"], seconds=params["seconds"], workers=params["workers"],
+        recipe={key: params[key] for key in _RECIPE},
+    )  # fmt: skip
+    return replace(
+        config, **plain, **chosen, net_options=_net_options(params["net_options"]),
+        patch=params["patch"] or 0, init=str(params["init"]) if params["init"] else None,
     )  # fmt: skip
 
 

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from geosr.errors import GeosrError, UsageError
 from geosr.evaluation.protocols import Case, Data, Rows, cases, protocol_of
-from geosr.inference.predict import Engine
+from geosr.inference.engine import Engine
 from geosr.metrics import kelvins, lpips, no_reference
 from geosr.metrics.full_reference import PEAK, Peak, Scores, mean
 from geosr.metrics.lpips import Lpips
+from geosr.models import weights
 from geosr.models.card import Model
 from geosr.sensors import probav
 
@@ -152,6 +153,26 @@ class Evaluation:
                 by_scene.setdefault((score.scene, score.path), {})[score.model] = value
         rows = [[v[first], v[second]] for v in by_scene.values() if first in v and second in v]
         return np.array(rows).reshape(-1, 2)
+
+
+def bicubic_beside(
+    models: Mapping[str, Sequence[Model]], scale: int | None = None
+) -> dict[str, list[Model]]:
+    """The nets to score, and bicubic at every scale among them, last.
+
+    Args:
+        scale: of bicubic where there are no other nets.
+    """
+    found = {name: list(nets) for name, nets in models.items() if name != "bicubic"}
+    nets = [net for parts in found.values() for net in parts]
+    generic = sorted({net.card.scale for net in nets if net.card.task != "guided"})
+    if not nets and scale:
+        generic = [scale]
+    if generic:
+        found["bicubic"] = [weights.load("bicubic", scale=each)[0] for each in generic]
+    else:
+        found["bicubic"] = list(weights.load("bicubic"))
+    return found
 
 
 def evaluate(

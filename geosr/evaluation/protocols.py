@@ -25,8 +25,9 @@ from numpy.typing import NDArray
 from geosr.errors import GeosrError, SceneError, UsageError
 from geosr.evaluation import twin
 from geosr.inference import selfcheck
+from geosr.inference.engine import Engine
 from geosr.inference.plan import Plan, Request, make_plan
-from geosr.inference.predict import Engine, predict
+from geosr.inference.predict import predict
 from geosr.inference.strips import strips
 from geosr.inference.superres import superres, with_frames
 from geosr.metrics import kelvins, no_reference

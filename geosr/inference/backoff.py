@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from geosr.errors import SceneError, cause
+from geosr.inference.engine import Engine
 from geosr.inference.plan import Plan, Request, make_plan
-from geosr.inference.predict import Engine, free_memory, out_of_memory
+from geosr.inference.predict import free_memory, out_of_memory
 from geosr.inference.superres import Result, superres
 from geosr.models.card import Model
 from geosr.scene.scene import Scene

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
-import torch
-
+from geosr.inference import forecast
+from geosr.inference.forecast import Run, Sizes
 from geosr.inference.plan import Plan, Request, make_plan
 from geosr.models.card import Model
 from geosr.raster.window import Window
 from geosr.scene.scene import Scene
 
-_PROBE = 96  # output pixels along the tile that is timed
 
-
-def inspect(scene: Scene, models: Sequence[Model]) -> dict[str, Any]:
-    """Facts of a scene as plain values, ready for JSON.
+def inspect(scene: Scene, models: Sequence[Model], runs: Sequence[Run] = ()) -> dict[str, Any]:
+    """Facts of a scene as plain values, ready for JSON; no net is run.
 
     Args:
-        models: nets that would run; none leaves the time at that of copying.
+        models: nets that would run, or outlines of them.
+        runs: earlier ones on this machine, newest last; without any the time is not known.
 
     Raises:
         SceneError: a file is broken, or the nets do not fit the scene.
@@ -40,7 +38,7 @@ def inspect(scene: Scene, models: Sequence[Model]) -> dict[str, Any]:
         "resampled": scene.resampled or "native",
         "gsd": {gsd: _level(scene, gsd) for gsd in sorted(scene.grids)},
         "notes": [str(note) for note in scene.notes],
-        "superres": _forecast(make_plan(scene, models, Request())),
+        "superres": _forecast(make_plan(scene, models, Request(), Sizes()), runs),
     }
 
 
@@ -69,43 +67,20 @@ def _nodata_share(scene: Scene, names: Sequence[str], gsd: int) -> float:
     return missing / (grid.height * grid.width * len(names))
 
 
-def _forecast(plan: Plan) -> dict[str, Any]:
-    """Output, time and memory; each net is timed on one small tile."""
+def _forecast(plan: Plan, runs: Sequence[Run]) -> dict[str, Any]:
+    """Output, memory, and time where an earlier run on this machine tells it."""
     pixels = plan.grid.width * plan.grid.height
-    side = math.prod(n + 2 * plan.pad * plan.zoom for n in plan.tile_shape)
-    computed = side * len(plan.tiles)
-    seconds = pixels * len(plan.names) / 40e6  # reading and compressing, Mpixel/s of one core
-    for model in plan.models:
-        seconds += computed * _seconds_per_pixel(model)
-    widest = max((_widest(model) for model in plan.models), default=0)
-    strip = plan.grid.width * plan.tile_shape[0] * (len(plan.names) + 12) * 4
+    planned = forecast.work(plan, counted=True)
+    told = forecast.seconds(planned, runs)
     return {
-        "nets": [model.card.name for model in plan.models],
+        "nets": list(planned.nets),
         "bands": list(plan.names),
         "height": plan.grid.height,
         "width": plan.grid.width,
         "tiles": len(plan.tiles),
         "bytes": pixels * len(plan.names) * plan.scene.dtype.itemsize,
-        "seconds": seconds,
-        "memory": 400 * 2**20 + 2 * strip + 4 * side * widest * 4,
+        "seconds": told[0] if told else None,
+        "measured": asdict(told[1]) if told else None,
+        "memory": forecast.memory(plan),
         "notes": list(plan.notes),
     }
-
-
-def _widest(model: Model) -> int:
-    """Channels of the net's widest layer."""
-    convolutions = (m for m in model.net.modules() if isinstance(m, torch.nn.Conv2d))
-    return max((m.out_channels for m in convolutions), default=len(model.card.bands))
-
-
-@torch.inference_mode()
-def _seconds_per_pixel(model: Model) -> float:
-    card = model.card
-    inputs = {
-        item.gsd: torch.zeros(1, len(item.bands), *[_PROBE * card.output.gsd // item.gsd] * 2)
-        for item in card.inputs
-    }
-    model(inputs)
-    started = time.perf_counter()
-    model(inputs)
-    return (time.perf_counter() - started) / (_PROBE * _PROBE)

@@ -14,14 +14,16 @@ from rasterio.warp import transform_bounds
 
 from geosr.errors import SceneError, UsageError
 from geosr.inference.consistency import REACH
-from geosr.inference.predict import Engine
+from geosr.inference.engine import Engine
 from geosr.inference.tiles import TileGrid, best_shape
 from geosr.models.card import ANY, Model
 from geosr.raster.grid import Grid
 from geosr.raster.window import Window
 from geosr.scene.frames import FrameOptions, FrameSelection, first_frames
 from geosr.scene.scene import Scene
+from geosr.sensors import OpenOptions
 
+_KINDS = {"guided": "sentinel2", "sisr": "image", "misr": "series"}  # of scenes, by task of nets
 UNCERTAINTY = "_uncertainty"  # behind the name of a band
 _STRIP = 6_000_000  # output pixels of a row of tiles at most: what is read and made of them waits
 _BLENDED_TILE = 480  # output pixels of a net that blends: its pixels hang on the tile
@@ -65,6 +67,19 @@ class Request:
     max_pixels: int = 4_000_000_000
     skip_empty: bool = False
     tmp_dir: Path | None = None
+
+
+def scene_options(models: Sequence[Model], options: OpenOptions) -> OpenOptions:
+    """How scenes are read for these nets: what counts as a scene, and as reflectance 1.0.
+
+    Raises:
+        UsageError: nets of several kinds.
+    """
+    kinds = {_KINDS[model.card.task] for model in models}
+    if len(kinds) > 1:
+        raise UsageError("guided nets and nets for any raster do not go together. Run them apart.")
+    quantification = options.quantification or models[0].card.quantification or None
+    return replace(options, kind=kinds.pop(), quantification=quantification)
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from geosr.errors import UsageError
+from geosr.inference.engine import Engine
 from geosr.models.card import Model
-from geosr.models.memory import per_pixel
+from geosr.models.memory import KINDS
 from geosr.models.onnx.net import OnnxNet
 
 log = logging.getLogger("geosr")
 
-_KINDS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _turn = Lock()  # of scenes side by side; each pass has the memory to itself
 _NO_MEMORY = (  # what libraries say that have no type for it
     "out of memory",
@@ -31,39 +31,6 @@ _NO_MEMORY = (  # what libraries say that have no type for it
     "cudnn_status_alloc_failed",
     "unable to find an engine",
 )
-
-
-@dataclass(frozen=True)
-class Engine:
-    """Where and how nets run.
-
-    Attributes:
-        device: "cpu" or "cuda:N".
-        precision: of the residual: "fp32", "bf16" or "fp16"; skips are always added in fp32.
-        batch_size: tiles that share a pass.
-        memory: bytes that the tensors of a pass may take.
-        asked: the precision is for all nets. Else those that are not guided take fp32: not all
-            add what they compute to the image they got.
-        compiled: nets are compiled.
-    """
-
-    device: str = "cpu"
-    precision: str = "fp32"
-    batch_size: int = 1
-    memory: int = 2**30
-    asked: bool = True
-    compiled: bool = False
-
-    def precision_of(self, model: Model) -> str:
-        """The precision of a net's passes."""
-        if isinstance(model.net, OnnxNet):
-            return "fp32"
-        return self.precision if self.asked or model.card.task == "guided" else "fp32"
-
-    def area(self, model: Model) -> int:
-        """How many pixels of a net's coarsest input a tile may have, margin included."""
-        each = per_pixel(model, _KINDS.get(self.precision_of(model)))
-        return int(self.memory / self.batch_size / each)
 
 
 def engine(
@@ -200,7 +167,7 @@ class _Order:
 
     def __call__(self, inputs: Mapping[int, Tensor], precision: str) -> Tensor:
         """The net's result, fp32."""
-        kind, run = _KINDS.get(precision), self.run
+        kind, run = KINDS.get(precision), self.run
         with torch.autocast(self.device.type, dtype=kind, enabled=kind is not None):
             out = run(inputs) if not len(self.orders) else _averaged(run, inputs, self.orders)
         return out.float()
@@ -242,7 +209,7 @@ class _Pass:
     def result(self, name: str) -> NDArray[np.float32]:
         """(tiles, bands, rows, cols); what is NaN or Inf in low precision is run again in fp32."""
         made, precision = self._array(), self._order.precision
-        if precision in _KINDS and not np.isfinite(made).all():
+        if precision in KINDS and not np.isfinite(made).all():
             log.info("%s gave NaN or Inf in %s: %d tiles again in fp32", name, precision, len(made))
             with _turn:
                 self._fetch("fp32")

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from geosr.errors import SceneError
 from geosr.inference.blend import Blender
 from geosr.inference.consistency import Change, change, project
+from geosr.inference.engine import Engine
 from geosr.inference.plan import Bound, Plan
-from geosr.inference.predict import Engine, predict
+from geosr.inference.predict import predict
 from geosr.inference.prefetch import prefetch
 from geosr.inference.tiles import Tile
 from geosr.models.card import SHIFTS

@@ -18,8 +18,8 @@ from geosr import __version__
 from geosr.errors import EmptyError
 from geosr.inference import selfcheck
 from geosr.inference.consistency import Change
+from geosr.inference.engine import Engine
 from geosr.inference.plan import Plan, Request, make_plan
-from geosr.inference.predict import Engine
 from geosr.inference.prefetch import write_behind
 from geosr.inference.selfcheck import Check
 from geosr.inference.strips import Strip, strips
@@ -88,7 +88,7 @@ def superres(
     """
     started = time.monotonic()
     plan = make_plan(scene, models, request, engine)
-    counts, changed = _Counts(), dict[str, Change]()
+    counts, changed = Counts(), dict[str, Change]()
     with scene.open() as reader:
         plan = with_frames(plan, reader, request)
         masked = None if request.format == "PNG" else _mask_gsd(reader, plan)
@@ -104,7 +104,7 @@ def superres(
         with create(path, layout, before, tmp_dir=request.tmp_dir) as output:
 
             def write(strip: Strip) -> None:
-                rows = _finish(strip, plan, layout, counts)
+                rows = output_rows(strip, plan, layout.dtype, counts)
                 output.write(rows, None if masked is None else _mask(strip, plan, masked))
 
             finished = strips(reader, plan, engine, progress=progress)
@@ -116,14 +116,14 @@ def superres(
                     hand_on(strip)
             if request.skip_empty and not counts.share:
                 raise EmptyError(f"{scene.path}: nothing of it was sensed, so nothing is written")
-    _warn_of(scene, counts)
+    warn_of(scene, counts)
     return Result(path, len(plan.tiles) * len(plan.nets), time.monotonic() - started,
                   counts.clipped, counts.filled, counts.shifted, counts.share,
                   checked[0] if checked else None,
                   plan.selection.frames if scene.frames > 1 else (), changed)  # fmt: skip
 
 
-def _warn_of(scene: Scene, counts: _Counts) -> None:
+def warn_of(scene: Scene, counts: Counts) -> None:
     """Say what a user would want to know of the output's numbers."""
     share = counts.share
     if not share:
@@ -170,7 +170,9 @@ def _layout(plan: Plan, request: Request, *, masked: bool) -> Layout:
 
 
 @dataclass
-class _Counts:
+class Counts:
+    """How many super-resolved values were touched, and how many hold something."""
+
     clipped: int = 0
     filled: int = 0
     shifted: int = 0
@@ -183,11 +185,11 @@ class _Counts:
         return self.valid / self.pixels if self.pixels else 1.0
 
 
-def _finish(strip: Strip, plan: Plan, layout: Layout, counts: _Counts) -> NDArray[Any]:
-    """The strip's rows in the output's type, cut to the output's window."""
+def output_rows(strip: Strip, plan: Plan, dtype: np.dtype[Any], counts: Counts) -> NDArray[Any]:
+    """The strip's rows in the output's type, cut to the output's window: (bands, rows, cols)."""
     scene, window = plan.scene, strip.window.intersect(plan.window).at(plan.finer)
     at = window.within(strip.window.at(plan.finer))
-    rows = np.empty((len(plan.names), window.height, window.width), layout.dtype)
+    rows = np.empty((len(plan.names), window.height, window.width), dtype)
     for i, name in enumerate(plan.names):
         own = plan.band(name)
         gsd = scene.gsd(own)
@@ -201,12 +203,10 @@ def _finish(strip: Strip, plan: Plan, layout: Layout, counts: _Counts) -> NDArra
         band = scene.select(names=[own])[0]
         if name in plan.uncertain:
             band = replace(band, offset=0.0)
-        values, clipped, shifted = to_counts(
-            strip.predicted[name][at], scene, band, layout.dtype, sensed
-        )
+        values, clipped, shifted = to_counts(strip.predicted[name][at], scene, band, dtype, sensed)
         if pixels.saturated[index].any():
             values[_repeat(pixels.saturated[index], k)[at] & sensed] = SATURATED
-        rows[i] = np.where(sensed, values, _nothing(band, layout.dtype))
+        rows[i] = np.where(sensed, values, _nothing(band, dtype))
         counts.clipped += clipped
         counts.shifted += shifted
         counts.valid += int(sensed.sum())

@@ -5,16 +5,24 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple
-
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from geosr.errors import UsageError, WeightsError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 ANY = "*"  # a band of any name: the net takes one band at a time
 SHIFTS = 0  # key of the frames' shifts, beside the GSDs of the inputs
 FIXED = -1  # key of what a net finds without its weights, where it is known already
+PAIRS: dict[str, tuple[str, ...]] = {
+    "dsen2": ("dsen2-20", "dsen2-60"),
+    "vdsen2": ("vdsen2-20", "vdsen2-60"),
+    "dsen2-ps": ("dsen2-ps-20", "dsen2-ps-60"),
+    "aesr": ("aesr-20", "aesr-60"),
+    "bicubic": ("bicubic-20", "bicubic-60"),
+}
+DEFAULT = PAIRS["dsen2-ps"]  # what sharpens Sentinel-2 where nobody says otherwise
 _UNIT = 10000.0  # inputs per unit of a single- or multi-image net, as reflectance is scaled
 
 
@@ -191,12 +199,16 @@ class Model:
 
     def with_uncertainty(self, inputs: Mapping[int, Tensor]) -> Tensor:
         """As calling it, then as many bands again: Laplace's scale, the error to be expected."""
+        import torch
+
         x = inputs[self.card.inputs[0].gsd]
         out: Uncertain = self.net.uncertain(x[:, :, :-1] / _UNIT)  # type: ignore[operator]
         return torch.cat([out.mean, out.log_scale.float().exp()], 1) * _UNIT
 
     def to(self, device: str) -> Model:
         """The same, moved to a device and laid out for its convolutions."""
+        import torch
+
         flat = all(p.dim() != 5 for p in self.net.parameters())  # no 3-D convolutions
         layout = torch.channels_last if flat else torch.preserve_format
         self.net.to(device, memory_format=layout)  # type: ignore[call-overload]

@@ -12,8 +12,9 @@ from torch.overrides import TorchFunctionMode
 from geosr.models.card import Model
 from geosr.models.onnx.net import OnnxNet
 
+KINDS = {"bf16": torch.bfloat16, "fp16": torch.float16}  # of low precision
 _WORK = 1e9  # multiply-adds of the trial
-_UNKNOWN = 4096.0  # bytes, where a trial tells nothing
+UNKNOWN = 4096.0  # bytes, where a trial tells nothing
 
 _known: WeakKeyDictionary[nn.Module, dict[torch.dtype | None, float]] = WeakKeyDictionary()
 
@@ -28,7 +29,7 @@ def per_pixel(model: Model, kind: torch.dtype | None = None) -> float:
         kind: the low precision of the pass; None is fp32.
     """
     if isinstance(model.net, OnnxNet):  # onnxruntime does not tell
-        return _UNKNOWN
+        return UNKNOWN
     plain = getattr(model.net, "_orig_mod", model.net)  # of a compiled one
     model, found = Model(model.card, plain), _known.setdefault(plain, {})
     if kind not in found:
@@ -38,7 +39,7 @@ def per_pixel(model: Model, kind: torch.dtype | None = None) -> float:
         try:
             found[kind] = max(_live(model, kind, side) / side**2, 1.0)
         except (RuntimeError, MemoryError):  # the pass itself will tell
-            return _UNKNOWN
+            return UNKNOWN
     return found[kind]
 
 

@@ -12,7 +12,18 @@ import torch
 
 from geosr.errors import UsageError
 from geosr.models import receptive_field
-from geosr.models.card import ANY, SHIFTS, Design, Input, Model, ModelCard, Recipe, Uncertain
+from geosr.models.card import (
+    ANY,
+    DEFAULT,
+    PAIRS,
+    SHIFTS,
+    Design,
+    Input,
+    Model,
+    ModelCard,
+    Recipe,
+    Uncertain,
+)
 from geosr.models.nets import bicubic
 from geosr.models.nets.guided import aesr, dsen2, dsen2ps
 from geosr.models.nets.multi import dual, fusion, highresnet, ibpnet, piunet, rams, trmisr
@@ -41,14 +52,6 @@ _MODULES = (
     rcan, swinir, rrdb, dual, highresnet, trmisr, piunet, rams, ibpnet, fusion, bicubic,
 )  # fmt: skip
 DESIGNS: dict[str, Design] = {d.name: d for module in _MODULES for d in module.DESIGNS}
-PAIRS: dict[str, tuple[str, ...]] = {
-    "dsen2": ("dsen2-20", "dsen2-60"),
-    "vdsen2": ("vdsen2-20", "vdsen2-60"),
-    "dsen2-ps": ("dsen2-ps-20", "dsen2-ps-60"),
-    "aesr": ("aesr-20", "aesr-60"),
-    "bicubic": ("bicubic-20", "bicubic-60"),
-}
-DEFAULT = PAIRS["dsen2-ps"]  # what sharpens Sentinel-2 where nobody says otherwise
 _BUILDERS = {d.arch: d.build for d in DESIGNS.values()}
 _ALIASES = {alias: d.name for d in DESIGNS.values() for alias in d.aliases}
 

@@ -8,19 +8,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
 
 from geosr.errors import UsageError, WeightsError, cause
-from geosr.models import registry
 from geosr.models.card import SHIFTS, Model, ModelCard, image
-from geosr.models.onnx import card as onnx_card
-from geosr.models.onnx import net as onnx_net
+from geosr.models.onnx.card import ARCH, SUFFIX
 from geosr.raster.publish import write_bytes
+
+if TYPE_CHECKING:
+    import torch
 
 INTACT, DAMAGED, MISSING, ABSENT = "intact", "damaged", "missing", "not fetched"
 _CARD = "card"
@@ -65,7 +63,7 @@ def load(name: str, *, scale: int | None = None) -> tuple[Model, ...]:
         WeightsError: no weights are bundled for the name, or the file is refused.
     """
     path = Path(name)
-    if path.suffix == ".safetensors" or path.suffix.lower() in (*_FOREIGN, onnx_net.SUFFIX):
+    if path.suffix == ".safetensors" or path.suffix.lower() in (*_FOREIGN, SUFFIX):
         model = load_file(path)
         if scale not in (None, model.card.scale):
             raise UsageError(
@@ -73,6 +71,8 @@ def load(name: str, *, scale: int | None = None) -> tuple[Model, ...]:
                 "Leave --scale out, or give other weights."
             )
         return (model,)
+    from geosr.models import registry
+
     if path.exists() and not registry.known(name):
         raise UsageError(
             f"{name} is not a weights file geosr reads (.safetensors, .onnx). Check --model."
@@ -89,6 +89,8 @@ def entry(card: ModelCard) -> Mapping[str, Any] | None:
 
 
 def _bundled(card: ModelCard) -> Model:
+    from geosr.models import registry
+
     model = registry.build(card)
     if not model.parameters:
         return Model(card, model.net.eval())
@@ -146,7 +148,7 @@ def load_file(path: Path, *, sha256: str = "") -> Model:
         UsageError: ONNX cannot be read here.
         WeightsError: missing, damaged, another format, or tensors that do not fit the card.
     """
-    if path.suffix.lower() == onnx_net.SUFFIX:
+    if path.suffix.lower() == SUFFIX:
         return _load_onnx(path, sha256)
     if path.suffix != ".safetensors":
         raise WeightsError(
@@ -155,11 +157,15 @@ def load_file(path: Path, *, sha256: str = "") -> Model:
             + " --allow-pickle-format"
             * (path.suffix.lower() in _PICKLE)
         )
+    from safetensors.torch import load as load_tensors
+
     data = _bytes(path)
     actual = hashlib.sha256(data).hexdigest()
     _require_same(path, actual, sha256)
-    card = replace(_card(path), file=str(path), sha256=actual)
+    card = replace(card_of(path), file=str(path), sha256=actual)
     try:
+        from geosr.models import registry
+
         model = registry.build(card)
         model.net.load_state_dict({k: v.float() for k, v in load_tensors(data).items()})
         model.net.eval()
@@ -173,10 +179,12 @@ def load_file(path: Path, *, sha256: str = "") -> Model:
 
 
 def _load_onnx(path: Path, sha256: str) -> Model:
-    model = onnx_net.load(path, _bytes(path))
+    from geosr.models.onnx import net
+
+    model = net.load(path, _bytes(path))
     _require_same(path, model.card.sha256, sha256)
     try:
-        _require_output(model, _TRIED_ONNX if model.card.arch == onnx_card.ARCH else _TRIED)
+        _require_output(model, _TRIED_ONNX if model.card.arch == ARCH else _TRIED)
     except (RuntimeError, LookupError, TypeError, ValueError) as error:
         raise WeightsError(
             f"{path}: does not do what its card says ({cause(error)[:120]}). Correct the card, or "
@@ -204,6 +212,8 @@ def _require_same(path: Path, actual: str, expected: str) -> None:
 
 def _require_output(model: Model, tried: int) -> None:
     """Raise ValueError where a net does not make what its card says, tried on a few pixels."""
+    import torch
+
     card, inputs = model.card, dict[int, torch.Tensor]()
     coarsest = card.inputs[-1].gsd
     for item in card.inputs:
@@ -223,9 +233,14 @@ def _require_output(model: Model, tried: int) -> None:
         )
 
 
-def _card(path: Path) -> ModelCard:
+def card_of(path: Path) -> ModelCard:
+    """The card that a weights file carries; its tensors are not read.
+
+    Raises:
+        WeightsError: not a whole file, or without a card.
+    """
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="numpy") as file:
             text = (file.metadata() or {}).get(_CARD)
     except (SafetensorError, OSError) as error:
         raise WeightsError(
@@ -244,6 +259,8 @@ def _card(path: Path) -> ModelCard:
 
 def save(path: Path, card: ModelCard, tensors: Mapping[str, torch.Tensor]) -> None:
     """Write weights with their card, whole or not at all."""
+    from safetensors.torch import save as save_tensors
+
     card = replace(card, file="", sha256="")  # the file cannot know its own
     data = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     write_bytes(path, save_tensors(data, metadata={_CARD: card.to_json()}))

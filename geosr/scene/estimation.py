@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -58,6 +58,17 @@ def estimate(scene: Scene, reader: Reader, gsd: int) -> dict[str, Estimate]:
     sigmas = _WIDTHS * part.factor
     explained = np.stack([part.explained(float(sigma)) for sigma in sigmas])
     return {name: _peak(sigmas * scene.finest, explained[:, i]) for i, name in enumerate(names)}
+
+
+def of_scene(scene: Scene) -> dict[str, dict[str, Any]]:
+    """By coarse band: σ in metres, R², why there is none, and the σ that geosr takes."""
+    found: dict[str, dict[str, Any]] = {}
+    with scene.open() as reader:
+        for gsd in sorted(set(scene.grids) - {scene.finest}):
+            for name, part in estimate(scene, reader, gsd).items():
+                known = pointspread.relative(name) or None
+                found[name] = {**asdict(part), "known": known}
+    return found
 
 
 def displaced(scene: Scene, reader: Reader, gsd: int) -> dict[str, tuple[float, float]]:

@@ -309,14 +309,7 @@ class SceneReader:
         mask = np.broadcast_to(self._mask(bands[0], window, shape), values.shape)
         if any(band.quality for band in bands):
             mask = mask & np.stack([self._clear(b, window, values.shape[1:]) for b in bands])
-        nodata = np.array([band.nodata for band in bands])[:, None, None]
-        valid = values != nodata
-        saturated = np.zeros(values.shape, bool)
-        if values.dtype.kind == "f":
-            valid &= np.isfinite(values)
-        elif values.dtype == np.uint16 and self.scene.sensor == "sentinel2":
-            saturated = values == SATURATED
-        return Pixels(values, valid, mask, saturated)
+        return as_pixels(self.scene, bands, values, mask)
 
     def _mask(self, band: Band, window: Window, shape: tuple[int, int] | None) -> NDArray[np.bool_]:
         """Where the file's own mask allows it, and the file reaches; broadcasts to (rows, cols)."""
@@ -377,6 +370,20 @@ class SceneReader:
             self._stack.callback(dataset.close)
             self._open[key] = dataset
         return self._open[key]
+
+
+def as_pixels(
+    scene: Scene, bands: Sequence[Band], values: NDArray[Any], mask: NDArray[np.bool_]
+) -> Pixels:
+    """Counts of `bands`, (bands, rows, cols), with what their numbers mean in this scene."""
+    nodata = np.array([band.nodata for band in bands])[:, None, None]
+    valid = values != nodata
+    saturated = np.zeros(values.shape, bool)
+    if values.dtype.kind == "f":
+        valid &= np.isfinite(values)
+    elif values.dtype == np.uint16 and scene.sensor == "sentinel2":
+        saturated = values == SATURATED
+    return Pixels(values, valid, mask, saturated)
 
 
 def _file(source: Band | Quality) -> tuple[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from geosr.errors import StoppedError, UsageError
+from geosr.inference.engine import Engine
 from geosr.models import registry
 from geosr.models.card import Model, ModelCard, Recipe, Uncertain
 from geosr.models.weights import load_file
@@ -101,6 +103,45 @@ class TrainConfig:
             self.data_kind, self.pattern, self.degradation, self.val_share, patch, self.seed,
             self.recipe.jitter, options,
         )  # fmt: skip
+
+
+def config_of(
+    model: str,
+    engine: Engine,
+    *,
+    preset: str = "default",
+    recipe: Mapping[str, Any] | None = None,
+    steps: int | None = None,
+    epochs: float | None = None,
+    seconds: float | None = None,
+    workers: int | None = None,
+) -> TrainConfig:
+    """A config with what a preset and the machine decide where the user does not.
+
+    Args:
+        engine: on a CPU a net is trained in fp32 where nobody asks for another precision.
+        preset: "default", or "paper" for the published training.
+        recipe: numbers to take instead of the preset's; None in it leaves that one.
+        workers: None is none on a CPU, up to 8 for a GPU.
+
+    Raises:
+        UsageError: no such net or preset.
+    """
+    design = registry.design(model)
+    presets = {"default": design.recipe, "paper": design.paper}
+    if preset not in presets:
+        raise UsageError(f"no preset '{preset}' (known: {', '.join(presets)}). Choose one.")
+    said = {key: value for key, value in (recipe or {}).items() if value is not None}
+    if preset == "paper" and not (steps or epochs or seconds):
+        steps = design.paper.steps
+    gpu = engine.device.startswith("cuda")
+    if workers is None:
+        workers = min(8, (os.cpu_count() or 2) - 1) if gpu else 0
+    return TrainConfig(
+        model, recipe=replace(presets[preset], **said), steps=steps or 0, epochs=epochs or 0.0,
+        seconds=seconds or 0.0, workers=workers,
+        precision=engine.precision if gpu or engine.asked else "fp32",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

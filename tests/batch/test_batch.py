@@ -12,8 +12,8 @@ from geosr.batch.batch import Job, Outcome
 from geosr.batch.targets import output_name, targets
 from geosr.errors import UsageError
 from geosr.inference import backoff
+from geosr.inference.engine import Engine
 from geosr.inference.plan import Request
-from geosr.inference.predict import Engine
 from geosr.inference.superres import superres
 from geosr.models import weights
 

@@ -26,8 +26,8 @@ from geosr.batch.batch import Job
 from geosr.batch.targets import shard, targets
 from geosr.errors import LockedError
 from geosr.inference import backoff, predict
+from geosr.inference.engine import Engine
 from geosr.inference.plan import Request
-from geosr.inference.predict import Engine
 from geosr.models import weights
 from geosr.models.card import Model
 from geosr.models.memory import per_pixel

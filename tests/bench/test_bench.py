@@ -16,8 +16,8 @@ from geosr.bench.meter import STAGES, Meter
 from geosr.bench.reference import ReferenceTiles, reference_predict, reference_superres
 from geosr.errors import SceneError, UsageError
 from geosr.inference import strips, superres
+from geosr.inference.engine import Engine
 from geosr.inference.plan import Request, make_plan
-from geosr.inference.predict import Engine
 from geosr.models import registry, weights
 from geosr.models.card import Model
 from geosr.sensors import OpenOptions, open_scene

@@ -1,8 +1,8 @@
-"""Run `geosr bench` on this machine, keep what it says, and rewrite README's table from it.
+"""Run `geosr bench` on this machine, keep what it says, and rewrite the table in docs/ from it.
 
     python tests/benchmarks/speed.py            # every run below, some minutes each
     python tests/benchmarks/speed.py dsen2-bf16 # that one
-    python tests/benchmarks/speed.py --table    # none, only README's table
+    python tests/benchmarks/speed.py --table    # none, only the table
 
 Nothing is asserted on times: the table is of one machine, and the ratios are of single runs.
 """
@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-README = HERE.parents[1] / "README.md"
 RUNS = {
     "default-bf16": "--precision bf16",
     "default-fp32": "--precision fp32",
@@ -66,15 +65,8 @@ def _machine(report: dict[str, Any]) -> str:
     )
 
 
-def readme_with_table(text: str) -> str:
-    """README with the table of the kept runs."""
-    before, rest = text.split("<!-- bench -->\n")
-    return f"{before}<!-- bench -->\n{table()}\n<!-- end of bench -->" + rest.split(
-        "<!-- end of bench -->", 1)[1]  # fmt: skip
-
-
 if __name__ == "__main__":
     for wanted in sys.argv[1:] or RUNS:
         if wanted != "--table":
             run(wanted)
-    README.write_text(readme_with_table(README.read_text()))
+    subprocess.run([sys.executable, HERE.parents[1] / "docs/generate.py"], check=True)

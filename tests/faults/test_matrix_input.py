@@ -20,7 +20,7 @@ from conftest import settings
 from faulty import BICUBIC, fails, left
 from rasterio import Affine
 
-from geosr.inference import predict, superres
+from geosr.inference import superres
 from geosr.models import registry, weights
 from geosr.models.card import Model
 from geosr.raster.grid import Grid
@@ -253,7 +253,9 @@ def counted(tmp_path, monkeypatch) -> list[int]:
     card = replace(registry.design("dsen2-20").card(), options={"features": 8, "blocks": 1})
     weights.save(tmp_path / "net.safetensors", card, registry.build(card).net.state_dict())
     passes, forward = [], Model.__call__
-    monkeypatch.setattr(predict, "per_pixel", lambda *_: 4096.0)  # which takes a trial pass
+    monkeypatch.setattr(
+        "geosr.models.memory.per_pixel", lambda *_: 4096.0
+    )  # which takes a trial pass
     monkeypatch.setattr(
         Model, "__call__", lambda self, inputs: (passes.append(1), forward(self, inputs))[1]
     )

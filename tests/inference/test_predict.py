@@ -6,7 +6,8 @@ import torch
 
 from geosr.errors import UsageError
 from geosr.inference import predict
-from geosr.inference.predict import Engine, engine, place
+from geosr.inference.engine import Engine
+from geosr.inference.predict import engine, place
 from geosr.models import registry, weights
 from geosr.models.card import Model
 from geosr.models.memory import per_pixel

@@ -27,7 +27,7 @@ def truth() -> np.ndarray:
 
 @pytest.fixture
 def source(tmp_path: Path, truth: np.ndarray) -> Path:
-    taps = degrade.mtf(2)
+    taps = degrade.of_image(2)
     pad = degrade.beyond(taps, 2)
     wide = np.pad(truth, ((0, 0), (pad, pad), (pad, pad)), "symmetric")
     low = degrade.shrink(wide, 2, taps, taps, pad=pad)

@@ -19,6 +19,7 @@ from geosr.errors import WeightsError, cause
 from geosr.models.card import ANY, Input, ModelCard
 from geosr.models.onnx.graph import library
 
+SUFFIX = ".onnx"
 ARCH = "onnx"  # of nets that geosr cannot build
 EXAMPLE = "{bands: [B2, B3, B4, B8], factor: 2, margin: 32}"
 _NEEDED = ("bands", "factor", "margin")

@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from geosr import __version__
 from geosr.errors import UsageError, WeightsError, cause
 from geosr.models.card import SHIFTS, Model, ModelCard, image
-from geosr.models.onnx.card import ARCH
+from geosr.models.onnx.card import ARCH, SUFFIX
 from geosr.models.onnx.graph import library
-from geosr.models.onnx.net import CARD, PARAMETERS, SUFFIX, OnnxNet, load, roles
+from geosr.models.onnx.net import CARD, PARAMETERS, OnnxNet, load, roles
 from geosr.raster.publish import write_bytes
 
 OPSET = 18

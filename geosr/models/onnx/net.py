@@ -22,7 +22,6 @@ from geosr.models.card import Model, ModelCard, image
 from geosr.models.onnx.card import ARCH, EXAMPLE, UNIT, written
 from geosr.models.onnx.graph import library, numbers, parsed
 
-SUFFIX = ".onnx"
 CARD, PARAMETERS = "geosr.card", "geosr.parameters"  # keys of a file's metadata
 _NO_MEMORY = ("alloc", "out of memory")  # as onnxruntime says it
 

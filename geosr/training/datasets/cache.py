@@ -21,6 +21,10 @@ class Room:
     left: int = 2**29
     lock: Lock = field(default_factory=Lock)  # files are read by one thread at a time
 
+    def __reduce__(self) -> tuple[type[Room], tuple[int]]:
+        """A lock does not travel to another process."""
+        return Room, (self.left,)
+
     def take(self, size: int) -> bool:
         """Whether there is room for `size` bytes, which is then taken."""
         if size > self.left:

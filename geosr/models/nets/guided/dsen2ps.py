@@ -134,7 +134,7 @@ def _spreads(inputs: Sequence[Input]) -> list[list[float]]:
 
 
 def _card(name: str, inputs: Sequence[Input], margin: int, **options: Any) -> ModelCard:
-    options = {"features": 96, "blocks": 6, **options, "spreads": _spreads(inputs)}
+    options = {"features": 64, "blocks": 6, **options, "spreads": _spreads(inputs)}
     return sharpener(
         name, "dsen2-ps", inputs, margin, options,
         source="geosr; the task of Lanaras et al. 2018 on the 20 m grid",
@@ -148,7 +148,7 @@ def _recipe(card: ModelCard) -> Recipe:
 
 
 _CARDS = (
-    _card("dsen2-ps-20", TO_20, 50, blocks=8, radii=[2, 6]),
-    _card("dsen2-ps-60", TO_60, 64, radii=[2, 4]),
+    _card("dsen2-ps-20", TO_20, 46, radii=[2, 6]),
+    _card("dsen2-ps-60", TO_60, 70, blocks=4, radii=[2, 4]),
 )
 DESIGNS = tuple(guided(card, build, recipe=_recipe(card)) for card in _CARDS)
