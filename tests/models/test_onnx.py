@@ -127,20 +127,22 @@ def test_the_bundled_net_gives_the_same_at_other_sizes_and_in_batches(dsen2):
 
 @exporting
 @pytest.mark.parametrize(
-    ("name", "options"),
+    ("name", "options", "within"),
     [
-        ("fsrcnn", {"features": 8, "narrow": 4, "depth": 1}),
-        ("espcn", {"features": 8, "narrow": 4}),  # pixel shuffle
-        ("dsen2-ps-20", {"features": 8, "blocks": 1}),  # local regression
-        ("dsen2-ps-60", {"features": 8, "blocks": 1}),  # pixel unshuffle, bicubic
-        ("dual-edsr", {"features": 8, "blocks": 1}),  # no use for a mask
+        ("fsrcnn", {"features": 8, "narrow": 4, "depth": 1}, 0.1),
+        ("espcn", {"features": 8, "narrow": 4}, 0.1),  # pixel shuffle
+        # local regression, of bands that see the finer ones differently
+        ("dsen2-ps-20", {"features": 8, "blocks": 1, "radii": [2]}, 0.1),
+        # several regressions as one stack; on noise they make 1 count of float32's rounding
+        ("dsen2-ps-60", {"features": 8, "blocks": 1}, 1.0),
+        ("dual-edsr", {"features": 8, "blocks": 1}, 0.1),  # no use for a mask
     ],
 )
-def test_a_net_gives_the_same_as_its_file(name, options, tmp_path):
+def test_a_net_gives_the_same_as_its_file(name, options, within, tmp_path):
     model = thin(name, **options)
     done = export(model, tmp_path / "x.onnx")
-    assert apart(model, tmp_path / "x.onnx", 1, 5, 11) < 0.1
-    assert apart(model, tmp_path / "x.onnx", 2, 8, 3) < 0.1
+    assert apart(model, tmp_path / "x.onnx", 1, 5, 11) < within
+    assert apart(model, tmp_path / "x.onnx", 2, 8, 3) < within
     found = [item.name for item in onnx.load(tmp_path / "x.onnx").graph.input]
     assert tuple(found) == done.inputs
     assert "clear" not in found

@@ -148,10 +148,15 @@ def _names(model: Model) -> tuple[str, ...]:
 def _traced(model: Model, names: tuple[str, ...], opset: int) -> Any:
     """The net as ONNX's protobuf."""
     inputs = _inputs(model.card, *_TRACED)
+    # deferred: interpolation asks whether 2.0 times a free size is a whole number, and is refused
+    captured = torch.export.export(
+        _Counts(model).eval(), _arguments(model.card, names, inputs),
+        dynamic_shapes=(_free(model.card, names),), strict=False,
+        prefer_deferred_runtime_asserts_over_guards=True,
+    )  # fmt: skip
     program = torch.onnx.export(
-        _Counts(model).eval(), _arguments(model.card, names, inputs), dynamo=True,
-        dynamic_shapes=(_free(model.card, names),), opset_version=opset, verbose=False,
-        input_names=list(names), output_names=["output"],
+        captured, dynamo=True, opset_version=opset, verbose=False, input_names=list(names),
+        output_names=["output"],
     )  # fmt: skip
     assert program is not None
     proto = program.model_proto

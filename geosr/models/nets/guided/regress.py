@@ -76,16 +76,36 @@ def _detail(
     means = _sensed(fine, factor, spread)
     smooth = F.interpolate(means, scale_factor=factor, mode="bicubic", align_corners=False)
     lacking = torch.split(F.pixel_unshuffle(fine - smooth, factor), factor**2, 1)  # by guide
-    found = []
+    # one after the other stays in the cache; all at once makes a graph that can be exported
+    together = len(ridges) * len(radii) if torch.compiler.is_exporting() else 1
+    found, systems = [], []
     for above, ridge in ridges.items():
         moments = _moments(*(_exceeding(x, above) for x in (means, coarse)))
         for radius in radii:
-            slopes = _slopes(_local_mean(moments, radius), fine.shape[1], coarse.shape[1], ridge)
-            made = torch.zeros((), dtype=fine.dtype, device=fine.device)
-            for slope, lack in zip(slopes.unbind(1), lacking, strict=True):
-                made = torch.addcmul(made, slope.unsqueeze(2), lack.unsqueeze(1))
-            found.append(F.pixel_shuffle(made.flatten(1, 2), factor))
-    return torch.stack(found, 1)
+            local = _local_mean(moments, radius)
+            systems.append((*_system(local, fine.shape[1], coarse.shape[1], ridge), ridge))
+            if len(systems) == together:
+                found.append(_regressed(systems, lacking, factor))
+                systems = []
+    return torch.cat(found).transpose(0, 1)
+
+
+def _regressed(
+    systems: Sequence[tuple[Tensor, Tensor, float]], lacking: Sequence[Tensor], factor: int
+) -> Tensor:
+    """Detail by each of some regressions, (systems, batch, bands, k · rows, k · cols).
+
+    Args:
+        systems: matrix, right sides and ridge of each.
+        lacking: by guide, (batch, k², rows, cols) of its detail.
+    """
+    matrices, rights, ridges = zip(*systems, strict=True)
+    least = torch.tensor(ridges, device=lacking[0].device).view(-1, *[1] * 5)
+    slopes = _solved(_stacked(matrices), _stacked(rights), least)
+    made = torch.zeros((), dtype=lacking[0].dtype, device=lacking[0].device)
+    for slope, lack in zip(slopes.unbind(2), lacking, strict=True):
+        made = torch.addcmul(made, slope.unsqueeze(3), lack.unsqueeze(1))
+    return F.pixel_shuffle(made.flatten(2, 3), factor)
 
 
 def _sensed(fine: Tensor, factor: int, spread: Sequence[float]) -> Tensor:
@@ -119,8 +139,12 @@ def _moments(guides: Tensor, coarse: Tensor) -> Tensor:
     return torch.cat([guides, coarse, squares, _outer(guides, coarse).flatten(1, 2)], 1)
 
 
-def _slopes(moments: Tensor, guides: int, bands: int, ridge: float) -> Tensor:
-    """(batch, guides, bands, rows, cols) from means of `_moments`."""
+def _system(moments: Tensor, guides: int, bands: int, ridge: float) -> tuple[Tensor, Tensor]:
+    """The equations of a regression at every pixel, from means of `_moments`.
+
+    Returns:
+        (batch, guides, guides, rows, cols) and (batch, guides, bands, rows, cols).
+    """
     sizes = [guides, bands, guides * (guides + 1) // 2, guides * bands]
     centre, level, squares, crossed = torch.split(moments, sizes, 1)
     sides = [[(max(i, j), min(i, j)) for i in range(guides)] for j in range(guides)]
@@ -128,7 +152,12 @@ def _slopes(moments: Tensor, guides: int, bands: int, ridge: float) -> Tensor:
     ridges = ridge * torch.eye(guides, dtype=whole.dtype, device=whole.device)[..., None, None]
     matrix = whole - _outer(centre, centre) + ridges
     right = torch.unflatten(crossed, 1, (guides, bands)) - _outer(centre, level)
-    return _solved(matrix.float(), right.float(), ridge)
+    return matrix.float(), right.float()
+
+
+def _stacked(tensors: Sequence[Tensor]) -> Tensor:
+    """Tensors along a new first dimension; a single one is not copied."""
+    return tensors[0].unsqueeze(0) if len(tensors) == 1 else torch.stack(list(tensors))
 
 
 def _outer(a: Tensor, b: Tensor) -> Tensor:
@@ -161,24 +190,28 @@ def _sums(x: Tensor, count: int, dim: int) -> Tensor:
     return sum(found[1:], found[0])
 
 
-def _solved(matrix: Tensor, right: Tensor, least: float) -> Tensor:
+def _solved(matrix: Tensor, right: Tensor, least: Tensor) -> Tensor:
     """Solve a symmetric positive definite system at every pixel, all pixels at once.
 
     Gauss's elimination, which such matrices need no pivoting for.
 
     Args:
-        matrix: (batch, n, n, rows, cols).
-        right: (batch, n, bands, rows, cols).
-        least: bound of its eigenvalues; what rounding brings below it is put back there.
+        matrix: (systems, batch, n, n, rows, cols).
+        right: (systems, batch, n, bands, rows, cols).
+        least: by system, bound of its eigenvalues; what rounding brings below it is put back there.
     """
     steps = []
-    for _ in range(matrix.shape[1]):
-        pivot, row, top = matrix[:, :1, :1].clamp(min=least), matrix[:, :1, 1:], right[:, :1]
-        steps.append((pivot, row.transpose(1, 2), top))
-        column = matrix[:, 1:, :1] / pivot
-        matrix, right = matrix[:, 1:, 1:] - column * row, right[:, 1:] - column * top
+    for _ in range(matrix.shape[-3]):
+        first, rest = torch.split(matrix, [1, matrix.shape[-4] - 1], -4)
+        pivot, row = torch.split(first, [1, first.shape[-3] - 1], -3)
+        top, below = torch.split(right, [1, right.shape[-4] - 1], -4)
+        pivot = pivot.maximum(least)
+        column, matrix = torch.split(rest, [1, row.shape[-3]], -3)
+        column = column / pivot
+        steps.append((pivot, row.transpose(-4, -3), top))
+        matrix, right = matrix - column * row, below - column * top
     found = right  # of no unknowns yet
     for pivot, row, top in reversed(steps):
-        value = (top - (row * found).sum(1, keepdim=True)) / pivot
-        found = torch.cat([value, found], 1)
+        value = (top - (row * found).sum(-4, keepdim=True)) / pivot
+        found = torch.cat([value, found], -4)
     return found
