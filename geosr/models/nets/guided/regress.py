@@ -79,33 +79,27 @@ def _detail(
     # one after the other stays in the cache; all at once makes a graph that can be exported
     together = len(ridges) * len(radii) if torch.compiler.is_exporting() else 1
     found, systems = [], []
+    channels = fine.shape[1], coarse.shape[1]
     for above, ridge in ridges.items():
         moments = _moments(*(_exceeding(x, above) for x in (means, coarse)))
         for radius in radii:
-            local = _local_mean(moments, radius)
-            systems.append((*_system(local, fine.shape[1], coarse.shape[1], ridge), ridge))
+            systems.append(_system(_local_mean(moments, radius), *channels, ridge))
             if len(systems) == together:
-                found.append(_regressed(systems, lacking, factor))
-                systems = []
-    return torch.cat(found).transpose(0, 1)
+                slopes, systems = _solved(systems), []
+                found.append(_applied(slopes, lacking, factor))
+    return torch.cat(found, 1)
 
 
-def _regressed(
-    systems: Sequence[tuple[Tensor, Tensor, float]], lacking: Sequence[Tensor], factor: int
-) -> Tensor:
-    """Detail by each of some regressions, (systems, batch, bands, k · rows, k · cols).
+def _applied(slopes: Tensor, lacking: Sequence[Tensor], factor: int) -> Tensor:
+    """Detail by the slopes of some regressions, (batch, systems, bands, k · rows, k · cols).
 
     Args:
-        systems: matrix, right sides and ridge of each.
         lacking: by guide, (batch, k², rows, cols) of its detail.
     """
-    matrices, rights, ridges = zip(*systems, strict=True)
-    least = torch.tensor(ridges, device=lacking[0].device).view(-1, *[1] * 5)
-    slopes = _solved(_stacked(matrices), _stacked(rights), least)
     made = torch.zeros((), dtype=lacking[0].dtype, device=lacking[0].device)
     for slope, lack in zip(slopes.unbind(2), lacking, strict=True):
         made = torch.addcmul(made, slope.unsqueeze(3), lack.unsqueeze(1))
-    return F.pixel_shuffle(made.flatten(2, 3), factor)
+    return F.pixel_shuffle(made.flatten(2, 3), factor).transpose(0, 1)
 
 
 def _sensed(fine: Tensor, factor: int, spread: Sequence[float]) -> Tensor:
@@ -139,12 +133,8 @@ def _moments(guides: Tensor, coarse: Tensor) -> Tensor:
     return torch.cat([guides, coarse, squares, _outer(guides, coarse).flatten(1, 2)], 1)
 
 
-def _system(moments: Tensor, guides: int, bands: int, ridge: float) -> tuple[Tensor, Tensor]:
-    """The equations of a regression at every pixel, from means of `_moments`.
-
-    Returns:
-        (batch, guides, guides, rows, cols) and (batch, guides, bands, rows, cols).
-    """
+def _system(moments: Tensor, guides: int, bands: int, ridge: float) -> tuple[Tensor, Tensor, float]:
+    """The equations of a regression at every pixel, from means of `_moments`, for `_solved`."""
     sizes = [guides, bands, guides * (guides + 1) // 2, guides * bands]
     centre, level, squares, crossed = torch.split(moments, sizes, 1)
     sides = [[(max(i, j), min(i, j)) for i in range(guides)] for j in range(guides)]
@@ -152,7 +142,7 @@ def _system(moments: Tensor, guides: int, bands: int, ridge: float) -> tuple[Ten
     ridges = ridge * torch.eye(guides, dtype=whole.dtype, device=whole.device)[..., None, None]
     matrix = whole - _outer(centre, centre) + ridges
     right = torch.unflatten(crossed, 1, (guides, bands)) - _outer(centre, level)
-    return matrix.float(), right.float()
+    return matrix.float(), right.float(), ridge
 
 
 def _stacked(tensors: Sequence[Tensor]) -> Tensor:
@@ -190,16 +180,21 @@ def _sums(x: Tensor, count: int, dim: int) -> Tensor:
     return sum(found[1:], found[0])
 
 
-def _solved(matrix: Tensor, right: Tensor, least: Tensor) -> Tensor:
-    """Solve a symmetric positive definite system at every pixel, all pixels at once.
+def _solved(systems: Sequence[tuple[Tensor, Tensor, float]]) -> Tensor:
+    """Solve symmetric positive definite systems at every pixel, all pixels at once.
 
     Gauss's elimination, which such matrices need no pivoting for.
 
     Args:
-        matrix: (systems, batch, n, n, rows, cols).
-        right: (systems, batch, n, bands, rows, cols).
-        least: by system, bound of its eigenvalues; what rounding brings below it is put back there.
+        systems: matrix (batch, n, n, rows, cols), right sides (batch, n, bands, rows, cols) and
+            the bound of the matrix's eigenvalues; what rounding brings below it is put back there.
+
+    Returns:
+        (systems, batch, n, bands, rows, cols).
     """
+    matrices, rights, bounds = zip(*systems, strict=True)
+    matrix, right = _stacked(matrices), _stacked(rights)
+    least = torch.tensor(bounds, device=matrix.device).view(-1, *[1] * 5)
     steps = []
     for _ in range(matrix.shape[-3]):
         first, rest = torch.split(matrix, [1, matrix.shape[-4] - 1], -4)
