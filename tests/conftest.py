@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import rasterio
 from click.testing import CliRunner
 
 from geosr.cli.main import cli
@@ -19,6 +20,10 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "examples"))
 
 import make_scene  # noqa: E402
+
+# all of GDAL's drivers, before a command under test asks for fewer
+with rasterio.Env():
+    pass
 
 if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, lambda *_: None)  # under nohup: programs under test heed it still

@@ -95,11 +95,18 @@ def test_bicubic_is_torch_bicubic_of_the_symmetrically_padded_band(scene_dir, tm
     assert np.abs(array[[4, 5, 6, 8, 10, 11]] - expected).max() <= 1
 
 
+@pytest.fixture(scope="module")
+def untiled(tmp_path_factory, dsen2):
+    """A scene, and what the nets make of it in one piece."""
+    folder = tmp_path_factory.mktemp("untiled") / "s"
+    make_scene.write_folder(folder, size=156)
+    scene = open_scene(folder)
+    return scene, tiled(scene, dsen2, 10**6)
+
+
 @pytest.mark.parametrize("size", [60, 132, 600])
-def test_tiles_leave_no_trace(tmp_path, dsen2, size):
-    make_scene.write_folder(tmp_path / "s", size=156)
-    scene = open_scene(tmp_path / "s")
-    whole = tiled(scene, dsen2, 10**6)
+def test_tiles_leave_no_trace(untiled, dsen2, size):
+    scene, whole = untiled
     assert np.abs(tiled(scene, dsen2, size) - whole).max() < 0.02
 
 
@@ -129,7 +136,7 @@ def test_tiles_of_full_random_vdsen2_leave_no_trace(tmp_path, size):
 
 
 def test_tiles_leave_no_trace_around_nodata_and_masks(tmp_path, dsen2):
-    make_scene.write_folder(tmp_path / "s", size=180)
+    make_scene.write_folder(tmp_path / "s", size=144)
     edit(tmp_path / "s/20m.tif", lambda v: v.__setitem__((slice(None), slice(20, 50), 37), 0))
     edit(tmp_path / "s/10m.tif", lambda v: v.__setitem__((1, slice(60, 140), slice(33, 90)), 0))
     scene = open_scene(tmp_path / "s")

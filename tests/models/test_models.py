@@ -70,10 +70,10 @@ def test_nets_that_pool_see_further_than_their_tiles(name):
 
 
 def test_another_depth_measures_another_margin():
-    card = design("edsr-baseline").card()
+    card = design("edsr-baseline").card(scale=2)
     shallow = measured(replace(card, options={**card.options, "blocks": 4}))
     assert shallow.margin == 2 * 12 and not shallow.blend
-    deep = measured(replace(card, options={**card.options, "features": 8, "blocks": 60}))
+    deep = measured(replace(card, options={**card.options, "features": 8, "blocks": 50}))
     assert deep.blend and deep.margin == 64
 
 
