@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,83 +59,108 @@ def strips(
     Raises:
         SceneError: a band is missing or broken, or a net gives no numbers.
     """
+    blending = _Blending(plan)
     with prefetch(_read_rows(reader, plan)) as rows:
-        yield from _finished(rows, plan, engine, progress)
-
-
-def _read_rows(reader: Reader, plan: Plan) -> Iterator[tuple[list[Tile], Window, _Inputs]]:
-    """Every row of tiles with what was read for it, and where that lies."""
-    across = plan.tiles.window
-    for tiles in plan.tiles.strips():
-        rows = tiles[0].window
-        area = Window(rows.row, across.col, rows.height, across.width).grow(plan.pad)
-        yield tiles, area, _read(reader, plan, area)
-
-
-def _finished(
-    rows: Iterator[tuple[list[Tile], Window, _Inputs]],
-    plan: Plan,
-    engine: Engine,
-    progress: Callable[[int], None],
-) -> Iterator[Strip]:
-    blend = max((net.model.card.blend for net in plan.nets), default=0)
-    blenders = [Blender(plan.tiles, plan.zoom, blend) for _ in plan.nets]
-    across, top = plan.tiles.window, plan.tiles.window.row
-    for tiles, area, inputs in rows:
-        last = tiles[0].core.row + tiles[0].core.height
-        ends = last == across.row + across.height
-        done = Window(top, across.col, last - (0 if ends else blend) - top, across.width)
-        predicted: dict[str, NDArray[np.float32]] = {}
-        changed: dict[str, Change] = {}
-        for net, blender in zip(plan.nets, blenders, strict=True):
-            wanted = [_any_sensed(inputs, tile.core.grow(blend), area, plan, net) for tile in tiles]
-            cuts = [_cut(net, tile, area, inputs, plan) for tile in tiles]
-            predictions = _predicted(net, cuts, wanted, plan, engine, progress, changed)
-            finished = blender.add(zip(tiles, predictions, strict=True))
-            if not np.isfinite(finished).all():
-                raise SceneError(
-                    f"{plan.scene.path}: {net.model.card.name} gave NaN or Inf in fp32 near row "
-                    f"{top}. Use other weights."
-                )
-            predicted |= dict(zip(net.outputs, finished, strict=True))
-        yield replace(_strip(inputs, predicted, done, area, plan), changed=changed)
-        top += done.height
+        for row in rows:
+            changed: dict[str, Change] = {}
+            predictions = [
+                _predictions(net, row, plan, engine, progress, changed) for net in plan.nets
+            ]
+            yield blending.finish(row, predictions, changed)
 
 
 @dataclass(frozen=True)
-class _Inputs:
-    """What was read of an area.
+class _Row:
+    """A row of tiles, and what was read for it.
 
     Attributes:
+        area: what was read, in the coarsest input's pixels.
         pixels: by GSD, as sensed; of several frames the first, valid where any was.
         values: by band, (frames, rows, cols), gaps filled, reflectance × 10000.
         clear: by band, the same shape: where it was not filled.
     """
 
+    tiles: Sequence[Tile]
+    area: Window
     pixels: Mapping[int, Pixels]
     values: Mapping[str, NDArray[np.float32]]
     clear: Mapping[str, NDArray[np.bool_]]
 
 
+class _Blending:
+    """Puts predictions of tiles together, for every net of a plan, row by row."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.ramp = max((net.model.card.blend for net in plan.nets), default=0)
+        self.blenders = [Blender(plan.tiles, plan.zoom, self.ramp) for _ in plan.nets]
+        self.top = plan.tiles.window.row
+
+    def finish(
+        self,
+        row: _Row,
+        predictions: Sequence[Iterator[NDArray[np.float32]]],
+        changed: Mapping[str, Change],
+    ) -> Strip:
+        """The strip that a row of tiles finishes.
+
+        Args:
+            predictions: by net, one for each tile.
+            changed: filled while the predictions are made.
+
+        Raises:
+            SceneError: a net gives no numbers.
+        """
+        plan, predicted = self.plan, dict[str, NDArray[np.float32]]()
+        for net, blender, parts in zip(plan.nets, self.blenders, predictions, strict=True):
+            finished = blender.add(zip(row.tiles, parts, strict=True))
+            if not np.isfinite(finished).all():
+                raise SceneError(
+                    f"{plan.scene.path}: {net.model.card.name} gave NaN or Inf in fp32 near row "
+                    f"{self.top}. Use other weights."
+                )
+            predicted |= dict(zip(net.outputs, finished, strict=True))
+        done = self._finished(row)
+        self.top += done.height
+        return _strip(row, predicted, changed, done, plan)
+
+    def _finished(self, row: _Row) -> Window:
+        """What ends with a row, in the coarsest pixels: the next one has a part in its ramp."""
+        whole, core = self.plan.tiles.window, row.tiles[0].core
+        last = core.row + core.height
+        ends = last == whole.row + whole.height
+        return Window(
+            self.top, whole.col, last - (0 if ends else self.ramp) - self.top, whole.width
+        )
+
+
 def _strip(
-    inputs: _Inputs,
+    row: _Row,
     predicted: Mapping[str, NDArray[np.float32]],
+    changed: Mapping[str, Change],
     done: Window,
-    area: Window,
     plan: Plan,
 ) -> Strip:
     """The finished rows: what was read of them, and what was predicted."""
     read, filled = {}, 0
-    for gsd, pixels in inputs.pixels.items():
+    for gsd, pixels in row.pixels.items():
         k = plan.per_unit(gsd)
-        at = done.at(k).within(area.at(k))
+        at = done.at(k).within(row.area.at(k))
         read[gsd] = pixels.crop(at)
-        filled += sum(int((~inputs.clear[name][:, *at]).sum()) for name in plan.reads[gsd])
-    return Strip(done.at(plan.unit), predicted, read, filled)
+        filled += sum(int((~row.clear[name][:, *at]).sum()) for name in plan.reads[gsd])
+    return Strip(done.at(plan.unit), predicted, read, filled, changed)
 
 
-def _read(reader: Reader, plan: Plan, area: Window) -> _Inputs:
-    """Pixels of `area`, and what nets get of them."""
+def _read_rows(reader: Reader, plan: Plan) -> Iterator[_Row]:
+    """Every row of tiles with the pixels of its bands by GSD, and what nets get of them."""
+    across = plan.tiles.window
+    for tiles in plan.tiles.strips():
+        rows = tiles[0].window
+        area = Window(rows.row, across.col, rows.height, across.width).grow(plan.pad)
+        yield _read(reader, plan, tiles, area)
+
+
+def _read(reader: Reader, plan: Plan, tiles: Sequence[Tile], area: Window) -> _Row:
     wide = area.grow(plan.pad)  # a filled pixel depends on pixels up to `pad` further out
     pixels: dict[int, Pixels] = {}
     values: dict[str, NDArray[np.float32]] = {}
@@ -154,7 +179,7 @@ def _read(reader: Reader, plan: Plan, area: Window) -> _Inputs:
         for i, name in enumerate(names):
             values[name] = np.stack([each[frame][1][i][at] for frame in plan.selection])
             clear[name] = np.stack([frame.usable[i] for frame in frames])
-    return _Inputs(pixels, values, clear)
+    return _Row(tiles, area, pixels, values, clear)
 
 
 def _joint(frames: Sequence[Pixels]) -> Pixels:
@@ -166,25 +191,25 @@ def _joint(frames: Sequence[Pixels]) -> Pixels:
     return Pixels(first.values, any_sensed, any_sensed, np.zeros_like(any_sensed))
 
 
-def _any_sensed(inputs: _Inputs, part: Window, area: Window, plan: Plan, net: Bound) -> bool:
+def _any_sensed(net: Bound, tile: Tile, row: _Row, plan: Plan) -> bool:
     """Whether the tile's own part holds anything of the bands that the net predicts."""
-    k = plan.per_unit(net.target)
+    k, ramp = plan.per_unit(net.target), max(net.model.card.blend for net in plan.nets)
     names = plan.reads[net.target]
     index = [names.index(name) for name in net.bands]
-    inside = part.intersect(area).at(k).within(area.at(k))
-    return bool(inputs.pixels[net.target].crop(inside).sensed[index].any())
+    inside = tile.core.grow(ramp).intersect(row.area).at(k).within(row.area.at(k))
+    return bool(row.pixels[net.target].crop(inside).sensed[index].any())
 
 
-def _cut(net: Bound, tile: Tile, area: Window, inputs: _Inputs, plan: Plan) -> Cut:
+def _cut(net: Bound, tile: Tile, row: _Row, plan: Plan) -> Cut:
     """The net's inputs under one tile, pad included."""
     window, card = tile.window.grow(plan.pad), net.model.card
     cut = {}
     for key, gsd, names in net.inputs:
         k = plan.per_unit(gsd)
-        at = window.at(k).within(area.at(k))
-        stack = np.stack([inputs.values[name][:, *at] for name in names], 1)
+        at = window.at(k).within(row.area.at(k))
+        stack = np.stack([row.values[name][:, *at] for name in names], 1)
         if card.task == "misr":
-            clear = np.logical_and.reduce([inputs.clear[name][:, *at] for name in names])
+            clear = np.logical_and.reduce([row.clear[name][:, *at] for name in names])
             stack = np.concatenate([stack, clear[:, None]], 1, dtype=np.float32)
             again = np.arange(len(stack) if card.fewer else card.frames) % len(stack)
             cut[key], cut[SHIFTS] = stack[again], plan.selection.shifts[again]
@@ -193,17 +218,17 @@ def _cut(net: Bound, tile: Tile, area: Window, inputs: _Inputs, plan: Plan) -> C
     return cut
 
 
-def _predicted(
+def _predictions(
     net: Bound,
-    cuts: Sequence[Cut],
-    wanted: Sequence[bool],
+    row: _Row,
     plan: Plan,
     engine: Engine,
     progress: Callable[[int], None],
     changed: dict[str, Change],
 ) -> Iterator[NDArray[np.float32]]:
     """Predictions of one row of tiles, cut to tile and ramp; empty tiles are not run."""
-    run = [cut for cut, want in zip(cuts, wanted, strict=True) if want]
+    wanted = [_any_sensed(net, tile, row, plan) for tile in row.tiles]
+    run = [_cut(net, tile, row, plan) for tile, want in zip(row.tiles, wanted, strict=True) if want]
     orders = _orders(plan, run)
     predictions = predict(net.model, run, engine, uncertain=net.uncertain, orders=orders)
     if plan.consistent:

@@ -31,7 +31,7 @@ from geosr.scene.radiometry import to_counts
 from geosr.scene.scene import SATURATED, Band, Scene
 
 log = logging.getLogger("geosr")
-_MANY = 0.01  # of the values made; that many clipped ones are worth a warning
+_MANY = 0.01  # of the predicted values; that many clipped ones are worth a warning
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,7 @@ def superres(
                 rows = output_rows(strip, plan, layout.dtype, counts)
                 output.write(rows, None if masked is None else _mask(strip, plan, masked))
 
+            # bands by GSD, tiles, model, blend: `strips` does them for a row of tiles at a time
             finished = strips(reader, plan, engine, progress=progress)
             with write_behind(write) as hand_on, closing(finished):
                 for strip in finished:
