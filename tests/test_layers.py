@@ -19,8 +19,7 @@ CHAPTERS = [
     {"evaluation"},
     {"report"},
     {"batch"},
-    {"bench"},
-    {"api"},
+    {"bench", "api"},
     {"cli"},
 ]
 RANK = {name: rank for rank, names in enumerate(CHAPTERS) for name in names}

@@ -365,3 +365,34 @@ def test_a_record_that_cannot_be_written_stops(out, monkeypatch):
     monkeypatch.setattr(publish, "write_bytes", full)
     with pytest.raises(StoppedError, match="No space left"):
         records.write(out / "a.tif", {"inputs": {}, "recipe": {}})
+
+
+RECIPE = {  # as it stands beside outputs of the first version
+    "models": [["bicubic-20", ""], ["bicubic-60", ""]],
+    "bands": None,
+    "only_sr": False,
+    "bounds": None,
+    "bounds_crs": None,
+    "format": "GTiff",
+    "align": False,
+    "frames": {"count": None, "clearance": 0.85, "register": "auto", "brightness": True, "seed": 0},
+    "ensemble": 1,
+    "uncertainty": False,
+    "consistent": False,
+    "dn_offset": None,
+    "bands_in": None,
+    "quantification": None,
+    "precision": "auto",
+}
+
+
+def test_a_folder_finished_by_the_first_version_is_skipped(out, scenes, job):
+    record = json.loads((out / "a.geosr.json").read_text())
+    assert set(record) == {
+        "geosr_record", "inputs", "recipe", "output", "finished", "scene", "source", "geosr",
+        "seconds", "clipped", "filled", "shifted", "valid_share", "check", "frames", "changed",
+    }  # fmt: skip
+    for name in "ab":
+        path = out / f"{name}.geosr.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"recipe": RECIPE}))
+    assert statuses(batch.run(targets(scenes, out), job)) == ["skipped", "skipped"]
