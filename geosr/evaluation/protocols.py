@@ -34,6 +34,7 @@ from geosr.metrics import kelvins, no_reference
 from geosr.models.card import ANY, Model, ModelCard
 from geosr.raster.files import open_raster, read_window
 from geosr.raster.window import Window
+from geosr.scene.degraded import WaldReader, truth
 from geosr.scene.frames import FrameOptions
 from geosr.scene.pixels import Reader
 from geosr.scene.pointspread import FINEST
@@ -43,7 +44,6 @@ from geosr.sensors import OpenOptions, find_scenes, open_scene, probav
 from geosr.training.datasets import kind_of, pairs
 from geosr.training.datasets.batches import Sample
 from geosr.training.datasets.series import Sensor, SeriesWindows
-from geosr.training.datasets.wald import WaldReader, truth
 from geosr.training.datasets.windows import Area, Spot
 
 PROTOCOLS = ("wald", "twin", "folder", "series", "pairs", "dual", "kelvins", "full")

@@ -40,7 +40,8 @@ def single(bands: Sequence[str], guides: Sequence[str]) -> Array:
     """Shares of the guides in every twin, (bands, guides): one guide each."""
     shares = np.zeros((len(bands), len(guides)), np.float32)
     for row, name in zip(shares, bands, strict=True):
-        row[guides.index(SINGLE.get(name, guides[-1]))] = 1
+        near = SINGLE.get(name, "")
+        row[guides.index(near) if near in guides else -1] = 1
     return shares
 
 
@@ -83,10 +84,7 @@ class TwinReader:
         taps = [degrade.of_band(name, self.factor, FINEST) for name in names]
         pad = max(degrade.beyond(weights, self.factor) for weights in taps)
         fine = self.truth(names, window.at(self.factor).grow(pad)).values
-        values = np.stack([
-            degrade.shrink(band, self.factor, weights, weights, pad=pad)
-            for band, weights in zip(fine, taps, strict=True)
-        ])  # fmt: skip
+        values = degrade.shrink_each(fine, self.factor, taps, pad=pad)
         true = np.ones(values.shape, bool)
         return Pixels(values, true, true, ~true)
 

@@ -103,21 +103,15 @@ def compare(
     scene, gsd = plan.scene, plan.scene.gsd(names[0])
     factor = plan.per_pixel(names[0])
     made = scene.finest / plan.finer
-    taps = {name: degrade.of_band(name, factor, made) for name in names}
-    pad = max(degrade.beyond(weights, factor) for weights in taps.values())
+    taps = [degrade.of_band(name, factor, made) for name in names]
+    pad = max(degrade.beyond(weights, factor) for weights in taps)
     corner = (plan.window.row * plan.finer, plan.window.col * plan.finer)
     values, valid = _read(
         dataset, plan, names, window.at(factor).shift(-corner[0], -corner[1]), pad
     )
     fine = reflectance(scene, names, values)
-    low = np.stack([
-        degrade.shrink(band, factor, taps[name], taps[name], pad=pad)
-        for name, band in zip(names, fine, strict=True)
-    ])  # fmt: skip
-    whole = np.stack([
-        degrade.shrink(seen.astype(np.float32), factor, taps[name], taps[name], pad=pad) > 0.9999
-        for name, seen in zip(names, valid, strict=True)
-    ])  # fmt: skip
+    low = degrade.shrink_each(fine, factor, taps, pad=pad)
+    whole = degrade.shrink_each(valid.astype(np.float32), factor, taps, pad=pad) > 0.9999
     pixels = reader.read(names, gsd, window)
     truth = reflectance(scene, names, pixels.values.astype(np.float32))
     return truth, low, whole & pixels.usable

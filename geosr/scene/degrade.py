@@ -7,6 +7,7 @@ s·i … s·i + s − 1, and its centre is theirs.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -154,6 +155,16 @@ def shrink(
         views = np.lib.stride_tricks.sliding_window_view(moved, len(weights), -1)
         result = np.moveaxis(views[..., ::factor, :] @ weights.astype(np.float32), -1, axis)
     return np.ascontiguousarray(result, np.float32)
+
+
+def shrink_each(
+    values: NDArray[Any], factor: int, taps: Sequence[NDArray[np.float64]], *, pad: int
+) -> NDArray[np.float32]:
+    """`shrink` for bands (bands, rows, cols) that have taps of their own, alike both ways."""
+    return np.stack([
+        shrink(band, factor, weights, weights, pad=pad)
+        for band, weights in zip(values, taps, strict=True)
+    ])  # fmt: skip
 
 
 def _convolve(values: NDArray[Any], taps: NDArray[np.float64], axis: int) -> Any:

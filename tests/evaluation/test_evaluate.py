@@ -35,6 +35,12 @@ def bicubic(scale: int) -> dict:
     return {"bicubic": weights.load("bicubic", scale=scale)}
 
 
+@pytest.mark.parametrize("operator", ["gaussian", "sensor", "box"])
+def test_images_of_any_sensor_are_degraded_by_every_operator(images, operator):
+    found = evaluate(Data(images, operator=operator), bicubic(2))
+    assert not found.failed and all(score.whole["rmse"] > 0 for score in found.scores)
+
+
 def test_images_are_degraded_and_scored_against_themselves(images):
     found = evaluate(Data(images), bicubic(2))
     assert found.protocol == "folder" and found.groups == ["x2"]

@@ -36,6 +36,10 @@ def through(image: np.ndarray, sigma: float) -> np.ndarray:
     return seen @ image @ seen.T
 
 
+def test_a_band_whose_neighbour_the_scene_lacks_has_another_guide_for_its_twin():
+    assert twin.single(("B8A", "B5"), ("B2", "B4")).tolist() == [[0, 1], [0, 1]]
+
+
 @pytest.mark.parametrize("shares", [twin.single, twin.mixed])
 def test_a_twin_is_the_mixture_through_the_bands_own_point_spread(scene, shares):
     with scene.open() as source:

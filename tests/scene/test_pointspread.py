@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from geosr.scene import degrade, pointspread
+from geosr.scene.degraded import WaldReader
 from geosr.scene.estimation import displaced, estimate
 from geosr.sensors import open_scene
-from geosr.training.datasets.wald import WaldReader
 
 TO_20 = ("B5", "B6", "B7", "B8A", "B11", "B12")
 TO_60 = ("B1", "B9")

@@ -19,8 +19,9 @@ from geosr.models.registry import design
 from geosr.raster.window import Window
 from geosr.scene import degrade, pointspread
 from geosr.scene import scene as scene_module
+from geosr.scene.degraded import WaldReader
 from geosr.sensors import open_scene
-from geosr.training.datasets.wald import WaldReader, WaldWindows, areas
+from geosr.training.datasets.wald import WaldWindows, areas
 from geosr.training.datasets.windows import Area, Spot, place_of_scene, split
 
 

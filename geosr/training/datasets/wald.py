@@ -1,15 +1,9 @@
-"""Wald's protocol: degrade a scene, so that its own coarse bands become the truth.
-
-All bands are blurred and averaged by the factor between the target's GSD and 10 m; the degraded
-scene plays the scene, the untouched coarse bands the truth (Wald, Ranchin, Mangolini 1997, with
-the degradation of Lanaras et al. 2018, or the sensor's own, `geosr.scene.pointspread`).
-"""
+"""Windows of degraded scenes, drawn from memory: what guided nets learn from."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +14,10 @@ from torch import Tensor
 
 from geosr.errors import GeosrError, SceneError, UsageError
 from geosr.models.card import FIXED, ModelCard
-from geosr.raster.grid import Grid
 from geosr.raster.window import Window
 from geosr.scene import degrade, pointspread
+from geosr.scene.degraded import WaldReader, truth
 from geosr.scene.estimation import displaced
-from geosr.scene.fill import fill
-from geosr.scene.pixels import Pixels, Reader, fold
 from geosr.scene.radiometry import reflectance
 from geosr.scene.scene import Scene
 from geosr.sensors import OpenOptions, find_scenes, open_scene
@@ -35,113 +27,19 @@ from geosr.training.datasets.windows import Area, Spot, Windows
 
 log = logging.getLogger("geosr")
 MIXED = "mixed"  # for training: by the sensor's point spread, some regions as published
-_FILL_REACH = 16
 _PUBLISHED = 0.25  # of the regions, where mixed
 _MIXTURES = 0.35  # of the regions by the sensor's point spread
 _SPREAD = 0.1  # by how much sensors and processors differ
 _HALF = 60000.0  # within what half precision holds
 
 
-@dataclass
-class WaldReader:
-    """A scene `factor` times coarser than the one that `source` reads.
-
-    GSDs keep their nominal names: the degraded 10 m bands, now on the target's grid, still
-    answer to 10. Only the grids of `gsds` are kept, cut to whole coarse pixels; edges are padded
-    symmetrically there.
-    Masked pixels that hold counts take part as they are; the mask belongs into the score.
-
-    Args:
-        operator: "sensor" (each band's own point spread, consistent with scale), "gaussian" (the
-            published one), or another of `degrade.OPERATORS`.
-        origin: row and column of the target's grid where the first degraded pixel begins.
-        truths: the bands whose own resolution is the truth; "sensor" asks for them.
-        wider: for "sensor", σ relative to the finest bands as a share of the scene's own.
-    """
-
-    source: Reader
-    factor: int
-    gsds: tuple[int, ...]
-    operator: str = "gaussian"
-    origin: tuple[int, int] = (0, 0)
-    truths: tuple[str, ...] = ()
-    wider: float = 1.0
-    grids: Mapping[int, Grid] = field(init=False)
-
-    def __post_init__(self) -> None:
-        coarsest = max(self.gsds)
-        target, (row, col) = self.source.grids[coarsest], self.origin
-        kept = target.crop(Window(row, col, target.height - row, target.width - col))
-        whole = kept.coarser(self.factor)
-        self.grids = {gsd: whole.finer(coarsest // gsd) for gsd in self.gsds}
-
-    def read(self, names: Sequence[str], gsd: int, window: Window, *, frame: int = 0) -> Pixels:
-        """Degraded bands in `window` of the degraded grid of `gsd`; all pixels count as valid."""
-        extent, pad = self.grids[gsd].shape, self._pad(names, gsd)
-        fine = window.at(self.factor).grow(pad)
-        folded = fold(fine, extent[0] * self.factor, extent[1] * self.factor)
-        row, col = (at * (max(self.gsds) // gsd) for at in self.origin)
-        hull = folded.hull.shift(row, col)
-        pixels = folded.take(self.source.read(names, gsd, hull, frame=frame))
-        usable = pixels.valid & ~pixels.saturated
-        values = self._degraded(names, gsd, fill(pixels.values, usable, _FILL_REACH), pad)
-        true = np.ones(values.shape, bool)
-        return Pixels(values, true, true, ~true)
-
-    def has_mask(self, names: Sequence[str], gsd: int) -> bool:
-        """Degraded scenes carry no mask."""
-        return False
-
-    def _taps(self, name: str, gsd: int) -> NDArray[np.float64]:
-        if self.operator == "sensor":
-            sigma = pointspread.blur(name, self.truths, self.factor, wider=self.wider)
-            return degrade.point_spread(self.factor, sigma / gsd)
-        return degrade.taps(self.operator, self.factor)
-
-    def _degraded(
-        self, names: Sequence[str], gsd: int, values: NDArray[np.float32], pad: int
-    ) -> NDArray[np.float32]:
-        if self.operator == "gaussian":
-            return degrade.degrade(values, self.factor)
-        bands = []
-        for name, band in zip(names, values, strict=True):
-            taps = self._taps(name, gsd)
-            bands.append(degrade.shrink(band, self.factor, taps, taps, pad=pad))
-        return np.stack(bands)
-
-    def _pad(self, names: Sequence[str], gsd: int) -> int:
-        if self.operator == "gaussian":
-            return degrade.reach(self.factor)
-        return max(degrade.beyond(self._taps(name, gsd), self.factor) for name in names)
-
-
-def truth(source: Reader, names: Sequence[str], gsd: int, window: Window, operator: str) -> Pixels:
-    """The bands of `gsd` that a degraded scene is compared with; gaps hold 0 and do not count.
-
-    With "sensor" all are brought to the sharpness of the softest, which the guides have there.
-    """
-    if operator != "sensor":
-        return source.read(names, gsd, window)
-    taps = [degrade.softening(pointspread.soften(name, names) / gsd) for name in names]
-    pad = max(len(weights) // 2 for weights in taps)
-    grid = source.grids[gsd]
-    folded = fold(window.grow(pad), grid.height, grid.width)
-    pixels = folded.take(source.read(names, gsd, folded.hull))
-    filled = fill(pixels.values, pixels.usable, _FILL_REACH)
-    values = [
-        degrade.shrink(band, 1, weights, weights, pad=pad)
-        for band, weights in zip(filled, taps, strict=True)
-    ]
-    inner = pixels.crop((slice(pad, pad + window.height), slice(pad, pad + window.width)))
-    return replace(inner, values=np.stack(values))
-
-
 class WaldWindows(Windows[Scene]):
     """Windows of degraded scenes, for guided nets; those to learn from are drawn from memory.
 
     Args:
-        operator: of `degrade.OPERATORS`; "sensor" draws how wide the point spread is, "mixed"
-            degrades a share of the regions as published.
+        operator: "gaussian" is as published; "sensor" draws how wide the point spread is, and
+            of a third of the regions the bands become mixtures with the finest ones; "mixed" is
+            "gaussian" for a quarter of the regions.
         small: whether areas smaller than a window count too, mirrored at their edges.
     """
 
@@ -227,9 +125,8 @@ class WaldWindows(Windows[Scene]):
         """How many regions find room."""
         sides = (min(n, SIDE) for area in self.areas for n in area.window[2:])
         pixels = np.mean(np.prod(np.reshape([*sides], (-1, 2)), axis=1))
-        return count(
-            float(pixels), self._region(0, 0).nbytes / self._region(0, 0).target[0].numel()
-        )
+        first = self._region(0, 0)
+        return count(float(pixels), first.nbytes / first.target[0].numel())
 
     def _region(self, number: int, generation: int) -> Region:
         """Generation `generation` of region `number`, on the device."""
@@ -250,7 +147,7 @@ class WaldWindows(Windows[Scene]):
                 self._leave_out(area.item.name, error)
                 continue
             if not published and rng.random() < _MIXTURES:
-                sample = mixed(sample, self.card, rng, wider)
+                sample = with_mixtures(sample, self.card, rng, wider)
             return self._placed(padded(sample, self.patch))
         raise SceneError(f"no image can be read any more: {next(iter(self.broken.values()))}")
 
@@ -293,7 +190,9 @@ class WaldWindows(Windows[Scene]):
         return Batch(inputs, target, torch.stack([r.mask for r in drawn]), dict(self.broken))
 
 
-def mixed(sample: Sample, card: ModelCard, rng: np.random.Generator, wider: float = 1.0) -> Sample:
+def with_mixtures(
+    sample: Sample, card: ModelCard, rng: np.random.Generator, wider: float = 1.0
+) -> Sample:
     """A sample whose bands are mixtures of themselves and the finest bands, drawn anew for each.
 
     Which bands go together, and how, differs from ground to ground and from sensor to sensor: a net
@@ -335,6 +234,10 @@ def padded(sample: Sample, side: int) -> Sample:
     return Sample(inputs, one(sample.target, "symmetric"), one(sample.mask, "constant"))
 
 
+class MisplacedError(SceneError):
+    """Grids of a scene do not lie on each other as its file says."""
+
+
 def areas(
     data: Path, card: ModelCard, options: OpenOptions | None = None, pattern: str | None = None
 ) -> list[Area[Scene]]:
@@ -363,10 +266,6 @@ def areas(
             f"{data} holds no scene to train '{card.name}' on.{why} Give a folder of scenes."
         )
     return found
-
-
-class MisplacedError(SceneError):
-    """Grids of a scene do not lie on each other as its file says."""
 
 
 def _require_in_place(scene: Scene, card: ModelCard) -> None:
