@@ -1,5 +1,8 @@
 """Offsets that only a name speaks for, against the pixels."""
 
+import re
+
+import make_scene
 import numpy as np
 import pytest
 import rasterio
@@ -63,3 +66,15 @@ def test_both_levels_of_one_place_keep_an_offset_of_zero(shared):
         assert offsets(open_scene(shared / "sentinel2/val" / name)) == {0}
     for folder in sorted((shared / "sentinel2/train").glob("*N9999*")):
         assert offsets(open_scene(folder)) == {0}
+
+
+def test_an_offset_of_the_products_xml_stands_and_is_warned_about(tmp_path):
+    path = make_scene.write_safe(tmp_path, size=120, level="L1C", baseline="05.10")
+    assert not [note for note in open_scene(path).notes if note.warning]
+    (xml,) = path.glob("MTD_MSIL1C.xml")
+    text = re.sub(r"(<RADIO_ADD_OFFSET[^>]*>)-1000<", r"\g<1>-9000<", xml.read_text())
+    xml.write_text(text)
+    scene = open_scene(path)
+    assert offsets(scene) == {-9000}
+    (warning,) = (str(note) for note in scene.notes if note.warning)
+    assert "applied as told" in warning
