@@ -66,7 +66,7 @@ def test_a_real_scene_tells_the_widths_that_are_taken(real):
 def test_a_degraded_scene_tells_what_the_scene_tells(real):
     """The law of scale, seen from outside: within 0.09 of the degraded scene's finest pixels.
 
-    The degraded scene tells 0.05 to 0.08 less: what is taken (8.7 m) is rather too little.
+    The degraded scene tells 0.04 to 0.08 less: what is taken (8.7 m) is rather too little.
     """
     with real.open() as source:
         degraded = WaldReader(source, 2, (10, 20), "sensor", truths=TO_20)
