@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from geosr.evaluation.protocols import Case, Rows, window_of
+from geosr.evaluation.protocols import Case, Rows
 from geosr.models.card import Model
 from geosr.raster import picture
 from geosr.raster.window import Window
@@ -80,7 +80,7 @@ class Album:
         """A net starts on a scene."""
         self._top, scale, low = 0, net.card.scale, case.low()
         whole = tuple(n * scale for n in low.shape[1:])
-        window = on_input_grid(window_of((whole[0], whole[1]), _PICTURE), scale)
+        window = on_input_grid(_middle((whole[0], whole[1]), _PICTURE), scale)
         self._part, self._low = Part.empty(window, low.shape[0]), input_under(low, window, scale)
         self._name = re.sub(r"[^\w.@-]", "_", f"{case.name}-{name}-{case.group}")
 
@@ -192,3 +192,9 @@ def crop_windows(low: Image, scale: int) -> list[Window]:
 
 def _at(window: Window) -> tuple[slice, slice]:
     return window.within(Window(0, 0, 0, 0))
+
+
+def _middle(shape: tuple[int, int], side: int) -> Window:
+    """The middle of an image, at most `side` pixels along."""
+    height, width = (min(n, side) for n in shape)
+    return Window((shape[0] - height) // 2, (shape[1] - width) // 2, height, width)

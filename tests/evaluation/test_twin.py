@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from geosr.errors import UsageError
-from geosr.evaluation import twin
 from geosr.evaluation.evaluate import evaluate
 from geosr.evaluation.protocols import Data
+from geosr.evaluation.protocols.twin import gains
 from geosr.models import registry, weights
 from geosr.raster.window import Window
+from geosr.scene import twin
 from geosr.scene.pointspread import METRES
 from geosr.sensors import open_scene
 
@@ -65,7 +66,7 @@ def test_the_gain_is_one_for_the_truth_none_for_interpolation_two_for_twice_the_
     mask = np.ones(truth.shape, bool)
     for gain in (0, 1, 2):
         made = low + gain * (truth - low)
-        value, weight = twin.gains(("B5",), made, truth, low, mask)["B5"]
+        value, weight = gains(("B5",), made, truth, low, mask)["B5"]
         assert value == pytest.approx(gain, abs=1e-5)
         assert weight > 0
 

@@ -15,9 +15,7 @@ from dataclasses import dataclass, field
 from zlib import crc32
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.nn import functional as F
 
 from geosr.raster.grid import Grid
 from geosr.raster.window import Window
@@ -31,7 +29,6 @@ SINGLE = {
     "B12": "B3",
 }  # fmt: skip  # the neighbour in wavelength; other than that for B11 and B12, which have none
 _FILL_REACH = 16
-_CUBIC = 2  # coarse pixels that bicubic interpolation looks at beyond its own
 
 Array = NDArray[np.float32]
 
@@ -101,28 +98,3 @@ class TwinReader:
     def has_mask(self, names: Sequence[str], gsd: int) -> bool:
         """Twins carry no mask."""
         return gsd != self.gsd and self.source.has_mask(names, gsd)
-
-    def interpolated(self, names: Sequence[str], window: Window) -> Array:
-        """The twins, bicubic, in a window of the 10 m grid of whole coarse pixels."""
-        coarse = Window(*(n // self.factor for n in window)).grow(_CUBIC)
-        low = torch.from_numpy(self.read(names, self.gsd, coarse).values)[None]
-        raised = F.interpolate(low, scale_factor=self.factor, mode="bicubic")[0].numpy()
-        pad = _CUBIC * self.factor
-        return np.asarray(raised[:, pad:-pad, pad:-pad])
-
-
-def gains(
-    names: Sequence[str], estimate: Array, truth: Array, blurred: Array, mask: NDArray[np.bool_]
-) -> dict[str, tuple[float, float]]:
-    """By band, how much of the detail that interpolation lacks an estimate has, with its weight.
-
-    ⟨estimate − blurred, truth − blurred⟩ / ⟨truth − blurred, truth − blurred⟩: 1 is right, 0 is
-    none of it, above 1 is over-sharpened.
-    """
-    found = {}
-    for name, made, true, low, valid in zip(names, estimate, truth, blurred, mask, strict=True):
-        lacking = (true - low)[valid].astype(np.float64)
-        power = float(lacking @ lacking)
-        if power:
-            found[name] = (float((made - low)[valid].astype(np.float64) @ lacking) / power, power)
-    return found

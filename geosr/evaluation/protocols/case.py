@@ -1,0 +1,134 @@
+"""One scene that a net can be scored on, and what the protocols share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geosr.errors import GeosrError
+from geosr.inference.engine import Engine
+from geosr.inference.plan import Request, make_plan
+from geosr.inference.strips import strips
+from geosr.models.card import Model, ModelCard
+from geosr.scene.frames import FrameOptions
+from geosr.scene.pixels import Reader
+from geosr.scene.radiometry import reflectance
+from geosr.scene.scene import Scene
+from geosr.sensors import OpenOptions, find_scenes, open_scene
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Finished rows of one scene: (bands, rows, cols), reflectance × 10000; mask True is valid.
+
+    Attributes:
+        figures: further ones, to be averaged over rows by their weight: name to (value, weight).
+        by_band: the same of single bands: name to band to (value, weight).
+    """
+
+    truth: NDArray[np.float32]
+    estimate: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+    figures: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    by_band: Mapping[str, Mapping[str, tuple[float, float]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One scene that a net can be scored on.
+
+    Attributes:
+        group: what scores may be averaged with: "20" (metres) or "x4".
+        run: gives the rows of a net, top to bottom.
+        low: the net's input of the bands scored, for pictures: (bands, rows, cols).
+    """
+
+    name: str
+    path: str
+    level: str
+    group: str
+    bands: tuple[str, ...]
+    run: Callable[[Model, Engine], Iterator[Rows]]
+    low: Callable[[], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Data:
+    """What to score on.
+
+    Attributes:
+        protocol: one of `geosr.evaluation.protocols.PROTOCOLS`, or None to tell by what lies there.
+        operator: how images are degraded.
+        frames: how several images of a place are prepared; of simulated series how many.
+    """
+
+    path: Path
+    protocol: str | None = None
+    pattern: str | None = None
+    operator: str | None = None
+    options: OpenOptions = OpenOptions()  # noqa: RUF009 - frozen
+    tile_size: int | None = None
+    frames: FrameOptions = FrameOptions()  # noqa: RUF009 - frozen
+
+
+def scenes(data: Data, kind: str, failed: dict[str, str]) -> Iterator[Scene]:
+    """Every scene of the data that opens; the others go to `failed` with the reason."""
+    options = replace(data.options, kind=kind)
+    for path in find_scenes(data.path, pattern=data.pattern, kind=kind):
+        try:
+            yield open_scene(path, options)
+        except GeosrError as error:
+            failed[path.name] = str(error)
+
+
+def images(data: Data, card: ModelCard, failed: dict[str, str]) -> Iterator[Scene]:
+    """Every image of the data that is large enough for a net's scale."""
+    for scene in scenes(data, "image", failed):
+        if min(scene.grid.shape) < card.scale:
+            failed[scene.name] = f"{scene.path} is smaller than {card.scale} pixels. Leave it out."
+        else:
+            yield scene
+
+
+def whole(reader: Reader, scene: Scene, names: Sequence[str]) -> NDArray[np.float32]:
+    """All of some bands of one GSD as `reader` sees them, reflectance × 10000."""
+    gsd = scene.gsd(names[0])
+    values = reader.read(names, gsd, reader.grids[gsd].window).values
+    return reflectance(scene, names, values.astype(np.float32))
+
+
+def all_names(scene: Scene) -> tuple[str, ...]:
+    """The names of a scene's bands, in its order."""
+    return tuple(band.name for band in scene.bands)
+
+
+def low_of(scene: Scene, bands: Sequence[str]) -> NDArray[np.float32]:
+    """All of some bands of a scene as it lies there."""
+    with scene.open() as reader:
+        return whole(reader, scene, bands)
+
+
+def rows_of(
+    low: Scene,
+    reader: Reader,
+    fine: Scene,
+    truth: Reader,
+    data: Data,
+    model: Model,
+    engine: Engine,
+    corner: tuple[int, int],
+) -> Iterator[Rows]:
+    """Rows of a net for any raster on `low`, whose pixel (0, 0) begins at `corner` of `fine`."""
+    names = fine.order({band.name for band in fine.bands})
+    plan = make_plan(low, [model], Request(tile_size=data.tile_size), engine)
+    for strip in strips(reader, plan, engine):
+        window = strip.window.at(model.card.scale).shift(*corner)
+        pixels = truth.read(names, fine.finest, window)
+        inside = np.zeros(window[2:], bool)
+        inside[window.intersect(fine.grid.window).within(window)] = True
+        made = [strip.predicted[band] for band in plan.names]
+        yield Rows(reflectance(fine, names, pixels.values), np.stack(made), pixels.usable & inside)

@@ -1,0 +1,56 @@
+"""Sentinel-2 scenes, degraded by the net's factor; their own coarse bands are the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geosr.evaluation.protocols.case import Case, Data, Rows, scenes, whole
+from geosr.inference.engine import Engine
+from geosr.inference.plan import Request, make_plan
+from geosr.inference.strips import strips
+from geosr.models.card import Model, ModelCard
+from geosr.scene.degraded import WaldReader, truth
+from geosr.scene.pixels import Reader
+from geosr.scene.radiometry import reflectance
+from geosr.scene.scene import Scene
+
+
+def cases(data: Data, card: ModelCard, failed: dict[str, str]) -> Iterator[Case]:
+    """One case a scene that has all bands of the net."""
+    for scene in scenes(data, "sentinel2", failed):
+        names = {name for item in card.inputs for name in item.bands}
+        if not names <= {band.name for band in scene.bands}:
+            continue  # scenes that lack a net's bands are left out of its scores
+        yield Case(
+            scene.name, scene.path, scene.level, str(card.native_gsd), card.bands,
+            partial(_rows, scene, data), partial(_low, scene, data, card),
+        )  # fmt: skip
+
+
+def _reader(scene: Scene, data: Data, card: ModelCard, source: Reader) -> WaldReader:
+    gsds = tuple({10, *(item.gsd for item in card.inputs)})
+    return WaldReader(source, card.scale, gsds, data.operator or "gaussian", truths=card.bands)
+
+
+def _rows(scene: Scene, data: Data, model: Model, engine: Engine) -> Iterator[Rows]:
+    card = model.card
+    scene.check_nested([item.gsd for item in card.inputs])
+    with scene.open() as source:
+        reader = _reader(scene, data, card, source)
+        degraded = replace(scene, grids=reader.grids, window=reader.grids[10].window)
+        plan = make_plan(degraded, [model], Request(only_sr=True, tile_size=data.tile_size), engine)
+        for strip in strips(reader, plan, engine):
+            true = truth(source, card.bands, card.native_gsd, strip.window, reader.operator)
+            target = reflectance(scene, card.bands, true.values)
+            estimate = np.stack([strip.predicted[band] for band in card.bands])
+            yield Rows(target, estimate, true.usable)
+
+
+def _low(scene: Scene, data: Data, card: ModelCard) -> NDArray[np.float32]:
+    with scene.open() as source:
+        return whole(_reader(scene, data, card, source), scene, card.bands)
