@@ -7,6 +7,7 @@ state before the last is kept.
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 from collections.abc import Mapping
@@ -85,7 +86,7 @@ class RunFolder:
         """Write a state; the one before stays beside it."""
         tensors = {k: v.detach().cpu().contiguous() for k, v in state.tensors.items()}
         text = json.dumps(state.numbers)
-        data = save_tensors(tensors, metadata={"state": text})
+        data = save_tensors(tensors, metadata={"state": text, "sha256": _digest(text, tensors)})
         self._keep_last()
         write_bytes(self.state, data)
         write_bytes(self.path / "state.json", (json.dumps(state.numbers, indent=1) + "\n").encode())
@@ -121,9 +122,11 @@ class RunFolder:
         for path in (self.state, self._before):
             try:
                 with safe_open(path, framework="pt") as file:
-                    numbers = json.loads((file.metadata() or {})["state"])
-                    names = list(file.keys())
-                    return State(numbers, {name: file.get_tensor(name) for name in names})
+                    metadata = file.metadata() or {}
+                    tensors = {name: file.get_tensor(name) for name in list(file.keys())}
+                if metadata["sha256"] != _digest(metadata["state"], tensors):
+                    raise ValueError(f"{path.name} differs from what was written")
+                return State(json.loads(metadata["state"]), tensors)
             except (SafetensorError, OSError, KeyError, ValueError) as error:
                 reason = reason or error
         raise WeightsError(
@@ -145,6 +148,15 @@ class RunFolder:
                 f"{self.path} was begun with other settings ({said}). "
                 "Give the same ones, or choose another --out."
             )
+
+
+def _digest(text: str, tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of a state: its numbers as text, its tensors by name."""
+    found = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        found.update(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}".encode())
+        found.update(tensors[name].reshape(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

@@ -19,10 +19,10 @@ from geosr.models.registry import design
 from geosr.raster.window import Window
 from geosr.scene import degrade
 from geosr.sensors import OpenOptions, open_scene
-from geosr.training.datasets import Choice, kind_of, open_sets
+from geosr.training.datasets import Choice, kind_of, open_sets, places
 from geosr.training.datasets.cache import Held, Room
 from geosr.training.datasets.series import Sensor, SeriesWindows
-from geosr.training.datasets.windows import Area, place_of_image
+from geosr.training.datasets.windows import Area
 
 CHOICE = Choice(patch=24)
 IMAGE = OpenOptions(kind="image")
@@ -129,8 +129,8 @@ def test_nothing_held_out_is_learnt_from(images, tmp_path):
 
 
 def test_a_band_suffix_does_not_make_another_place():
-    assert place_of_image("scene01_pan") == place_of_image("scene01_ms")
-    assert place_of_image("scene01_pan") != place_of_image("scene02_pan")
+    assert places.of_image("scene01_pan") == places.of_image("scene01_ms")
+    assert places.of_image("scene01_pan") != places.of_image("scene02_pan")
 
 
 # matched files

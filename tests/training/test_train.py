@@ -180,11 +180,25 @@ def test_a_net_begins_with_the_weights_of_one_with_fewer_blocks(images, tmp_path
             train(folder, tmp_path / "c", config=config)
 
 
-def test_a_damaged_state_falls_back_to_the_one_before(images, tmp_path):
+def cut_short(data):
+    return data[:-100]
+
+
+def one_bit_flipped(data):
+    return data[:-200] + bytes([data[-200] ^ 0x40]) + data[-199:]
+
+
+def another_step(data):
+    assert data.count(b'\\"step\\": 6') == 1
+    return data.replace(b'\\"step\\": 6', b'\\"step\\": 5')
+
+
+@pytest.mark.parametrize("damage", [cut_short, one_bit_flipped, another_step])
+def test_a_damaged_state_falls_back_to_the_one_before(images, tmp_path, damage):
     train(images, tmp_path / "a", config=SMALL)
     train(images, tmp_path / "b", config=SMALL)
     state = tmp_path / "b/state.safetensors"
-    state.write_bytes(state.read_bytes()[:-100])
+    state.write_bytes(damage(state.read_bytes()))
     train(images, tmp_path / "b", config=SMALL, resume=True)
     assert same_weights(tmp_path / "a/last.safetensors", tmp_path / "b/last.safetensors")
     for path in (state, tmp_path / "b/state.previous.safetensors"):

@@ -2,6 +2,7 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import make_scene
@@ -21,8 +22,9 @@ from geosr.scene import degrade, pointspread
 from geosr.scene import scene as scene_module
 from geosr.scene.degraded import WaldReader
 from geosr.sensors import open_scene
+from geosr.training.datasets import places
 from geosr.training.datasets.wald import WaldWindows, areas
-from geosr.training.datasets.windows import Area, Spot, place_of_scene, split
+from geosr.training.datasets.windows import Area, Spot, split
 
 
 @pytest.fixture
@@ -145,16 +147,18 @@ def test_whole_places_are_held_out(tmp_path):
     scenes = []
     for name in ("rome_2018", "rome_2020", "oslo_2018", "lima_2017"):
         make_scene.write_folder(tmp_path / name, size=12)
-        scenes.append(open_scene(tmp_path / name))
-    found = split([Area(s, Window(0, 0, 12, 12)) for s in scenes], 0.25, place_of_scene)
+        scene = open_scene(tmp_path / name)
+        unplaced = {gsd: replace(grid, crs=None) for gsd, grid in scene.grids.items()}
+        scenes.append(replace(scene, grids=unplaced))
+    found = split([Area(s, Window(0, 0, 12, 12)) for s in scenes], 0.25, places.of_scene)
     names = [{area.item.name for area in part} for part in (found.training, found.held)]
     assert names[0] | names[1] == {s.name for s in scenes}
-    places = [{name.split("_")[0] for name in part} for part in names]
-    assert all(places) and not places[0] & places[1]
+    cities = [{name.split("_")[0] for name in part} for part in names]
+    assert all(cities) and not cities[0] & cities[1]
 
 
 def test_of_one_place_alone_the_lower_part_is_held_out(scene):
-    found = split([Area(scene, Window(0, 0, 60, 60))], 0.1, place_of_scene, scale=4)
+    found = split([Area(scene, Window(0, 0, 60, 60))], 0.1, places.of_scene, scale=4)
     assert found.training[0].window == (0, 0, 52, 60)
     assert found.held[0].window == (52, 0, 8, 60)
 

@@ -11,15 +11,13 @@ from typing import Any
 from geosr.errors import UsageError
 from geosr.models.card import ModelCard
 from geosr.sensors import OpenOptions, probav
-from geosr.training.datasets import folder, kelvins, pairs, series, wald
+from geosr.training.datasets import folder, kelvins, pairs, places, series, wald
 from geosr.training.datasets.batches import Batch, Sample, stack
 from geosr.training.datasets.windows import (
     Area,
     Split,
     Spot,
     Windows,
-    place_of_image,
-    place_of_scene,
     split,
 )
 
@@ -97,12 +95,12 @@ def open_sets(data: Path, card: ModelCard, choice: Choice) -> Sets:
     kind = choice.kind or kind_of(data, card.task)
     _check(kind, card)
     images = replace(choice.options, kind="image")
-    place: Callable[[str], str] = place_of_image
+    place: Callable[[str], str] = places.of_image
     found: Sequence[Area[Any]]
     make: Callable[..., Any]
     if kind == "wald":
         found = wald.areas(data, card, choice.options, choice.pattern)
-        place = place_of_scene
+        place = places.of_scene
         make = partial(wald.WaldWindows, operator=choice.operator or "sensor")
     elif kind == "npz":
         found, unit = pairs.array_areas(data, card)

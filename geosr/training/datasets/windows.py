@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import re
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +23,7 @@ from geosr.scene.pixels import Reader
 from geosr.scene.scene import Scene
 from geosr.training.datasets.batches import Batch, Sample, stack
 from geosr.training.datasets.cache import Held, Room
+from geosr.training.datasets.places import places
 
 log = logging.getLogger("geosr")
 _OPEN = 64  # images held open at a time
@@ -297,23 +297,33 @@ def split(
 ) -> Split[I]:
     """Hold out at least `share` of the items, whole places at a time.
 
-    The choice depends on the names alone. Where there is one place only, the lower part of every
-    image is held out, at least `patch` pixels of it.
+    The choice depends on the places and their names alone. Where there is one place only, the
+    lower part of every image is held out, at least `patch` pixels of it.
 
     Args:
-        place: of an item's name.
+        place: by an item's name, where it has no georeference.
         scale: areas begin at multiples of it.
     """
-    places: dict[str, list[Area[I]]] = {}
-    for area in areas:
-        places.setdefault(place(area.item.name), []).append(area)
-    if len(places) == 1:
-        return _cut_across(areas, share, patch, scale)
-    order = sorted(places, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
+    groups: dict[int, list[Area[I]]] = {}
+    for area, number in zip(areas, places([area.item for area in areas], place), strict=True):
+        groups.setdefault(number, []).append(area)
+    if len(groups) == 1:
+        if len(areas) == 1 or any(area.window.height >= 2 * patch for area in areas):
+            return _cut_across(areas, share, patch, scale)
+        log.warning("All images show one place and are too small to cut: whole ones are held out. "
+                    "What is measured on them flatters.")  # fmt: skip
+        groups = {number: [area] for number, area in enumerate(areas)}
     held: list[Area[I]] = []
-    while order and len(held) < share * len(areas) and len(order) > 1:
-        held += places.pop(order.pop(0))
-    return Split([area for group in places.values() for area in group], held)
+    for number in sorted(groups, key=lambda number: _drawn(groups[number]))[:-1]:
+        if len(held) >= share * len(areas):
+            break
+        held += groups.pop(number)
+    return Split([area for group in groups.values() for area in group], held)
+
+
+def _drawn(group: Sequence[Area[Any]]) -> str:
+    """What places are put in order by: as good as chance, and the same every time."""
+    return hashlib.sha256(min(area.item.name for area in group).encode()).hexdigest()
 
 
 def _cut_across(areas: Sequence[Area[I]], share: float, patch: int, scale: int) -> Split[I]:
@@ -324,14 +334,3 @@ def _cut_across(areas: Sequence[Area[I]], share: float, patch: int, scale: int) 
         found.training.append(replace(area, window=Window(row, col, upper, width)))
         found.held.append(replace(area, window=Window(row + upper, col, height - upper, width)))
     return found
-
-
-def place_of_scene(name: str) -> str:
-    """Scenes whose names differ only in digits (dates, tile counters) are one place."""
-    return re.sub(r"\d+", "", name)
-
-
-def place_of_image(name: str) -> str:
-    """Images are places of their own; `_pan` and `_ms` of one scene are the same one."""
-    found = re.match(r"(.*?\d+)(?:[_\-.][A-Za-z]+)?$", name)
-    return found[1] if found else name
