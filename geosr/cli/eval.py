@@ -22,6 +22,7 @@ from geosr.cli.groups import (
 from geosr.cli.options import (
     PATH,
     Auto,
+    ParamType,
     device_options,
     frame_options,
     input_options,
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from geosr.report.snapshots import Crops
 
 
-class _Peak(click.ParamType[Any]):
+class _Peak(ParamType):
     """A number, or "max"."""
 
     name = "peak"

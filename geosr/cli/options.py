@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from geosr.scene.frames import FrameOptions
     from geosr.sensors import OpenOptions
 
+    ParamType = click.ParamType[Any]
+else:
+    ParamType = click.ParamType  # generic from click 8.4 on only
+
 
 def option(*names: str, **settings: Any) -> Callable[[F], F]:
     """A click option that is also read from GEOSR_<NAME>, which its help shows.
@@ -49,7 +53,7 @@ class _Option(GroupedOption):
         return text.replace(",", " ") if text and several else text
 
 
-class NameList(click.ParamType[Any]):
+class NameList(ParamType):
     """Names separated by commas or spaces: B5,B11."""
 
     name = "NAME,NAME,…"
@@ -80,7 +84,7 @@ def sentinel2_bands(names: tuple[str, ...] | None, said: str) -> tuple[str, ...]
     return tuple(band for band in bands if band)
 
 
-class Auto(click.ParamType[Any]):
+class Auto(ParamType):
     """A number, or "auto" for None."""
 
     def __init__(self, kind: type[int] | type[float], least: float | None = None) -> None:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from geosr.cli.groups import BATCHES, CHECKS, MAIN, option_group
-from geosr.cli.options import PATH, option
+from geosr.cli.options import PATH, ParamType, option
 
 if TYPE_CHECKING:
     from geosr.batch.batch import Executor
 
 
-class Shard(click.ParamType[Any]):
+class Shard(ParamType):
     """I/N as (I, N)."""
 
     name = "I/N"

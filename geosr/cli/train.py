@@ -21,7 +21,15 @@ from geosr.cli.groups import (
     GroupedCommand,
     option_group,
 )
-from geosr.cli.options import PATH, Auto, device_options, log_options, option, pair_options
+from geosr.cli.options import (
+    PATH,
+    Auto,
+    ParamType,
+    device_options,
+    log_options,
+    option,
+    pair_options,
+)
 
 if TYPE_CHECKING:
     from geosr.inference.engine import Engine
@@ -35,7 +43,7 @@ _PLAIN = ("scale", "bands", "seed", "val_share", "val_every", "val_windows", "pa
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-class Duration(click.ParamType[Any]):
+class Duration(ParamType):
     """Seconds, or a number with s, m, h or d."""
 
     name = "8h|30m|SECONDS"

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
+from multiprocessing import parent_process
 from threading import Lock
 
 import numpy as np
@@ -58,6 +59,9 @@ def engine(
     asked = precision != "auto"
     if not asked:
         precision = _quickest(kind)
+    elif _emulated(kind, precision) and parent_process() is None:  # not once a worker
+        log.warning("This CPU does not multiply %s: it is likely slower here than fp32. "
+                    "Say --precision auto.", precision)  # fmt: skip
     return Engine(device, precision, batch_size, _budget(kind), asked, compiled)
 
 
@@ -68,8 +72,15 @@ def _quickest(device: torch.device) -> str:
     return "bf16" if _multiplies_bf16() else "fp32"
 
 
+def _emulated(device: torch.device, precision: str) -> bool:
+    """Whether PyTorch computes with a precision here in fp32 after all, and converts all along."""
+    if device.type != "cpu" or precision == "fp32":
+        return False
+    return not (_multiplies_bf16() if precision == "bf16" else torch.cpu._is_amx_fp16_supported())
+
+
 def _multiplies_bf16() -> bool:
-    """Whether this CPU does; PyTorch computes with bf16 on others too, but slower than fp32."""
+    """Whether this CPU does."""
     names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, name, lambda: False)() for name in names)
 

@@ -21,6 +21,18 @@ def test_a_cpu_takes_bf16_where_it_multiplies_it(monkeypatch, bf16, expected):
     assert engine("cpu", "fp32").precision == "fp32" and engine("cpu", "fp32").asked
 
 
+@pytest.mark.parametrize("precision, slow", [("auto", False), ("fp32", False), ("bf16", True)])
+def test_an_emulated_precision_is_warned_about(monkeypatch, caplog, precision, slow):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    engine("cpu", precision)
+    assert ("slower here than fp32" in caplog.text) == slow
+    caplog.clear()
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    engine("cpu", precision)
+    assert not caplog.text
+
+
 def test_only_guided_nets_take_the_low_precision_unasked():
     guided, other = (
         registry.build(registry.cards("dsen2-20")[0]),
