@@ -9,17 +9,18 @@ and Nencini 2009 (Q2n).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-UIQ_WINDOW = 8  # sliding by one pixel, no padding
-SSIM_WINDOW = 11  # a Gaussian of σ = 1.5
-Q2N_BLOCK = 32
-SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # exponents of MS-SSIM, finest first
+from geosr.metrics.q2n import Q2n
+from geosr.metrics.ssim import SCALES, Scale, multiscale
+from geosr.metrics.uiq import UIQ_WINDOW, uiq
+from geosr.metrics.windows import Array, Carry, Figure, Mask, Mean, unmasked
+
 _ROWS = 64  # worked on at once: what the processor's cache holds of a wide scene
 
 PEAK = 10000.0  # counts of reflectance 1
@@ -67,9 +68,6 @@ DEFINITIONS: dict[str, str] = {
     "pixel's bands one hypercomplex number padded to 2^n; x and y less x̄, by σx, plus 1 per band",
 }
 
-Array = NDArray[np.float64]
-Mask = NDArray[np.bool_]
-Figure = float | None
 Peak = float | Literal["max"]
 
 
@@ -119,8 +117,8 @@ class Scores:
         self.names = tuple(names)
         self.factor = factor
         self._bands = [_Band(peak, len(SCALES) if extra else 1) for _ in self.names]
-        self._angle = _Mean()
-        self._q2n = _Q2n(len(self.names)) if extra else None
+        self._angle = Mean()
+        self._q2n = Q2n(len(self.names)) if extra else None
 
     def add(self, truth: NDArray[Any], estimate: NDArray[Any], mask: NDArray[Any]) -> None:
         """The next rows, top to bottom; arrays are (bands, rows, cols), mask True is valid."""
@@ -183,99 +181,20 @@ def mean(values: Iterable[Figure]) -> Figure:
     return sum(bounded) / len(bounded) if bounded else None
 
 
-def similarity(x: Array, y: Array, peak: float) -> tuple[Array, Array]:
-    """SSIM's luminance and its contrast-structure, their product is SSIM.
-
-    (rows, cols) in, (rows − 10, cols − 10) out: one value per Gaussian window that lies inside.
-    Both sides are at least 11.
-    """
-    c1, c2 = (0.01 * peak) ** 2, (0.03 * peak) ** 2
-    mean_x, mean_y = _blur(x), _blur(y)
-    product, squares = mean_x * mean_y, mean_x**2 + mean_y**2
-    covariance = _blur(x * y) - product
-    variances = _blur(x * x + y * y) - squares
-    return (2 * product + c1) / (squares + c1), (2 * covariance + c2) / (variances + c2)
-
-
-def box(values: Array) -> Array:
-    """Means over all windows of 8 × 8 that lie wholly inside; equal values keep their bits."""
-    for step in (1, 2, 4):  # sums double: 2, 4, 8
-        values = values[:-step] + values[step:]
-        values = values[:, :-step] + values[:, step:]
-    return values / UIQ_WINDOW**2
-
-
-def unmasked(valid: Mask, side: int) -> Mask:
-    """Windows of side × side that hold no masked pixel."""
-    for axis in (0, 1):
-        moved = np.moveaxis(valid, axis, 0)
-        reach = 1
-        while reach < side:
-            step = min(reach, side - reach)
-            moved, reach = moved[:-step] & moved[step:], reach + step
-        valid = np.moveaxis(moved, 0, axis)
-    return valid
-
-
-@dataclass
-class _Mean:
-    total: float = 0.0
-    n: int = 0
-
-    def add(self, values: Array, kept: Mask) -> None:
-        self.total += float(np.where(kept, values, 0.0).sum())
-        self.n += int(np.count_nonzero(kept))
-
-    @property
-    def value(self) -> Figure:
-        return self.total / self.n if self.n else None
-
-
-class _Carry:
-    """Joins strips: keeps the last rows of one where the next still needs them.
-
-    Args:
-        kept: number of rows to keep of so many.
-    """
-
-    def __init__(self, kept: Callable[[int], int]) -> None:
-        self._kept = kept
-        self._rows: tuple[NDArray[Any], ...] = ()
-
-    def join(self, *strip: NDArray[Any]) -> tuple[NDArray[Any], ...]:
-        """These rows, those kept above them."""
-        if self._rows:
-            strip = tuple(np.concatenate(p, -2) for p in zip(self._rows, strip, strict=True))
-        rows = strip[0].shape[-2]
-        start = rows - self._kept(rows)
-        self._rows = tuple(array[..., start:, :].copy() for array in strip)
-        return strip
-
-    @classmethod
-    def windows(cls, side: int) -> _Carry:
-        """For windows sliding by one row."""
-        return cls(lambda rows: min(rows, side - 1))
-
-    @classmethod
-    def blocks(cls, side: int) -> _Carry:
-        """For blocks side by side: what does not fill one yet."""
-        return cls(lambda rows: rows % side)
-
-
 class _Band:
     """All that is gathered of one band."""
 
     def __init__(self, peak: Peak, scales: int) -> None:
         self.peak = peak
         self.sums = _Sums()
-        self._uiq, self._carry = _Mean(), _Carry.windows(UIQ_WINDOW)
-        self._scales = [_Scale(_range(peak)) for _ in range(scales)]
+        self._uiq, self._carry = Mean(), Carry.windows(UIQ_WINDOW)
+        self._scales = [Scale(_range(peak)) for _ in range(scales)]
 
     def add(self, x: Array, y: Array, valid: Mask) -> None:
         self.sums.add(x, y, valid)
         joined = self._carry.join(x, y, valid)
         if min(joined[0].shape) >= UIQ_WINDOW:
-            self._uiq.add(_uiq(joined[0], joined[1]), unmasked(joined[2], UIQ_WINDOW))
+            self._uiq.add(uiq(joined[0], joined[1]), unmasked(joined[2], UIQ_WINDOW))
         for scale in self._scales:
             scale.add(x, y, valid)
             if scale is not self._scales[-1]:
@@ -283,7 +202,7 @@ class _Band:
 
     def figures(self) -> dict[str, Figure]:
         ssim = self._scales[0].ssim.value
-        more = {"ms_ssim": _multiscale(self._scales)} if len(self._scales) > 1 else {}
+        more = {"ms_ssim": multiscale(self._scales)} if len(self._scales) > 1 else {}
         return {
             **_pointwise(self.sums, self.peak),
             "ssim": ssim,
@@ -397,149 +316,3 @@ def _angles(x: Array, y: Array, valid: Mask) -> tuple[Array, Mask]:
 
 def _dot(a: Array, b: Array) -> float:
     return float((a * b).sum())  # pairwise, and the same for any number of BLAS threads
-
-
-class _Scale:
-    """One scale of MS-SSIM; the finest alone is SSIM."""
-
-    def __init__(self, peak: float) -> None:
-        self.peak = peak
-        self.ssim, self.contrast = _Mean(), _Mean()
-        self._carry, self._odd = _Carry.windows(SSIM_WINDOW), _Carry.blocks(2)
-
-    def add(self, x: Array, y: Array, valid: Mask) -> None:
-        x, y, valid = self._carry.join(x, y, valid)
-        if min(x.shape) < SSIM_WINDOW:
-            return
-        luminance, contrast = similarity(x, y, self.peak)
-        kept = unmasked(valid, SSIM_WINDOW)
-        self.ssim.add(luminance * contrast, kept)
-        self.contrast.add(contrast, kept)
-
-    def halve(self, x: Array, y: Array, valid: Mask) -> tuple[Array, Array, Mask]:
-        """The rows of the next scale that are whole by now; an odd last column is left out."""
-        x, y, valid = (_pairs(array) for array in self._odd.join(x, y, valid))
-        return x.mean((1, 3)), y.mean((1, 3)), np.asarray(valid.all((1, 3)))
-
-
-def _pairs(values: NDArray[Any]) -> NDArray[Any]:
-    rows, cols = (side // 2 for side in values.shape)
-    return values[: 2 * rows, : 2 * cols].reshape(rows, 2, cols, 2)
-
-
-def _multiscale(scales: Sequence[_Scale]) -> Figure:
-    means = [scale.contrast.value for scale in scales[:-1]] + [scales[-1].ssim.value]
-    known = [value for value in means if value is not None]
-    if len(known) < len(means):
-        return None
-    return math.prod(
-        value if math.isnan(value) else max(value, 0.0) ** weight
-        for value, weight in zip(known, SCALES, strict=True)
-    )
-
-
-def _gaussian() -> Array:
-    at = np.arange(SSIM_WINDOW) - SSIM_WINDOW // 2
-    weights = np.exp(-(at**2) / (2 * 1.5**2))
-    return np.asarray(weights / weights.sum())
-
-
-_TAPS = _gaussian()
-
-
-def _blur(values: Array) -> Array:
-    """Gaussian means of all windows that lie inside; taps in pairs, the window is symmetric."""
-    last = SSIM_WINDOW - 1
-    for axis in (0, 1):
-        moved = np.moveaxis(values, axis, 0)
-        length = len(moved) - last
-        total = moved[last // 2 : last // 2 + length] * _TAPS[last // 2]
-        pair = np.empty_like(total)
-        for i in range(last // 2):
-            np.add(moved[i : i + length], moved[last - i : last - i + length], out=pair)
-            pair *= _TAPS[i]
-            total += pair
-        values = np.moveaxis(total, 0, axis)
-    return values
-
-
-def _uiq(x: Array, y: Array) -> Array:
-    """Q of every window."""
-    mean_x, mean_y = box(x), box(y)
-    product, squares = mean_x * mean_y, mean_x**2 + mean_y**2
-    variances = box(x * x + y * y) - squares
-    return _quality(product, squares, box(x * y) - product, variances)
-
-
-def _quality(product: Array, squares: Array, covariance: Array, variances: Array) -> Array:
-    """Wang and Bovik's Q from x̄·ȳ, x̄² + ȳ², σxy and σx² + σy²."""
-    flat = variances <= 1e-12 * np.maximum(squares, 1e-300)  # what rounding leaves of nothing
-    with np.errstate(invalid="ignore", divide="ignore"):
-        luminance = np.where(squares == 0, 1.0, 2 * product / squares)
-        return luminance * np.where(flat, 1.0, 2 * covariance / variances)
-
-
-class _Q2n:
-    """Blocks of hypercomplex pixels; those cut by the right or lower edge are left out."""
-
-    def __init__(self, bands: int) -> None:
-        self.mean = _Mean()
-        self._units = _units(bands)
-        self._carry = _Carry.blocks(Q2N_BLOCK)
-
-    def add(self, x: Array, y: Array, valid: Mask) -> None:
-        x, y, valid = (_blocks(array) for array in self._carry.join(x, y, valid))
-        if not x.size:
-            return
-        mean_x, mean_y = x.mean(-1, keepdims=True), y.mean(-1, keepdims=True)
-        scale = _divisor(mean_x, x.std(-1, ddof=1, keepdims=True))
-        x, y = (x - mean_x) / scale, (y - mean_y) / scale
-        covariance = x @ y.transpose(0, 2, 1) / Q2N_BLOCK**2  # (blocks, bands, bands)
-        hyper = np.linalg.norm(np.einsum("nij,ijk->nk", covariance, self._units), axis=-1)
-        variances = ((x * x).sum((1, 2)) + (y * y).sum((1, 2))) / Q2N_BLOCK**2
-        bands, size = self._units.shape[1:]
-        power = (((mean_y - mean_x) / scale + 1) ** 2).sum((1, 2)) + size - bands  # of x it is size
-        quality = _quality(np.sqrt(size * power), size + power, hyper, variances)
-        self.mean.add(quality, np.asarray(valid.all((1, 2))))
-
-
-def _divisor(mean: Array, deviation: Array) -> Array:
-    """Deviations; of flat bands the mean, and 1 where that is 0."""
-    size = np.abs(mean)
-    return np.where(deviation > 1e-6 * size, deviation, np.where(size > 0, size, 1.0))
-
-
-def _blocks(values: NDArray[Any]) -> NDArray[Any]:
-    """(bands, rows, cols) to (blocks, bands, 1024)."""
-    side = Q2N_BLOCK
-    bands, rows, cols = values.shape[0], values.shape[1] // side, values.shape[2] // side
-    cut = values[:, : rows * side, : cols * side].reshape(bands, rows, side, cols, side)
-    return cut.transpose(1, 3, 0, 2, 4).reshape(rows * cols, bands, side * side)
-
-
-def _units(bands: int) -> Array:
-    """(bands, bands, 2^n): the unit that e_i · conj(e_j) is, with its sign."""
-    size = 1 << max(bands - 1, 0).bit_length()
-    table = np.zeros((bands, bands, size))
-    for i in range(bands):
-        for j in range(bands):
-            table[i, j, i ^ j] = _sign(i, j, size) * _conjugate(j)
-    return table
-
-
-def _conjugate(i: int) -> int:
-    return -1 if i else 1
-
-
-def _sign(i: int, j: int, size: int) -> int:
-    """Of the product of two units, by (a, b)(c, d) = (ac − d*b, da + bc*) (Cayley-Dickson)."""
-    if size == 1:
-        return 1
-    half = size // 2
-    if i < half and j < half:
-        return _sign(i, j, half)
-    if i < half:
-        return _sign(j - half, i, half)
-    if j < half:
-        return _sign(i - half, j, half) * _conjugate(j)
-    return -_conjugate(j - half) * _sign(j - half, i - half, half)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geosr.errors import UsageError
-from geosr.metrics.full_reference import similarity
+from geosr.metrics.ssim import similarity
 
 BORDER = 3  # pixels that the estimate loses, the largest shift that is tried
 FACTOR = 3

@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from geosr.errors import UsageError
-from geosr.metrics.full_reference import UIQ_WINDOW, Scores, box, unmasked
+from geosr.metrics.full_reference import Scores
+from geosr.metrics.uiq import UIQ_WINDOW, box
+from geosr.metrics.windows import unmasked
 
 BORDER = 16  # pixels of sr that opensr-test leaves out on every side
 MOST = 5  # pixels by which it aligns at most

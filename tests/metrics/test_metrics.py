@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from rasters import picture, write
 
 from geosr.metrics import no_reference
-from geosr.metrics.full_reference import DEFINITIONS, Scores, definitions, mean, unmasked
+from geosr.metrics.full_reference import DEFINITIONS, Scores, definitions, mean
+from geosr.metrics.windows import unmasked
 
 ROW, COL = np.mgrid[0:32, 0:32]
 X = ((7 * ROW + 3 * COL) % 17) / 17

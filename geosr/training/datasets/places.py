@@ -31,7 +31,7 @@ def places(items: Sequence[Any], of_name: Callable[[str], str]) -> list[int]:
     Args:
         items: each with a `name`, and a scene's `grid` where it has one.
     """
-    boxes = np.array([_footprint(item) for item in items], np.float64).reshape(-1, 4)
+    boxes = np.array([_box(item) for item in items], np.float64).reshape(-1, 4)
     named: dict[str, int] = {}
     found = np.arange(len(items))
     for number, item in enumerate(items):
@@ -60,7 +60,7 @@ def of_image(name: str) -> str:
     return _CHIP.sub("", bare).strip("_-.")
 
 
-def _footprint(item: Any) -> tuple[float, float, float, float]:
+def _box(item: Any) -> tuple[float, float, float, float]:
     """Middle and half the sides, in degrees of longitude and latitude; NaN where not known."""
     scene = getattr(item, "fine", getattr(item, "scene", item))
     grid: Grid | None = getattr(scene, "grid", None)
