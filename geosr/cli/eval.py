@@ -27,6 +27,7 @@ from geosr.cli.options import (
     input_options,
     log_options,
     option,
+    overwrite_option,
 )
 from geosr.cli.scoring import (
     as_csv,
@@ -114,6 +115,7 @@ class _Peak(click.ParamType[Any]):
     WHAT,
     option("--report", type=PATH, metavar="HTML", help="One static page with sliders and figures."),
     option("--save-images", type=PATH, metavar="DIR", help="Pictures LR | SR | HR of every scene."),
+    overwrite_option("any files at --report and in --save-images, whoever made them", WHAT),
 )
 @option_group(
     INPUTS,
@@ -155,14 +157,18 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
 
     from geosr.evaluation.evaluate import evaluate
     from geosr.inference.predict import engine
+    from geosr.raster import marks
     from geosr.report.snapshots import Album, Crops
 
     if params["threads"]:
         torch.set_num_threads(params["threads"])
+    if params["report"]:
+        marks.require_replaceable(params["report"], marks.PAGE, overwrite=params["overwrite"])
     settings = settings_of(params)
     where = engine(params["device"], params["precision"])
     models = placed(settings["models"], settings["scale"], where)
-    album = [Album(params["save_images"])] if params["save_images"] else []
+    overwrite = params["overwrite"]
+    album = [Album(params["save_images"], overwrite)] if params["save_images"] else []
     crops = Crops()
     watchers: list[Watcher] = [*album, crops] if params["report"] else [*album]
     with Bar(quiet=quiet, unit="net") as bar:
@@ -173,7 +179,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
         )  # fmt: skip
     result = document(found, settings, models)
     if params["report"]:
-        _write_report(params["report"], found, crops, result)
+        _write_report(params["report"], found, crops, result, overwrite=overwrite)
     if params["as_json"]:
         click.echo(json.dumps(finite(result), allow_nan=False))
     elif params["as_csv"]:
@@ -185,7 +191,9 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
     ctx.exit(3 if found.failed else 0)
 
 
-def _write_report(path: Path, found: Evaluation, crops: Crops, result: dict[str, Any]) -> None:
+def _write_report(
+    path: Path, found: Evaluation, crops: Crops, result: dict[str, Any], *, overwrite: bool
+) -> None:
     from geosr import __version__, report
     from geosr.report import pages
 
@@ -194,5 +202,5 @@ def _write_report(path: Path, found: Evaluation, crops: Crops, result: dict[str,
         "geosr eval", pages.of_scores(found, crops), facts=facts,
         definitions=result["definitions"], table=pages.table(found),
     )  # fmt: skip
-    report.write(path, html)
+    report.write(path, html, overwrite=overwrite)
     say(f"report: {path} ({len(html) / 1e6:.1f} MB)")

@@ -17,7 +17,7 @@ from click.core import ParameterSource
 from geosr import __version__
 from geosr.cli.console import SETTINGS, full, note, plain, say
 from geosr.cli.settings import COMMANDS, read_env
-from geosr.errors import GeosrError
+from geosr.errors import GeosrError, StoppedError
 from geosr.raster.publish import FULL
 
 EPILOG = """\b
@@ -63,10 +63,11 @@ class Cli(click.Group):
             error.message = "\n".join(lines)  # type: ignore[misc]  # as it is shown later
             note(logging.ERROR, error.format_message(), code=error.exit_code)
             raise
+        except BrokenPipeError:
+            raise
         except OSError as error:
-            if error.errno not in FULL:
-                raise
-            stopped = full(error)
+            stopped = full(error) if error.errno in FULL and not error.filename else _of(error)
+            logging.getLogger("geosr").debug("stopped", exc_info=True)
             _tell(str(stopped), stopped.exit_code)
             ctx.exit(stopped.exit_code)
         except KeyboardInterrupt:
@@ -75,6 +76,15 @@ class Cli(click.Group):
         except _Ended as ended:
             _tell(f"ended by {signal.Signals(ended.number).name}", 128 + ended.number)
             raise
+
+
+def _of(error: OSError) -> StoppedError:
+    """What to say of a failure of the machine that no part of geosr expected."""
+    where = f"{error.filename}: " if error.filename else ""
+    return StoppedError(
+        f"{where}{error.strerror or error}. Look at the disk, the limits (ulimit -a) and the "
+        "permissions; -vv tells more."
+    )
 
 
 def _written_where(ctx: click.Context, error: click.BadParameter) -> str:
@@ -162,8 +172,20 @@ def _leave(number: int, _frame: object) -> None:
     os._exit(128 + number)
 
 
+def _open_standard_files() -> None:
+    """Give closed stdin, stdout and stderr to nobody, before a raster gets one of their numbers.
+
+    Daemons and some crons close them; what libraries print would then go into an output.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            nobody = Path(os.devnull).open(mode, encoding="utf-8")  # noqa: SIM115 - to the end
+            setattr(sys, name, nobody)
+
+
 def main() -> None:
     """Entry point of the `geosr` program."""
+    _open_standard_files()
     _handle_signals()
     try:
         cli.main(prog_name="geosr")

@@ -19,6 +19,7 @@ from geosr.cli.groups import (
     SPEED,
     VALIDATION,
     GroupedCommand,
+    GroupedOption,
     option_group,
 )
 from geosr.cli.options import PATH, Auto, device_options, log_options, option, pair_options
@@ -68,6 +69,12 @@ class Duration(click.ParamType[Any]):
     option("--epochs", type=float, help="Times that as many windows as fill the images are seen."),
     option("--time", "seconds", type=Duration(), help="End after this long, with a validation."),
     option("--resume", is_flag=True, help="Go on where --out stopped."),
+    click.option(
+        "--overwrite",
+        is_flag=True,
+        cls=GroupedOption,
+        help="Begin anew in an --out that holds a training, and remove its files.",
+    ),
     option(
         "--init", type=PATH, help="Weights of the same net to begin with, to train them further."
     ),
@@ -177,7 +184,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
     with Bar(quiet=quiet, unit="step") as bar:
         result = train(
             params["data"], params["out"], config=config, device=where.device,
-            resume=params["resume"], ranks=ranks, stop=stop,
+            resume=params["resume"], overwrite=params["overwrite"], ranks=ranks, stop=stop,
             progress=_teller(bar, config, quiet=quiet),
         )  # fmt: skip
     for name, reason in result.broken.items():

@@ -1,0 +1,65 @@
+"""Kernel locks on files, flock(2): they die with their process, and hold in all containers."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+_LOOKS = 200  # that are waited for, a millisecond each; one takes microseconds
+FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK  # no link is followed, no pipe waited for
+
+
+def take(descriptor: int) -> bool:
+    """Take an open file for this process alone; False at once where another has it.
+
+    Those who only look (`is_held`) keep nobody from it.
+
+    Raises:
+        OSError: the disk knows no locks, or not of a file opened like this.
+    """
+    for _ in range(_LOOKS):
+        if _locked(descriptor, fcntl.LOCK_EX):
+            return True
+        if not _locked(descriptor, fcntl.LOCK_SH):  # not somebody who only looks
+            return False
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        time.sleep(random.uniform(0, 0.002))
+    return False
+
+
+def _locked(descriptor: int, how: int) -> bool:
+    try:
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def is_held(path: Path) -> bool:
+    """Whether a process has taken a file; False too where there is none, or nobody can tell."""
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY | FLAGS)
+        try:
+            return not _locked(descriptor, fcntl.LOCK_SH)
+        finally:
+            os.close(descriptor)
+    return False
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Have a file that is there taken, where the disk knows locks."""
+    descriptor = None
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_RDWR | FLAGS)
+        take(descriptor)
+    try:
+        yield
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
