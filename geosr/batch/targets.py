@@ -8,7 +8,7 @@ import re
 import unicodedata
 import uuid
 from collections.abc import Mapping, Sequence
-from itertools import permutations
+from itertools import islice
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -101,7 +101,7 @@ def _each_once(scenes: Sequence[Path]) -> list[Path]:
     """Without links to scenes that are listed themselves."""
     real = {os.path.realpath(scene): scene for scene in scenes}
     real |= {os.path.realpath(scene): scene for scene in scenes if not scene.is_symlink()}
-    return [scene for scene in scenes if scene in real.values()]
+    return sorted(real.values())
 
 
 def clashes(outputs: Mapping[Path, Path]) -> dict[Path, Path]:
@@ -115,9 +115,10 @@ def clashes(outputs: Mapping[Path, Path]) -> dict[Path, Path]:
         alike.setdefault(unicodedata.normalize("NFC", str(output)).casefold(), []).append(scene)
     found: dict[Path, Path] = {}
     for scenes in alike.values():
-        for one, other in permutations(scenes, 2):
-            if one not in found and _same_file(outputs[one], outputs[other]):
-                found[one] = other
+        for one in scenes if len(scenes) > 1 else ():
+            others = (other for other in scenes if other != one)
+            same = (other for other in others if _same_file(outputs[one], outputs[other]))
+            found.update((one, other) for other in islice(same, 1))
     return found
 
 
@@ -138,9 +139,10 @@ def _same_file(one: Path, other: Path) -> bool:
 
 
 def _check_outside(src: Path, outputs: Mapping[Path, Path]) -> None:
+    source = Path(os.path.realpath(src))
     for scene, output in outputs.items():
         own = os.path.realpath(output) == os.path.realpath(scene)
-        if own or lies_in(output, src):
+        if own or lies_in(output, source):
             raise UsageError(
                 f"output {output} lies in the input {src}, which is never written to. "
                 "Choose another DST."

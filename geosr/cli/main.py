@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from geosr.cli.settings import COMMANDS, read_env
 from geosr.errors import GeosrError, StoppedError
 from geosr.raster.publish import FULL
 
+_NOWHERE = "/proc"  # takes no files, so names that are relative to nothing fail
 EPILOG = """\b
 Exit codes: 0 all done or done already; 1 internal error; 2 usage; 3 some scenes failed;
 4 all failed; 5 stopped by the environment (disk full, GPU lost, output not writable); 6 weights;
@@ -183,8 +185,18 @@ def _open_standard_files() -> None:
             setattr(sys, name, nobody)
 
 
+def _leave_removed_folder() -> None:
+    """Work elsewhere where the current folder is gone, which libraries do not expect."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        with suppress(OSError):
+            os.chdir(_NOWHERE)
+
+
 def main() -> None:
     """Entry point of the `geosr` program."""
+    _leave_removed_folder()
     _open_standard_files()
     _handle_signals()
     try:
