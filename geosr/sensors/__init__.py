@@ -37,9 +37,7 @@ def open_scene(path: str | Path, options: OpenOptions | None = None) -> Scene:
     try:
         return _opened(Path(path), options or OpenOptions())
     except OSError as error:
-        raise SceneError(
-            f"cannot read {path}: {cause(error)}. Check it and its permissions."
-        ) from error
+        raise SceneError(f"cannot read {path}: {cause(error)}. Check its permissions.") from error
 
 
 def _opened(path: Path, options: OpenOptions) -> Scene:
@@ -102,9 +100,7 @@ def find_scenes(
     try:
         return _found(path, pattern, kind)
     except OSError as error:
-        raise UsageError(
-            f"cannot read {path}: {cause(error)}. Check it and its permissions."
-        ) from error
+        raise UsageError(f"cannot read {path}: {cause(error)}. Check its permissions.") from error
 
 
 def _found(path: Path, pattern: str | None, kind: str) -> list[Path]:
