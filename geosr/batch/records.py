@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from geosr.batch import locks
 from geosr.errors import LockedError, SceneError, StoppedError, UsageError
 from geosr.raster import marks, publish
-from geosr.raster.files import sidecars, sources
+from geosr.raster.sidecars import sidecars
 
 if TYPE_CHECKING:
     from geosr.scene.scene import Scene
@@ -230,6 +230,8 @@ def inputs(scene: Scene) -> list[Path]:
     packed = root.is_file() and root.suffix.lower() == ".zip"
     files = [root] if packed else [Path(name) for name in (*scene.files, *scene.metadata)]
     if scene.vrt and not packed:
+        from geosr.raster.files import sources  # whoever only reads records needs no GDAL
+
         files += [file for path in files for file in sources(path) if file not in files]
     return [file for path in files for file in (path, *sidecars(path))]
 

@@ -19,7 +19,6 @@ from geosr.cli.groups import (
     SPEED,
     VALIDATION,
     GroupedCommand,
-    GroupedOption,
     option_group,
 )
 from geosr.cli.options import PATH, Auto, device_options, log_options, option, pair_options
@@ -69,10 +68,10 @@ class Duration(click.ParamType[Any]):
     option("--epochs", type=float, help="Times that as many windows as fill the images are seen."),
     option("--time", "seconds", type=Duration(), help="End after this long, with a validation."),
     option("--resume", is_flag=True, help="Go on where --out stopped."),
-    click.option(
+    option(
         "--overwrite",
         is_flag=True,
-        cls=GroupedOption,
+        envvar=["GEOSR_TRAIN_OVERWRITE"],  # a setting for outputs must not cost a training
         help="Begin anew in an --out that holds a training, and remove its files.",
     ),
     option(

@@ -234,15 +234,6 @@ def read_window(
     return _read(dataset, window, lambda w: dataset.read(list(indexes), window=w, out_shape=out))
 
 
-def sidecars(path: Path) -> list[Path]:
-    """Files beside a raster that GDAL reads with it: its mask, and what says where it lies."""
-    kind = path.suffix
-    plain = (f"{kind[:2]}{kind[-1:]}w", f"{kind}w", ".wld", ".rpb", "_rpc.txt")
-    ends = dict.fromkeys(end for each in plain for end in (each.lower(), each.upper()))
-    names = [f"{path.name}.msk", *(path.stem + end for end in ends)]
-    return [file for name in names if (file := path.with_name(name)).is_file()]
-
-
 def sources(path: Path) -> list[Path]:
     """The files that an allowed VRT shows."""
     with open_raster(path, vrt=True) as dataset:

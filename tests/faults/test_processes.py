@@ -84,7 +84,7 @@ def test_an_output_is_held_while_it_is_written(scenes, job, tmp_path, monkeypatc
             seen.append((len(parts), publish.sweep_parts(tmp_path / "out")))
 
     batch.run(targets(scenes, tmp_path / "out"), job, progress=look)
-    assert seen == [(1, [])] * 3
+    assert len(seen) >= 3 and all(each == (1, []) for each in seen)
 
 
 def test_names_of_temporary_files_fit_whatever_the_output_is_called(tmp_path):
@@ -187,7 +187,7 @@ def test_a_disk_that_cannot_flush_folders_still_takes_outputs(tmp_path, monkeypa
     fsync = os.fsync
 
     def refuse(descriptor: int) -> None:
-        if os.path.isdir(f"/proc/self/fd/{descriptor}"):
+        if Path(f"/proc/self/fd/{descriptor}").is_dir():
             raise OSError(errno.EINVAL, "Invalid argument")
         fsync(descriptor)
 
