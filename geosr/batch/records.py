@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geosr.batch import locks
-from geosr.errors import LockedError, SceneError, StoppedError, UsageError
+from geosr.errors import LockedError, SceneError, StoppedError, UsageError, without_secrets
 from geosr.raster import marks, publish
 from geosr.raster.sidecars import sidecars
 
@@ -142,7 +142,7 @@ def finished(
         strict: as for `stamps`; a record without the inputs' sha256 is then no proof.
 
     Raises:
-        SceneError: the file is somebody else's, or was made in another way.
+        SceneError: the file is somebody else's, or was made in another way or of another scene.
     """
     for path in (output, journal_path(output)):
         if path.is_dir():
@@ -164,10 +164,17 @@ def finished(
             f"({differences(record['recipe'], recipe)}): left alone. "
             "Choose another DST, or pass --overwrite."
         )
+    same = _same_inputs(record["inputs"], scene, strict=strict)
+    other = None if same or overwrite else _other_source(record, scene)
+    if other:
+        raise SceneError(
+            f"{output} was made of another scene of this name, {other}: left alone. "
+            "Choose another DST, or pass --overwrite."
+        )
     return (
         record["recipe"] == recipe
         and bool(record["output"]["size"] == output.stat().st_size)
-        and _same_inputs(record["inputs"], scene, strict=strict)
+        and same
     )
 
 
@@ -177,6 +184,14 @@ def _require_place_of_record(output: Path, *, overwrite: bool) -> None:
         marks.require_replaceable(record_path(output), marks.RECORD, overwrite=overwrite)
     except UsageError as error:
         raise SceneError(str(error)) from error
+
+
+def _other_source(record: Mapping[str, Any], scene: Scene) -> str | None:
+    """The place of the scene that a record is of, where it is not this scene's."""
+    told = record.get("source")
+    place = told.get("path") if isinstance(told, dict) else None
+    ours = without_secrets(os.path.realpath(scene.path))
+    return place if isinstance(place, str) and os.path.realpath(place) != ours else None
 
 
 def _same_inputs(recorded: Mapping[str, Any], scene: Scene, *, strict: bool) -> bool:

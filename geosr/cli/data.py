@@ -49,7 +49,7 @@ def command(path: Path, **params: Any) -> None:
         options=options,
     )  # fmt: skip
     if params["preview"]:
-        marks.require_replaceable(params["preview"], marks.PAIRS, overwrite=params["overwrite"])
+        marks.require_place(params["preview"], marks.PAIRS, overwrite=params["overwrite"])
     card = None
     if params["model"]:
         card = registry.design(params["model"]).card(scale=params["scale"], bands=params["bands"])

@@ -163,7 +163,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
     if params["threads"]:
         torch.set_num_threads(params["threads"])
     if params["report"]:
-        marks.require_replaceable(params["report"], marks.PAGE, overwrite=params["overwrite"])
+        marks.require_place(params["report"], marks.PAGE, overwrite=params["overwrite"])
     settings = settings_of(params)
     where = engine(params["device"], params["precision"])
     models = placed(settings["models"], settings["scale"], where)
@@ -178,14 +178,14 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
             progress=lambda scene, net: bar.advance(net, 1, 0, note=scene),
         )  # fmt: skip
     result = document(found, settings, models)
-    if params["report"]:
-        _write_report(params["report"], found, crops, result, overwrite=overwrite)
     if params["as_json"]:
         click.echo(json.dumps(finite(result), allow_nan=False))
     elif params["as_csv"]:
         click.echo(as_csv(found), nl=False)
     else:
         click.echo(table(found, peak_of(settings)))
+    if params["report"]:
+        _write_report(params["report"], found, crops, result, overwrite=overwrite)
     for name, reason in found.failed.items():
         say(f"geosr: {name}: {reason}")
     ctx.exit(3 if found.failed else 0)

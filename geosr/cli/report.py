@@ -51,7 +51,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:
     from geosr.raster import marks
     from geosr.report import pages
 
-    marks.require_replaceable(params["output"], marks.PAGE, overwrite=params["overwrite"])
+    marks.require_place(params["output"], marks.PAGE, overwrite=params["overwrite"])
     if params["threads"]:
         torch.set_num_threads(params["threads"])
     where = engine(params["device"], params["precision"])

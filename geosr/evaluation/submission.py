@@ -46,7 +46,7 @@ def submit(folder: Path, path: Path, *, overwrite: bool = False) -> Submission:
         SceneError: one is of another size, or holds no number somewhere.
         StoppedError: the zip cannot be written.
     """
-    marks.require_replaceable(path, marks.SUBMISSION, overwrite=overwrite)
+    marks.require_place(path, marks.SUBMISSION, overwrite=overwrite)
     found = images(folder)
     if not found:
         raise UsageError(

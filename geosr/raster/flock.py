@@ -40,15 +40,18 @@ def _locked(descriptor: int, how: int) -> bool:
     return True
 
 
-def is_held(path: Path) -> bool:
-    """Whether a process has taken a file; False too where there is none, or nobody can tell."""
+def is_held(path: Path) -> bool | None:
+    """Whether a process has taken a file; None where nobody can tell, as of one that is not there.
+
+    Asking keeps nobody from taking it.
+    """
     with suppress(OSError):
         descriptor = os.open(path, os.O_RDONLY | FLAGS)
         try:
             return not _locked(descriptor, fcntl.LOCK_SH)
         finally:
             os.close(descriptor)
-    return False
+    return None
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 from geosr.errors import UsageError
+from geosr.raster import publish
 
 PAGE = b'<meta name="generator" content="geosr">'  # of HTML reports
 PAIRS = b"tEXtSoftware\x00geosr pairs"  # of pictures of pairs, in a chunk of the PNG
@@ -19,6 +20,21 @@ SUBMISSION = b"geosr kelvins submission"  # of zips, their comment
 RUN = b'"geosr_run"'  # of a run's report
 RECORD = b'"geosr_record"'  # of an output's record
 _HEAD, _TAIL = 1024, 256  # bytes in which marks lie
+
+
+def require_place(path: Path, mark: bytes = b"", *, overwrite: bool = False) -> None:
+    """Check before any work that a file can be written at `path`, by `require_replaceable` too.
+
+    Raises:
+        UsageError: as there, or the folder takes no files.
+    """
+    require_replaceable(path, mark, overwrite=overwrite)
+    try:
+        publish.probe_folder(path.parent)
+    except OSError as error:
+        raise UsageError(
+            f"{path}: not writable: {path.parent} ({error.strerror}). Choose another place."
+        ) from error
 
 
 def require_replaceable(path: Path, mark: bytes = b"", *, overwrite: bool = False) -> None:

@@ -61,18 +61,18 @@ def sweep_parts(folder: Path) -> list[Path]:
 def _is_dead(path: Path, match: re.Match[str]) -> bool:
     """Whether the process that wrote a temporary file is gone.
 
-    Where it has the same process ids as this one they tell; of another container of this machine
-    the kernel's lock tells, which it holds from soon after the file is there; of another machine
-    whose locks may not reach here, that nothing was written for a day too.
+    Where its id is of the same kind as ours and nobody has it, it is. Else the kernel's lock tells,
+    which it holds from soon after the file is there: ids are used again, and in another container
+    they are others'. Locks of another machine may not reach here: nothing was written for a day.
     """
     boot, space = _process_ids()
-    if (match["boot"], match["space"]) == (boot, space):
-        return not _alive(int(match["pid"]))
+    if (match["boot"], match["space"]) == (boot, space) and not _alive(int(match["pid"])):
+        return True
     try:
         quiet = time.time() - path.lstat().st_mtime
     except OSError:
         return False
-    return quiet > (_OLD if match["boot"] == boot else _FOREIGN) and not flock.is_held(path)
+    return quiet > (_OLD if match["boot"] == boot else _FOREIGN) and flock.is_held(path) is False
 
 
 def flush(path: Path) -> None:
@@ -225,4 +225,8 @@ def _alive(pid: int) -> bool:
         return False
     except PermissionError:
         return True
-    return True
+    try:  # it ended, and nobody asked how: no pid 1 of a container may
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return True
+    return state not in "ZX"

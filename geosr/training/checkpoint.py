@@ -10,7 +10,8 @@ import csv
 import io
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from torch import Tensor
 from geosr.errors import UsageError, WeightsError
 from geosr.models import weights
 from geosr.models.card import ModelCard
-from geosr.raster import publish
+from geosr.raster import lockfile, publish
 from geosr.raster.publish import write_bytes
 
 FREE = ("steps", "epochs", "seconds", "val_every", "val_windows", "patience", "workers", "compile")
@@ -95,6 +96,18 @@ class RunFolder:
             return "recipe" in settings and len(_rows(self.path / "log.csv")) <= 1
         except (OSError, ValueError, TypeError):
             return False
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other trainings out of the folder.
+
+        Raises:
+            LockedError: one goes on there.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = self.path / ".geosr-train.lock"
+        with lockfile.locked(lock, 0.0, f"another training goes on in {self.path}"):
+            yield
 
     def prepare(
         self, config: Mapping[str, Any], *, resume: bool, overwrite: bool = False

@@ -7,7 +7,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -200,6 +200,7 @@ def train(
         UsageError: the data does not fit the net, or `out` holds another training.
         WeightsError: the state to resume from is damaged.
         StoppedError: ten losses in a row were no numbers; the last good weights are kept.
+        LockedError: another training goes on in `out`.
     """
     card = config.card
     ranks.check(config.recipe.batch_size)
@@ -208,8 +209,9 @@ def train(
     sets = open_sets(data, card, config.choice(card))
     with joined(ranks, device):
         run = _Run(out, config, card, sets, device, ranks)
-        run.prepare(resume=resume, overwrite=overwrite)
-        result = _learn(run, progress, stop)
+        with run.folder.locked() if ranks.first else nullcontext():
+            run.prepare(resume=resume, overwrite=overwrite)
+            result = _learn(run, progress, stop)
     sets.close()
     return result
 

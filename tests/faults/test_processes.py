@@ -1,8 +1,10 @@
 """Several processes, hosts and containers in one folder, and a DST that changes during a run."""
 
 import errno
+import fcntl
 import os
 import shutil
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -17,7 +19,7 @@ from geosr.batch.executors import processes
 from geosr.batch.targets import targets
 from geosr.errors import LockedError
 from geosr.models import weights
-from geosr.raster import flock, publish
+from geosr.raster import flock, lockfile, publish
 
 HERE = ("0a0a0a0a", "7")  # a run of a kernel and a PID namespace in it
 GONE = 999_999_999  # no process has this id
@@ -51,7 +53,8 @@ def part(folder: Path, place: str, pid: int, age: float) -> Path:
 
 @pytest.mark.parametrize("place, pid, age, swept", [
     ("host-0a0a0a0a-7", GONE, 0, True),  # the same process ids: they tell at once
-    ("host-0a0a0a0a-7", os.getpid(), 9 * DAY, False),
+    ("host-0a0a0a0a-7", os.getpid(), 0, False),
+    ("host-0a0a0a0a-7", os.getpid(), 120, True),  # an id that was used again
     ("pod-1-0a0a0a0a-7", GONE, 0, True),  # another host name, the same process ids
     ("host-0a0a0a0a-8", GONE, 0, False),  # another container: its ids say nothing here
     ("host-0a0a0a0a-8", os.getpid(), 120, True),  # but its lock does, soon after
@@ -67,9 +70,28 @@ def test_temporary_files_are_swept_where_their_process_is_surely_gone(
     path = part(tmp_path, place, pid, age)
     with flock.held(path):
         held = publish.sweep_parts(tmp_path)
-    assert held == ([path] if swept and place.endswith("0a0a0a0a-7") else [])
+    assert held == ([path] if pid == GONE and place.endswith("0a0a0a0a-7") else [])
     publish.sweep_parts(tmp_path)
     assert path.exists() != swept
+
+
+def test_a_process_that_ended_and_waits_to_be_asked_is_gone(tmp_path, monkeypatch):
+    child = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    path = part(tmp_path, publish._place(), child.pid, 0)
+    assert publish.sweep_parts(tmp_path) == [path]
+    child.wait()
+
+
+def test_on_a_disk_without_locks_only_ids_tell(tmp_path, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    part(tmp_path, publish._place(), os.getpid(), 9 * DAY)
+    part(tmp_path, "host-0b0b0b0b-7", GONE, 9 * DAY)
+    dead = part(tmp_path, publish._place(), GONE, 0)
+    assert publish.sweep_parts(tmp_path) == [dead]
 
 
 def test_an_output_is_held_while_it_is_written(scenes, job, tmp_path, monkeypatch):
@@ -117,7 +139,7 @@ def test_asking_who_writes_never_makes_a_run_fail(tmp_path):
 
 
 def test_a_lock_that_is_handed_on_is_held_by_one_at_a_time(tmp_path, monkeypatch):
-    monkeypatch.setattr(locks, "_POLL", 0.001)
+    monkeypatch.setattr(lockfile, "_POLL", 0.001)
     inside, most = [], []
 
     def work() -> None:

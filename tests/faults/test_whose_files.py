@@ -11,7 +11,8 @@ from faulty import BICUBIC, fails, left
 
 from geosr.batch import locks
 from geosr.batch.targets import targets
-from geosr.raster import marks
+from geosr.raster import marks, publish
+from geosr.training.checkpoint import RunFolder
 
 MINE = b"mine, and no other copy of it"
 
@@ -123,6 +124,51 @@ def test_a_lock_of_a_whole_run_may_be_missed(geosr, stack, tmp_path, monkeypatch
     assert lock.read_bytes() == MINE
 
 
+def test_an_output_of_another_scene_of_that_name_is_left_alone(geosr, stack, tmp_path):
+    other = make_scene.write_stack(tmp_path / "later/a.tif", size=12, seed=5)
+    assert geosr("superres", "in", "out", *BICUBIC).returncode == 0
+    made = (tmp_path / "out/a.tif").read_bytes()
+    run = ("superres", "later", "out", *BICUBIC)
+    fails(geosr(*run), 4, "was made of another scene of this name", str(stack), "--overwrite")
+    assert (tmp_path / "out/a.tif").read_bytes() == made
+    assert geosr(*run, "--overwrite").returncode == 0
+    other.write_bytes(stack.read_bytes())
+    assert geosr(*run).stderr.endswith("1 done, 0 skipped, 0 failed\n")  # its own changed
+
+
+def test_a_scene_that_was_moved_is_still_the_one_that_an_output_is_of(geosr, stack, tmp_path):
+    assert geosr("superres", "in", "out", *BICUBIC).returncode == 0
+    (tmp_path / "in").rename(tmp_path / "archive")
+    assert "1 skipped" in geosr("superres", "archive", "out", *BICUBIC).stderr
+    (tmp_path / "in").symlink_to("archive")
+    make_scene.write_stack(tmp_path / "archive/a.tif", size=12, seed=5)
+    assert "1 done" in geosr("superres", "in", "out", *BICUBIC).stderr
+
+
+def test_a_log_is_not_appended_to_what_is_no_text(geosr, stack):
+    before = stack.read_bytes()
+    run = ("superres", "in", "out", *BICUBIC, "--log-file")
+    fails(geosr(*run, "in/a.tif"), 2, "in/a.tif holds no text")
+    assert stack.read_bytes() == before
+    assert [geosr(*run, "night.log").returncode for _ in range(2)] == [0, 0]
+
+
+@pytest.mark.parametrize("name", ["report", "eval", "data", "kelvins"])
+def test_a_place_that_takes_no_file_is_told_before_the_work(geosr, commands, name):
+    fails(geosr(*commands[name], "nowhere/there"), 2, "not writable: nowhere")
+
+
+def test_scores_are_told_even_where_their_page_cannot_be_written(geosr, commands, monkeypatch):
+    from geosr import report
+
+    def full(path, *_, **__):
+        raise publish.not_written(path, OSError(28, "No space left on device"))
+
+    monkeypatch.setattr(report, "write", full)
+    done = fails(geosr(*commands["eval"], "there"), 5, "No space left")
+    assert "bicubic" in done.stdout
+
+
 # trainings
 
 
@@ -152,6 +198,14 @@ def test_a_run_is_neither_replaced_nor_begun_anew_unasked(train, tmp_path):
     assert all(path.read_bytes() == data for path, data in made.items())
     assert train("--overwrite", steps=1).returncode == 0
     assert len((tmp_path / "run/log.csv").read_text().splitlines()) == 2  # none of the old one
+
+
+def test_of_two_trainings_in_one_folder_the_second_is_refused(train, tmp_path):
+    folder = tmp_path / "run"
+    with RunFolder(folder).locked():
+        fails(train(), 11, "another training goes on in run")
+        assert left(folder) == [".geosr-train.lock"]
+    assert train(steps=1).returncode == 0 and not list(folder.glob(".*"))
 
 
 @pytest.mark.parametrize("name", ["best.safetensors", "config.json", "log.csv"])
