@@ -157,7 +157,7 @@ def superres(
         strict_resume, skip_locked=if_locked == "skip",
         lock_timeout=lock_timeout if if_locked == "wait" else 0.0,
         batch_fixed=batch_size is not None, space_check=not no_space_check,
-        check_inputs=check_inputs,
+        check_inputs=check_inputs, source=source,
     )  # fmt: skip
     for folder in filter(None, [*{output.parent for output in outputs.values()}, part]):
         targets.check_writable(folder)
@@ -291,6 +291,7 @@ def train(
     epochs: float | None = None,
     time: float | None = None,
     resume: bool = False,
+    overwrite: bool = False,
     init: str | Path | None = None,
     net_option: Mapping[str, Any] | None = None,
     data_kind: str | None = None,
@@ -356,7 +357,7 @@ def train(
         degradation=degradation, quantification=quantification, init=str(init) if init else None,
     )  # fmt: skip
     return _train(Path(data), Path(out), config=config, device=where.device, resume=resume,
-                  progress=progress, stop=stop)  # fmt: skip
+                  overwrite=overwrite, progress=progress, stop=stop)  # fmt: skip
 
 
 def evaluate(

@@ -22,7 +22,7 @@ ONLY_THERE = {  # options that speak of the terminal, of settings files, or of c
     "superres": {"dst", "weights_20", "weights_60", "dry_run", "engine", "scheduler",
                  "scheduler_file", "as_json", "log_file", "log_json", "quiet", "verbose"},
     "train": {"quiet", "verbose"},
-    "eval": {"save_images", "report", "as_csv", "as_json", "quiet", "verbose"},
+    "eval": {"save_images", "report", "overwrite", "as_csv", "as_json", "quiet", "verbose"},
 }  # fmt: skip
 NAMES = {"model_names": "model", "creation": "co", "seconds": "time", "net_options": "net_option"}
 

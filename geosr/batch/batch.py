@@ -7,12 +7,14 @@ import logging
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from geosr import __version__, report
 from geosr.batch import checksums, locks, records, status
-from geosr.batch.targets import output_name
+from geosr.batch.targets import clashes as clashing_scenes
+from geosr.batch.targets import lies_in, output_name
 from geosr.errors import (
     EmptyError,
     GeosrError,
@@ -53,6 +55,7 @@ class Job:
         space_check: a scene whose output would not fit on the disk is not begun.
         check_inputs: compare input files with the checksums that came with them.
         on_plan: called with the plan of every scene that was done; not by worker processes.
+        source: SRC, which is never written to, also where DST is replaced while the job goes on.
     """
 
     models: tuple[Model, ...]
@@ -71,6 +74,7 @@ class Job:
     space_check: bool = True
     check_inputs: bool = False
     on_plan: Callable[[Plan], None] | None = None
+    source: Path | None = None
 
     @property
     def recipe(self) -> dict[str, Any]:
@@ -171,8 +175,9 @@ def run(
         records.tidy(outputs.values())
         if job.request.tmp_dir:
             publish.sweep_parts(job.request.tmp_dir)
-        with closing(executor(list(outputs.items()), job, progress)) as made:
-            for outcome in made:
+        alone, clashing = _apart(outputs)
+        with closing(executor(alone, job, progress)) as made:
+            for outcome in chain(clashing, made):
                 outcomes.append(outcome)
                 report(outcome)
         code = exit_code(outcomes)
@@ -184,10 +189,29 @@ def run(
         log.removeFilter(once)
         order = {output_name(scene): i for i, scene in enumerate(outputs)}
         outcomes.sort(key=lambda outcome: order[outcome.scene])
-        if folder is not None:
+        if folder is not None and not _in_source(folder / "geosr-run.json", job):
             facts = {"geosr": __version__, "started": started, "code": code}
-            status.report_run(folder, facts, [asdict(each) for each in outcomes], shard=shard)
+            scenes = [asdict(each) for each in outcomes]
+            status.report_run(folder, facts, scenes, shard=shard, overwrite=job.overwrite)
     return outcomes
+
+
+def _apart(outputs: Mapping[Path, Path]) -> tuple[list[Pair], list[Outcome]]:
+    """The scenes that have an output for themselves, and what becomes of the others."""
+    clashes = clashing_scenes(outputs)
+    failed = [
+        Outcome(
+            output_name(scene), "failed", SceneError.exit_code,
+            f"{scene} and {other} would both be written to {outputs[other]}. Rename one.",
+            str(outputs[scene]),
+        )
+        for scene, other in clashes.items()
+    ]  # fmt: skip
+    return [pair for pair in outputs.items() if pair[0] not in clashes], failed
+
+
+def _in_source(output: Path, job: Job) -> bool:
+    return job.source is not None and lies_in(output, job.source)
 
 
 class _Once(logging.Filter):
@@ -220,8 +244,10 @@ def plan(
     outputs: Mapping[Path, Path], job: Job, *, report: Callable[[Outcome], None]
 ) -> list[Outcome]:
     """What `run` would do, without doing it."""
-    outcomes = []
-    for path, output in outputs.items():
+    alone, outcomes = _apart(outputs)
+    for outcome in outcomes:
+        report(outcome)
+    for path, output in alone:
         name = output_name(path)
         try:
             scene = open_scene(path, job.options)
@@ -296,15 +322,14 @@ def _unforeseen(path: Path, job: Job, error: Exception) -> tuple[int, str]:
 
 
 def _work(path: Path, output: Path, job: Job, progress: Progress) -> Outcome:
-    scene = open_scene(path, job.options)
     name = output_name(path)
-    for note in scene.notes:
-        if note.warning:
-            log.warning("%s", note.text, extra={"once": True})
-        else:
-            log.info("%s: %s", name, note)
+    _check_place(output, job)
     with locks.locked(output, timeout=job.lock_timeout):
+        scene = open_scene(path, job.options)  # not before: it may be replaced meanwhile
+        _tell(scene, name)
         if _finished(scene, output, job):
+            if job.report and not pages.page_path(output).exists():
+                _draw(output, job)
             return Outcome(name, "skipped", message="finished already", output=str(output))
         planned = make_plan(scene, job.models, job.request, job.engine)
         for left_out in planned.notes:
@@ -319,6 +344,7 @@ def _work(path: Path, output: Path, job: Job, progress: Progress) -> Outcome:
         def before_publish(part: Path) -> None:
             if records.stamps(scene, strict=job.strict_resume) != before:
                 raise SceneError(f"{path} changed while it was read. Run the same command again.")
+            _check_place(output, job)
             write_journal(part)
 
         with records.journalled(output) as write_journal:
@@ -329,7 +355,7 @@ def _work(path: Path, output: Path, job: Job, progress: Progress) -> Outcome:
             )  # fmt: skip
             _record(scene, output, job, result, before)
         if job.report:
-            _draw(output)
+            _draw(output, job)
     if job.on_plan:
         job.on_plan(planned)
     return Outcome(
@@ -339,18 +365,39 @@ def _work(path: Path, output: Path, job: Job, progress: Progress) -> Outcome:
     )  # fmt: skip
 
 
+def _tell(scene: Scene, name: str) -> None:
+    for note in scene.notes:
+        if note.warning:
+            log.warning("%s", note.text, extra={"once": True})
+        else:
+            log.info("%s: %s", name, note)
+
+
+def _check_place(output: Path, job: Job) -> None:
+    """Whether DST, which may have been replaced since the run began, is still not SRC.
+
+    Raises:
+        StoppedError: it is, or lies in it.
+    """
+    if _in_source(output, job):
+        raise StoppedError(
+            f"{output} now lies in the input {job.source}, which is never written to: "
+            f"{output.parent} was replaced during the run. Choose another DST."
+        )
+
+
 def _require_space(output: Path, plan: Plan, tmp_dir: Path | None) -> None:
     publish.require_space(output, _size(plan))
     if tmp_dir:
         publish.require_space(tmp_dir / output.name, _size(plan))
 
 
-def _draw(output: Path) -> None:
+def _draw(output: Path, job: Job) -> None:
     """The page of a finished output; where it cannot be drawn the output stands."""
     try:
         page = pages.of_output(output, records.require(output))
         html = report.render(output.stem, [page], facts={"geosr": __version__}, definitions={})
-        report.write(output.with_suffix(".html"), html)
+        report.write(pages.page_path(output), html, overwrite=job.overwrite)
     except GeosrError as error:
         log.warning("no report of %s: %s", output, error)
 

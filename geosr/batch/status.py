@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from geosr.batch import locks, records
-from geosr.errors import StoppedError
-from geosr.raster import publish
+from geosr.errors import SceneError, StoppedError, UsageError
+from geosr.raster import marks, publish
 
 log = logging.getLogger("geosr")
 
@@ -47,13 +47,19 @@ def report_run(
     scenes: Sequence[Mapping[str, Any]],
     *,
     shard: tuple[int, int] | None = None,
+    overwrite: bool = False,
 ) -> None:
-    """Count and write the report of a run; where it cannot be written the run's own end stands."""
+    """Count and write the report of a run; where it cannot be written the run's own end stands.
+
+    Args:
+        overwrite: replace a file of its name that is no such report.
+    """
     statuses = [scene["status"] for scene in scenes]
     counts = {status: statuses.count(status) for status in ("done", "skipped", "failed")}
     try:
+        marks.require_replaceable(run_path(folder, shard), marks.RUN, overwrite=overwrite)
         write_run(folder, {**facts, **counts, "scenes": list(scenes)}, shard=shard)
-    except StoppedError as error:
+    except (StoppedError, SceneError, UsageError) as error:
         log.warning("no report of this run: %s", error)
 
 
@@ -79,9 +85,8 @@ def outputs(dst: Path) -> list[Path]:
     if not dst.is_dir():
         return [dst]
     rasters = [path for path in dst.glob("[!.]*") if _is_raster(path)]
-    stems = {path.stem for path in rasters}
-    names = (path.name.removesuffix(records.SUFFIX) for path in dst.glob(f"[!.]*{records.SUFFIX}"))
-    lost = [dst / f"{name}.tif" for name in names if name not in stems]
+    recorded = filter(None, map(records.recorded_output, dst.glob("[!.]*.json")))
+    lost = [path for path in recorded if _is_raster(path) and not records.is_anothers(path)]
     begun = [dst / path.name[1:].removesuffix(".lock") for path in dst.glob(".*.lock")]
     writing = [path for path in begun if _is_raster(path) and locks.is_locked(path)]
     return sorted({*rasters, *lost, *writing})
@@ -103,9 +108,9 @@ def standing(output: Path) -> str:
         return "writing"
     if records.interrupted(output):
         return "interrupted"
-    if not records.record_path(output).exists():
-        return "foreign" if output.exists() else "absent"
     record, stamp = records.load(output), records.stamp(output)
+    if record is None and not records.record_path(output).exists():
+        return "foreign" if output.exists() else "absent"
     whole = record is not None and stamp is not None and record["output"]["size"] == stamp[0]
     return "finished" if whole else "changed"
 

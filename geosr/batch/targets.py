@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Mapping
+import unicodedata
+import uuid
+from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -13,6 +16,8 @@ from geosr.batch import records
 from geosr.errors import UsageError, without_secrets
 from geosr.raster import publish
 from geosr.sensors import find_scenes, is_remote
+
+_LONGEST = 200  # bytes of an output's name without its suffix
 
 
 def targets(
@@ -27,10 +32,11 @@ def targets(
         tmp_dir: where unfinished outputs are to lie.
 
     Raises:
-        UsageError: `src` is missing, outputs would collide or lie in the input, finished or not.
+        UsageError: `src` is missing, or outputs would lie in the input, finished or not.
     """
-    scenes = find_scenes(src, pattern=pattern, kind=kind)
+    scenes = _each_once(find_scenes(src, pattern=pattern, kind=kind))
     if is_file_name(dst):
+        _check_name(dst)
         if len(scenes) > 1:
             raise UsageError(
                 f"{dst} is one file, but {src} holds {len(scenes)} scenes. Give a folder."
@@ -38,7 +44,6 @@ def targets(
         outputs = dict.fromkeys(scenes, dst)
     else:
         outputs = {scene: dst / f"{output_name(scene)}{suffix}" for scene in scenes}
-    _check_distinct(outputs)
     _check_outside(src, outputs)
     if tmp_dir:
         _check_outside(src, {scene: tmp_dir / output.name for scene, output in outputs.items()})
@@ -71,31 +76,83 @@ def output_name(scene: Path) -> str:
         path = Path(os.path.realpath(scene))  # follows no link to itself
     name = path.name if path.is_dir() else path.stem
     name = re.sub(r"\.SAFE$|_LR\*$", "", name, flags=re.IGNORECASE)
-    return re.sub(r"[^\w.+-]", "_", name).lstrip(".-") or "scene"
+    return _fitting(re.sub(r"[^\w.+-]", "_", name).lstrip(".-") or "scene")
 
 
-def _check_distinct(outputs: Mapping[Path, Path]) -> None:
-    seen: dict[Path, Path] = {}
+def _fitting(name: str) -> str:
+    """A name that leaves room for what is added to it; a long one ends in a hash of the whole."""
+    if len(os.fsencode(name)) <= _LONGEST:
+        return name
+    told = hashlib.sha256(os.fsencode(name)).hexdigest()[:8]
+    return f"{publish.shortened(name, _LONGEST - 9)}-{told}"
+
+
+def _check_name(dst: Path) -> None:
+    if dst.is_dir():
+        raise UsageError(f"{dst} is a folder where a file must go. Choose another DST.")
+    size = len(os.fsencode(dst.stem))
+    if size > _LONGEST:
+        raise UsageError(
+            f"the name of {dst} takes {size} bytes, more than {_LONGEST}. Choose a shorter one."
+        )
+
+
+def _each_once(scenes: Sequence[Path]) -> list[Path]:
+    """Without links to scenes that are listed themselves."""
+    real = {os.path.realpath(scene): scene for scene in scenes}
+    real |= {os.path.realpath(scene): scene for scene in scenes if not scene.is_symlink()}
+    return sorted(real.values())
+
+
+def clashes(outputs: Mapping[Path, Path]) -> dict[Path, Path]:
+    """Scenes whose output another scene would overwrite, with one such scene.
+
+    Names that differ in case or in accents' spelling alone are the same to some disks: theirs is
+    asked, where the folder is there.
+    """
+    alike: dict[str, list[Path]] = {}
     for scene, output in outputs.items():
-        if output.is_dir():
-            raise UsageError(f"{output} is a folder where a file must go. Choose another DST.")
-        if output in seen:
-            raise UsageError(
-                f"{seen[output]} and {scene} would both be written to {output}. Rename one."
-            )
-        seen[output] = scene
+        alike.setdefault(unicodedata.normalize("NFC", str(output)).casefold(), []).append(scene)
+    found: dict[Path, Path] = {}
+    for scenes in alike.values():
+        for one in scenes if len(scenes) > 1 else ():
+            others = (other for other in scenes if other != one)
+            same = (other for other in others if _same_file(outputs[one], outputs[other]))
+            found.update((one, other) for other in islice(same, 1))
+    return found
+
+
+def _same_file(one: Path, other: Path) -> bool:
+    """Whether two names are one file's to their disk."""
+    if one == other:
+        return True
+    mark = f".{uuid.uuid4().hex[:8]}."
+    probe = one.with_name(mark + one.name)
+    try:
+        probe.touch(exist_ok=False)
+    except OSError:  # writing it will tell
+        return False
+    try:
+        return other.with_name(mark + other.name).exists()
+    finally:
+        publish.discard(probe)
 
 
 def _check_outside(src: Path, outputs: Mapping[Path, Path]) -> None:
-    source = src.resolve()
+    source = Path(os.path.realpath(src))
     for scene, output in outputs.items():
-        resolved = output.resolve()
-        inside = source.is_dir() and resolved.is_relative_to(source)
-        if resolved in (source, Path(os.path.realpath(scene))) or inside:
+        own = os.path.realpath(output) == os.path.realpath(scene)
+        if own or lies_in(output, source):
             raise UsageError(
                 f"output {output} lies in the input {src}, which is never written to. "
                 "Choose another DST."
             )
+
+
+def lies_in(output: Path, src: Path) -> bool:
+    """Whether an output would be the input, or in its folder."""
+    source, place = (Path(os.path.realpath(path)) for path in (src, output))
+    return place == source or (source.is_dir() and place.is_relative_to(source))
 
 
 def check_writable(folder: Path) -> None:
@@ -106,9 +163,7 @@ def check_writable(folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = publish.part_path(folder / "probe")
-        probe.touch()
-        probe.unlink()
+        publish.probe_folder(folder)
     except OSError as error:
         raise UsageError(
             f"not writable: {folder} ({error.strerror}). Choose another DST."

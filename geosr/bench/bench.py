@@ -34,7 +34,7 @@ from geosr.inference.plan import Plan, Request, make_plan
 from geosr.inference.predict import free_memory, place, predict
 from geosr.inference.superres import superres
 from geosr.models.card import ANY, Model, ModelCard
-from geosr.raster.publish import require_space, stopped
+from geosr.raster.publish import not_written, require_space
 from geosr.sensors import OpenOptions, open_scene
 
 _KINDS = {"guided": "sentinel2", "sisr": "image"}  # of scenes, by task of nets
@@ -245,7 +245,7 @@ def _inside(folder: Path) -> Iterator[Path]:
     try:
         temporary = TemporaryDirectory(prefix=".geosr-bench-", dir=folder)
     except OSError as error:
-        raise stopped(folder / "bench", error) from error
+        raise not_written(folder / "bench", error) from error
     with temporary as name:
         yield Path(name)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from geosr.raster.publish import part_path, stopped
+from geosr.raster.publish import not_written, part_path
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -100,6 +100,6 @@ def _disk_rate(folder: Path) -> float:
             os.fsync(file.fileno())
         return len(data) / (time.perf_counter() - started)
     except OSError as error:
-        raise stopped(path, error) from error
+        raise not_written(path, error) from error
     finally:
         path.unlink(missing_ok=True)

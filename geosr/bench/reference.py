@@ -23,7 +23,7 @@ from geosr.inference.plan import Plan
 from geosr.models.card import Model, ModelCard
 from geosr.raster.files import open_raster
 from geosr.raster.grid import Grid
-from geosr.raster.publish import stopped
+from geosr.raster.publish import not_written
 from geosr.raster.window import Window
 from geosr.scene.radiometry import NET_QUANTIFICATION, reflectance
 from geosr.scene.scene import Band, Scene
@@ -199,4 +199,4 @@ def write_whole(path: Path, rows: NDArray[Any], grid: Grid, names: Sequence[str]
             file.write(rows)
             file.descriptions = tuple(names)
     except (RasterioError, OSError) as error:
-        raise stopped(path, error) from error
+        raise not_written(path, error) from error

@@ -73,6 +73,8 @@ def note(level: int, text: str, **facts: Any) -> None:
 
 def _file_handler(path: Path, formatter: logging.Formatter) -> logging.Handler:
     try:
+        if path.is_file() and b"\0" in path.open("rb").read(512):
+            raise UsageError(f"--log-file {path} holds no text, so it is no log. Choose another.")
         handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise UsageError(

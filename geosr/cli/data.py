@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from geosr.cli.console import say, set_up_log
-from geosr.cli.options import PATH, log_options, option, pair_options
+from geosr.cli.options import PATH, log_options, option, overwrite_option, pair_options
 
 
 @click.command("data")
@@ -18,6 +18,7 @@ from geosr.cli.options import PATH, log_options, option, pair_options
 @pair_options
 @option("--patch", type=click.IntRange(1), default=48, help="Side of a window of truth, pixels.")
 @option("--preview", type=PATH, metavar="PNG", help="Write a picture of pairs, LR | HR.")
+@overwrite_option("any file at --preview, whoever made it")
 @option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 @log_options
 def command(path: Path, **params: Any) -> None:
@@ -36,6 +37,7 @@ def command(path: Path, **params: Any) -> None:
     set_up_log(quiet=params["quiet"], verbose=params["verbose"])
     prepare_gdal(1)
     from geosr.models import registry
+    from geosr.raster import marks
     from geosr.sensors import OpenOptions
     from geosr.training import survey
     from geosr.training.datasets import Choice
@@ -46,6 +48,8 @@ def command(path: Path, **params: Any) -> None:
         auto["data_kind"], params["pattern"], auto["degradation"], patch=params["patch"],
         options=options,
     )  # fmt: skip
+    if params["preview"]:
+        marks.require_place(params["preview"], marks.PAIRS, overwrite=params["overwrite"])
     card = None
     if params["model"]:
         card = registry.design(params["model"]).card(scale=params["scale"], bands=params["bands"])
@@ -53,7 +57,7 @@ def command(path: Path, **params: Any) -> None:
         card = registry.design("edsr-baseline").card(scale=params["scale"], bands=params["bands"])
     found = survey.survey(path, choice, card)
     if params["preview"]:
-        survey.preview(path, choice, params["preview"], card)
+        survey.preview(path, choice, params["preview"], card, overwrite=params["overwrite"])
         say(f"pairs drawn in {params['preview']}", quiet=params["quiet"])
     click.echo(json.dumps(found) if params["as_json"] else _text(found))
 

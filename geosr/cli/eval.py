@@ -28,6 +28,7 @@ from geosr.cli.options import (
     input_options,
     log_options,
     option,
+    overwrite_option,
 )
 from geosr.cli.scoring import (
     as_csv,
@@ -115,6 +116,7 @@ class _Peak(ParamType):
     WHAT,
     option("--report", type=PATH, metavar="HTML", help="One static page with sliders and figures."),
     option("--save-images", type=PATH, metavar="DIR", help="Pictures LR | SR | HR of every scene."),
+    overwrite_option("any files at --report and in --save-images, whoever made them", WHAT),
 )
 @option_group(
     INPUTS,
@@ -156,14 +158,18 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
 
     from geosr.evaluation.evaluate import evaluate
     from geosr.inference.predict import engine
+    from geosr.raster import marks
     from geosr.report.snapshots import Album, Crops
 
     if params["threads"]:
         torch.set_num_threads(params["threads"])
+    if params["report"]:
+        marks.require_place(params["report"], marks.PAGE, overwrite=params["overwrite"])
     settings = settings_of(params)
     where = engine(params["device"], params["precision"])
     models = placed(settings["models"], settings["scale"], where)
-    album = [Album(params["save_images"])] if params["save_images"] else []
+    overwrite = params["overwrite"]
+    album = [Album(params["save_images"], overwrite)] if params["save_images"] else []
     crops = Crops()
     watchers: list[Watcher] = [*album, crops] if params["report"] else [*album]
     with Bar(quiet=quiet, unit="net") as bar:
@@ -173,20 +179,22 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
             progress=lambda scene, net: bar.advance(net, 1, 0, note=scene),
         )  # fmt: skip
     result = document(found, settings, models)
-    if params["report"]:
-        _write_report(params["report"], found, crops, result)
     if params["as_json"]:
         click.echo(json.dumps(finite(result), allow_nan=False))
     elif params["as_csv"]:
         click.echo(as_csv(found), nl=False)
     else:
         click.echo(table(found, peak_of(settings)))
+    if params["report"]:
+        _write_report(params["report"], found, crops, result, overwrite=overwrite)
     for name, reason in found.failed.items():
         say(f"geosr: {name}: {reason}")
     ctx.exit(3 if found.failed else 0)
 
 
-def _write_report(path: Path, found: Evaluation, crops: Crops, result: dict[str, Any]) -> None:
+def _write_report(
+    path: Path, found: Evaluation, crops: Crops, result: dict[str, Any], *, overwrite: bool
+) -> None:
     from geosr import __version__, report
     from geosr.report import pages
 
@@ -195,5 +203,5 @@ def _write_report(path: Path, found: Evaluation, crops: Crops, result: dict[str,
         "geosr eval", pages.of_scores(found, crops), facts=facts,
         definitions=result["definitions"], table=pages.table(found),
     )  # fmt: skip
-    report.write(path, html)
+    report.write(path, html, overwrite=overwrite)
     say(f"report: {path} ({len(html) / 1e6:.1f} MB)")

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from geosr.cli.console import say
-from geosr.cli.options import PATH, option
+from geosr.cli.options import PATH, option, overwrite_option
 
 
 @click.group("kelvins")
@@ -24,7 +24,8 @@ def command() -> None:
 @command.command("submit")
 @click.argument("folder", type=PATH)
 @option("--output", "-o", type=PATH, required=True, help="The zip.")
-def submit(folder: Path, output: Path) -> None:
+@overwrite_option("any file at --output, whoever made it")
+def submit(folder: Path, output: Path, *, overwrite: bool) -> None:
     """Pack the outputs in FOLDER as a submission.
 
     \b
@@ -40,7 +41,7 @@ def submit(folder: Path, output: Path) -> None:
     prepare_gdal(None)
     from geosr.evaluation.submission import submit as pack
 
-    made = pack(folder, output)
+    made = pack(folder, output, overwrite=overwrite)
     say(f"{made.path}: {made.images} images")
     if made.missing:
         named = ", ".join(made.missing[:3]) + (" …" if len(made.missing) > 3 else "")

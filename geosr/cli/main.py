@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,10 @@ from click.core import ParameterSource
 from geosr import __version__
 from geosr.cli.console import SETTINGS, full, note, plain, say
 from geosr.cli.settings import COMMANDS, read_env
-from geosr.errors import GeosrError
+from geosr.errors import GeosrError, StoppedError
 from geosr.raster.publish import FULL
 
+_NOWHERE = "/proc"  # takes no files, so names that are relative to nothing fail
 EPILOG = """\b
 Exit codes: 0 all done or done already; 1 internal error; 2 usage; 3 some scenes failed;
 4 all failed; 5 stopped by the environment (disk full, GPU lost, output not writable); 6 weights;
@@ -63,10 +65,11 @@ class Cli(click.Group):
             error.message = "\n".join(lines)  # type: ignore[misc]  # as it is shown later
             note(logging.ERROR, error.format_message(), code=error.exit_code)
             raise
+        except BrokenPipeError:
+            raise
         except OSError as error:
-            if error.errno not in FULL:
-                raise
-            stopped = full(error)
+            stopped = full(error) if error.errno in FULL and not error.filename else _of(error)
+            logging.getLogger("geosr").debug("stopped", exc_info=True)
             _tell(str(stopped), stopped.exit_code)
             ctx.exit(stopped.exit_code)
         except KeyboardInterrupt:
@@ -75,6 +78,15 @@ class Cli(click.Group):
         except _Ended as ended:
             _tell(f"ended by {signal.Signals(ended.number).name}", 128 + ended.number)
             raise
+
+
+def _of(error: OSError) -> StoppedError:
+    """What to say of a failure of the machine that no part of geosr expected."""
+    where = f"{error.filename}: " if error.filename else ""
+    return StoppedError(
+        f"{where}{error.strerror or error}. Look at the disk, the limits (ulimit -a) and the "
+        "permissions; -vv tells more."
+    )
 
 
 def _written_where(ctx: click.Context, error: click.BadParameter) -> str:
@@ -162,8 +174,30 @@ def _leave(number: int, _frame: object) -> None:
     os._exit(128 + number)
 
 
+def _open_standard_files() -> None:
+    """Give closed stdin, stdout and stderr to nobody, before a raster gets one of their numbers.
+
+    Daemons and some crons close them; what libraries print would then go into an output.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            nobody = Path(os.devnull).open(mode, encoding="utf-8")  # noqa: SIM115 - to the end
+            setattr(sys, name, nobody)
+
+
+def _leave_removed_folder() -> None:
+    """Work elsewhere where the current folder is gone, which libraries do not expect."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        with suppress(OSError):
+            os.chdir(_NOWHERE)
+
+
 def main() -> None:
     """Entry point of the `geosr` program."""
+    _leave_removed_folder()
+    _open_standard_files()
     _handle_signals()
     try:
         cli.main(prog_name="geosr")

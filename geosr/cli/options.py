@@ -160,6 +160,11 @@ def open_options(params: dict[str, Any]) -> OpenOptions:
     )
 
 
+def overwrite_option(what: str, group: str = OUTPUT) -> Callable[[F], F]:
+    """--overwrite: without it geosr replaces only what it made for the same purpose."""
+    return option_group(group, option("--overwrite", is_flag=True, help=f"Replace {what}."))
+
+
 _DATA_KINDS = ["auto", "wald", "folder", "pairs", "npz", "dual", "series", "kelvins"]
 _DEGRADATIONS = ["auto", "sensor", "gaussian", "mixed", "bicubic", "box", "blur-noise"]
 _net_options = option_group(  # which of the nets of a name

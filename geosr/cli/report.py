@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from geosr.cli.console import Bar, say, set_up_log
-from geosr.cli.options import PATH, device_options, log_options, option
+from geosr.cli.options import PATH, device_options, log_options, option, overwrite_option
 
 if TYPE_CHECKING:
     from geosr.evaluation.evaluate import Evaluation
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 @click.command("report")
 @click.argument("results", type=PATH, nargs=-1, required=True, metavar="RESULT…")
 @option("--output", "-o", type=PATH, required=True, help="The HTML file.")
+@overwrite_option("any file at --output, whoever made it")
 @option("--title", default="geosr report", help="Its heading.")
 @device_options
 @log_options
@@ -47,8 +48,10 @@ def command(ctx: click.Context, /, **params: Any) -> None:
     from geosr.cli.scoring import peak_of
     from geosr.inference.predict import engine
     from geosr.metrics.full_reference import definitions
+    from geosr.raster import marks
     from geosr.report import pages
 
+    marks.require_place(params["output"], marks.PAGE, overwrite=params["overwrite"])
     if params["threads"]:
         torch.set_num_threads(params["threads"])
     where = engine(params["device"], params["precision"])
@@ -65,7 +68,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:
         else:
             shown.append(pages.of_output(path, records.require(path)))
     html = report.render(params["title"], shown, facts=facts, definitions=told, table=table)
-    report.write(params["output"], html)
+    report.write(params["output"], html, overwrite=params["overwrite"])
     say(f"report: {params['output']} ({len(html) / 1e6:.1f} MB)", quiet=params["quiet"])
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from geosr.cli.groups import BATCHES, CHECKS, MAIN, option_group
+from geosr.cli.groups import BATCHES, CHECKS, option_group
 from geosr.cli.options import PATH, ParamType, option
 
 if TYPE_CHECKING:
@@ -32,11 +32,6 @@ class Shard(ParamType):
         return int(part), int(parts)
 
 
-overwrite_option = option_group(  # whether outputs are made anew
-    MAIN,
-    option("--overwrite", is_flag=True,
-           help="Replace outputs made with other settings, and files geosr did not make."),
-)  # fmt: skip
 run_options = option_group(  # what is left out or refused, and who does the work
     BATCHES,
     option("--jobs", "-j", type=click.IntRange(1), default=1,

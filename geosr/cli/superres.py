@@ -38,12 +38,12 @@ from geosr.cli.options import (
     log_options,
     open_options,
     option,
+    overwrite_option,
     sentinel2_bands,
 )
 from geosr.cli.runs import (
     executor_of,
     input_checks,
-    overwrite_option,
     run_options,
     set_threads,
     share,
@@ -82,7 +82,7 @@ if TYPE_CHECKING:
         help="Part of the scene, in its CRS; snapped outward to whole coarse pixels.",
     ),
     option("--bounds-crs", metavar="CRS", help="CRS of --bounds, EPSG:4326 for example."),
-    overwrite_option,
+    overwrite_option("outputs made with other settings, and files geosr did not make", MAIN),
     option("--dry-run", "-n", is_flag=True, help="Say what would be done; write nothing."),
     option(
         "--weights-20",
@@ -299,6 +299,7 @@ def _job(
         batch_fixed=batch_fixed,
         space_check=not params["no_space_check"],
         check_inputs=params["check_inputs"],
+        source=_paths(params)[0],
     )
 
 

@@ -77,6 +77,12 @@ class Duration(ParamType):
     option("--time", "seconds", type=Duration(), help="End after this long, with a validation."),
     option("--resume", is_flag=True, help="Go on where --out stopped."),
     option(
+        "--overwrite",
+        is_flag=True,
+        envvar=["GEOSR_TRAIN_OVERWRITE"],  # a setting for outputs must not cost a training
+        help="Begin anew in an --out that holds a training, and remove its files.",
+    ),
+    option(
         "--init", type=PATH, help="Weights of the same net to begin with, to train them further."
     ),
     option(
@@ -185,7 +191,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
     with Bar(quiet=quiet, unit="step") as bar:
         result = train(
             params["data"], params["out"], config=config, device=where.device,
-            resume=params["resume"], ranks=ranks, stop=stop,
+            resume=params["resume"], overwrite=params["overwrite"], ranks=ranks, stop=stop,
             progress=_teller(bar, config, quiet=quiet),
         )  # fmt: skip
     for name, reason in result.broken.items():

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rasterio.io import MemoryFile
 
 from geosr.errors import SceneError, UsageError
-from geosr.raster import publish
+from geosr.raster import marks, publish
 from geosr.raster.files import open_raster, read_window
 from geosr.raster.grid import Grid
 
@@ -33,18 +33,20 @@ class Submission:
     missing: tuple[str, ...]
 
 
-def submit(folder: Path, path: Path) -> Submission:
+def submit(folder: Path, path: Path, *, overwrite: bool = False) -> Submission:
     """Pack the outputs of a folder, whole or not at all.
 
     Args:
         folder: GeoTIFFs or PNGs named imgsetNNNN, one band of 384 × 384 counts; floats are
             rounded, and clipped to 16 bits.
+        overwrite: replace a file at `path` that is no submission too.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is none, or such a file is there.
         SceneError: one is of another size, or holds no number somewhere.
         StoppedError: the zip cannot be written.
     """
+    marks.require_place(path, marks.SUBMISSION, overwrite=overwrite)
     found = images(folder)
     if not found:
         raise UsageError(
@@ -53,6 +55,7 @@ def submit(folder: Path, path: Path) -> Submission:
         )
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
+        archive.comment = marks.SUBMISSION
         for image in found:
             archive.writestr(zipfile.ZipInfo(f"{image.stem}.png", _EPOCH), _png(_counts(image)))
     publish.write_bytes(path, packed.getvalue())

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from queue import Queue
-from threading import Semaphore, Thread
+from threading import Event, Semaphore, Thread
 from typing import Any, Generic, TypeVar
 
 import rasterio
@@ -37,14 +37,51 @@ def prefetch(items: Iterable[_T], depth: int = 1) -> Iterator[Iterator[_T]]:
         producer.end()
 
 
-class _Producer(Thread, Generic[_T]):
+class _Helper(Thread):
+    """A thread whose end is waited for by an event.
+
+    Python 3.11 takes a thread for ended where a signal interrupts its `join`.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name=name)
+        self._ended = Event()
+
+    def run(self) -> None:
+        """Work, and say so when it is over."""
+        try:
+            self.work()
+        finally:
+            self._ended.set()
+
+    def work(self) -> None:
+        """What the thread is for."""
+        raise NotImplementedError
+
+    def wait(self) -> None:
+        """Its end, also where a signal comes just now: files are not closed under its hands.
+
+        A thread that a signal kept from starting finds nothing to do.
+        """
+        if self.ident is None:
+            return
+        try:
+            self._ended.wait()
+        except BaseException:
+            self._ended.wait()
+            raise
+        finally:
+            self.join()
+
+
+class _Producer(_Helper, Generic[_T]):
     def __init__(self, items: Iterable[_T], depth: int) -> None:
-        super().__init__(name="geosr-prefetch")
+        super().__init__("geosr-prefetch")
         self._source, self._queue, self._room = iter(items), Queue[Any](), Semaphore(depth)
         self._wanted = True
         self._error: BaseException | None = None
 
-    def run(self) -> None:
+    def work(self) -> None:
         """Put items in as long as they are wanted."""
         try:
             with rasterio.Env(**SETTINGS):
@@ -69,7 +106,7 @@ class _Producer(Thread, Generic[_T]):
         """Nothing is wanted any more; wait for the item in the making."""
         self._wanted = False
         self._room.release()
-        _wait_for(self)
+        self.wait()
 
 
 @contextmanager
@@ -91,14 +128,14 @@ def write_behind(use: Callable[[_T], None], depth: int = 1) -> Iterator[Callable
         consumer.end()
 
 
-class _Consumer(Thread, Generic[_T]):
+class _Consumer(_Helper, Generic[_T]):
     def __init__(self, use: Callable[[_T], None], depth: int) -> None:
-        super().__init__(name="geosr-write-behind")
+        super().__init__("geosr-write-behind")
         self._use, self._queue, self._room = use, Queue[Any](), Semaphore(depth)
         self._wanted = True
         self._error: BaseException | None = None
 
-    def run(self) -> None:
+    def work(self) -> None:
         """Use items until one cannot be used; the others are dropped."""
         with rasterio.Env(**SETTINGS):
             while (item := self._queue.get()) is not _END:
@@ -119,28 +156,15 @@ class _Consumer(Thread, Generic[_T]):
     def finish(self) -> None:
         """Wait until all items are used."""
         self._queue.put(_END)
-        self.join()
+        self.wait()
         self._require()
 
     def end(self) -> None:
         """Drop what still waits; wait for the item in use."""
         self._wanted = False
         self._queue.put(_END)
-        _wait_for(self)
+        self.wait()
 
     def _require(self) -> None:
         if self._error is not None:
             raise self._error
-
-
-def _wait_for(thread: Thread) -> None:
-    """Its end, also where a signal comes just now: files are not closed under its hands.
-
-    A thread that a signal kept from starting finds nothing to do.
-    """
-    try:
-        if thread.is_alive():
-            thread.join()
-    except BaseException:
-        thread.join()
-        raise

@@ -20,7 +20,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 from geosr import __version__
 from geosr.errors import WeightsError, cause
 from geosr.models import weights
-from geosr.raster import publish
+from geosr.raster import flock, publish
 
 log = logging.getLogger("geosr")
 
@@ -115,7 +115,7 @@ def _download(
 ) -> None:
     part, sha256 = publish.part_path(path), hashlib.sha256()
     try:
-        with _opened(url, allowed) as response, part.open("wb") as file:
+        with _opened(url, allowed) as response, part.open("xb") as file, flock.held(part):
             for chunk in _chunks(url, response, entry.get("bytes"), progress):
                 sha256.update(chunk)
                 file.write(chunk)
@@ -129,9 +129,9 @@ def _download(
         _set_aside(path, entry["sha256"])
         publish.publish(part, path)
     except OSError as error:
-        raise publish.stopped(path, error) from error
+        raise publish.not_written(path, error) from error
     finally:
-        part.unlink(missing_ok=True)
+        publish.discard(part)
 
 
 def _set_aside(path: Path, sha256: str) -> None:

@@ -234,6 +234,12 @@ def read_window(
     return _read(dataset, window, lambda w: dataset.read(list(indexes), window=w, out_shape=out))
 
 
+def sources(path: Path) -> list[Path]:
+    """The files that an allowed VRT shows."""
+    with open_raster(path, vrt=True) as dataset:
+        return [Path(name) for name in dataset.files] if dataset.driver == "VRT" else []
+
+
 def has_mask(dataset: Any) -> bool:
     """Whether a dataset has a mask of its own, internal or external."""
     return rasterio.enums.MaskFlags.per_dataset in dataset.mask_flag_enums[0]

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geosr.raster.marks import require_replaceable
 from geosr.raster.publish import write_bytes
 
 _GAP = 4  # white pixels between parts
@@ -49,17 +50,31 @@ def sheet(rows: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     return np.concatenate(column, axis=1)
 
 
-def write_png(path: Path, picture: NDArray[np.uint8]) -> None:
-    """An RGB picture, whole or not at all."""
-    write_bytes(path, png(np.moveaxis(picture, 0, 2)))
+def write_png(
+    path: Path, picture: NDArray[np.uint8], mark: bytes, *, overwrite: bool = False
+) -> None:
+    """An RGB picture, whole or not at all.
+
+    Args:
+        mark: of `geosr.raster.marks`, says what it is for; kept in the file.
+        overwrite: replace a file without this mark too.
+
+    Raises:
+        UsageError: such a file is there.
+    """
+    require_replaceable(path, mark, overwrite=overwrite)
+    write_bytes(path, png(np.moveaxis(picture, 0, 2), mark=mark))
 
 
-def png(pixels: NDArray[np.uint8], palette: NDArray[np.uint8] | None = None) -> bytes:
+def png(
+    pixels: NDArray[np.uint8], palette: NDArray[np.uint8] | None = None, *, mark: bytes = b""
+) -> bytes:
     """A PNG file; the same pixels give the same bytes.
 
     Args:
         pixels: (rows, cols) grey or indexes of the palette, or (rows, cols, 3) RGB; not empty.
         palette: (colours, 4) RGBA, at most 256.
+        mark: kind and content of one chunk more.
     """
     rows, cols = pixels.shape[:2]
     kind = 3 if palette is not None else 2 if pixels.ndim == 3 else 0
@@ -67,6 +82,8 @@ def png(pixels: NDArray[np.uint8], palette: NDArray[np.uint8] | None = None) -> 
     raw = np.ascontiguousarray(pixels).reshape(rows, cols * depth)
     lines = np.pad(raw, ((0, 0), (1, 0))) if kind == 3 else _filtered(raw, depth)
     chunks = [_chunk(b"IHDR", struct.pack(">IIBBBBB", cols, rows, 8, kind, 0, 0, 0))]
+    if mark:
+        chunks.append(_chunk(mark[:4], mark[4:]))
     if palette is not None:
         chunks.append(_chunk(b"PLTE", palette[:, :3].tobytes()))
         chunks.append(_chunk(b"tRNS", palette[:, 3].tobytes()))

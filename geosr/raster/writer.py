@@ -6,7 +6,7 @@ import shutil
 import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from rasterio.windows import Window as RasterioWindow
 
 from geosr.errors import SceneError
-from geosr.raster import publish
+from geosr.raster import flock, publish
 from geosr.raster.files import SETTINGS, open_raster, read_mask, read_window
 from geosr.raster.grid import Grid
 from geosr.raster.window import Window
@@ -66,8 +66,9 @@ def create(
     first = tmp_dir / path.name if tmp_dir else path
     parts = [publish.part_path(first)]
     try:
-        with rasterio.Env(**SETTINGS):
+        with rasterio.Env(**SETTINGS), ExitStack() as held:
             writer = RasterWriter(parts[0], first, layout)
+            held.enter_context(flock.held(parts[0]))
             try:
                 yield writer
             finally:
@@ -76,15 +77,16 @@ def create(
             if layout.format != "GTiff" or tmp_dir:
                 parts.append(publish.part_path(path))
                 _copy(parts[0], parts[1], path, layout)
+                held.enter_context(flock.held(parts[1]))
                 writer.verify(parts[1], path)
-        before_publish(parts[-1])
-        try:
-            publish.publish(parts[-1], path)
-        except OSError as error:
-            raise publish.stopped(path, error) from error
+            before_publish(parts[-1])
+            try:
+                publish.publish(parts[-1], path)
+            except OSError as error:
+                raise publish.not_written(path, error) from error
     finally:
         for part in parts:
-            part.unlink(missing_ok=True)
+            publish.discard(part)
 
 
 class RasterWriter:
@@ -103,7 +105,7 @@ class RasterWriter:
             self._dataset.descriptions = layout.names
             self._dataset.update_tags(**layout.tags)
         except (rasterio.errors.RasterioError, OSError) as error:
-            raise publish.stopped(final, error) from error
+            raise publish.not_written(final, error) from error
         self._block = self._dataset.block_shapes[0][0]
 
     def write(self, rows: NDArray[Any], mask: NDArray[np.bool_] | None = None) -> None:
@@ -135,7 +137,7 @@ class RasterWriter:
             if mask is not None:
                 self._dataset.write_mask(mask, window=target)
         except Exception as error:  # GDAL's driver errors are not all RasterioErrors
-            raise publish.stopped(self._final, error) from error
+            raise publish.not_written(self._final, error) from error
         self._sums.append((window, _checksum(rows, mask)))
         self._rows += window.height
 
@@ -144,7 +146,7 @@ class RasterWriter:
         try:
             self._dataset.close()
         except Exception as error:
-            raise publish.stopped(self._final, error) from error
+            raise publish.not_written(self._final, error) from error
 
     def verify(self, part: Path, final: Path) -> None:
         """Force `part` to the disk, read it back block by block, compare with what was written.
@@ -163,19 +165,19 @@ class RasterWriter:
                 self._compare(dataset, final)
         except (rasterio.errors.RasterioError, OSError, SceneError) as error:
             reason = f"could not verify it (disk full?): {error}"
-            raise publish.stopped(final, reason) from error
+            raise publish.not_written(final, reason) from error
 
     def _compare(self, dataset: Any, final: Path) -> None:
         layout = self.layout
         placed = dataset.driver != "PNG"  # a PNG does not say where it lies
         there = Grid.of(dataset) == layout.grid if placed else dataset.shape == layout.grid.shape
         if not there or dataset.count != len(layout.names) or self._rows != layout.grid.height:
-            raise publish.stopped(final, "could not verify it: its header differs")
+            raise publish.not_written(final, "could not verify it: its header differs")
         for window, checksum in self._sums:
             rows = read_window(dataset, range(1, dataset.count + 1), window)
             mask = read_mask(dataset, window) if layout.masked else None
             if _checksum(rows, mask) != checksum:
-                raise publish.stopped(
+                raise publish.not_written(
                     final, f"could not verify it (disk full?): row {window.row} differs"
                 )
 
@@ -233,14 +235,14 @@ def _copy(part: Path, copy: Path, final: Path, layout: Layout) -> None:
         try:
             shutil.copyfile(part, copy)
         except OSError as error:
-            raise publish.stopped(final, error) from error
+            raise publish.not_written(final, error) from error
         return
     given = {name.upper(): value for name, value in layout.options.items()}
     options, placed = _COPIES[layout.format] | given, layout.format != "PNG"
     try:
         rasterio.shutil.copy(part, copy, driver=layout.format, strict=placed, **options)
     except Exception as error:  # CPLE_AppDefinedError on a full disk is no RasterioError
-        raise publish.stopped(final, error) from error
+        raise publish.not_written(final, error) from error
     finally:
         with suppress(OSError):  # GDAL leaves its own temporary overviews on failure
             for left in copy.parent.glob(f"{copy.name}.*"):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from geosr.raster import picture
+from geosr.raster import marks, picture
 from geosr.raster.publish import write_bytes
 from geosr.report import figures
 from geosr.report.content import Crop, Image, ScenePage, Values
@@ -87,12 +87,17 @@ def render(
     return _document(title, notes + head, _contents(drafts) + sections, foot)
 
 
-def write(path: Path, html: str) -> None:
+def write(path: Path, html: str, *, overwrite: bool = False) -> None:
     """A report as a file, whole or not at all; what UTF-8 cannot hold becomes `?`.
 
+    Args:
+        overwrite: replace a file that is no report of geosr too.
+
     Raises:
+        UsageError: such a file is there.
         StoppedError: the disk is full or the folder is not writable.
     """
+    marks.require_replaceable(path, marks.PAGE, overwrite=overwrite)
     write_bytes(path, html.encode("utf-8", "replace"))
 
 
@@ -182,6 +187,7 @@ def _document(title: str, head: str, body: str, foot: str) -> str:
     policy += f"script-src 'sha256-{known}'"
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f"{marks.PAGE.decode()}\n"
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n'

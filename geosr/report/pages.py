@@ -25,6 +25,11 @@ from geosr.sensors import OpenOptions, open_scene
 Image = NDArray[np.float32]
 
 
+def page_path(output: Path) -> Path:
+    """Where the page of an output raster lies."""
+    return output.with_suffix(".html")
+
+
 def of_scores(found: Evaluation, crops: Crops) -> list[ScenePage]:
     """A page a scene and group, with the crops that were gathered while it was scored."""
     pages = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,10 +10,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from geosr.errors import UsageError
 from geosr.evaluation.protocols import Case, Rows
 from geosr.models.card import Model
-from geosr.raster import picture
+from geosr.raster import marks, picture
 from geosr.raster.window import Window
+
+log = logging.getLogger("geosr")
 
 _PICTURE = 384  # pixels of truth along a saved picture
 _CROP = 256  # and along a crop of a report
@@ -68,9 +72,14 @@ def input_under(low: Image, window: Window, scale: int) -> Image:
 
 @dataclass
 class Album:
-    """A watcher that leaves LR | SR | HR of the middle of every scene in a folder."""
+    """A watcher that leaves LR | SR | HR of the middle of every scene in a folder.
+
+    Attributes:
+        overwrite: replace files that are no such pictures too, else they are left alone.
+    """
 
     folder: Path
+    overwrite: bool = False
     _part: Part | None = None
     _low: Image | None = None
     _name: str = ""
@@ -83,6 +92,15 @@ class Album:
         window = on_input_grid(_middle((whole[0], whole[1]), _PICTURE), scale)
         self._part, self._low = Part.empty(window, low.shape[0]), input_under(low, window, scale)
         self._name = re.sub(r"[^\w.@-]", "_", f"{case.name}-{name}-{case.group}")
+        try:
+            marks.require_replaceable(self._path, marks.SCORES, overwrite=self.overwrite)
+        except UsageError as error:  # the scores are worth more
+            log.warning("no picture: %s", error)
+            self._part = None
+
+    @property
+    def _path(self) -> Path:
+        return self.folder / f"{self._name}.png"
 
     def rows(self, rows: Rows) -> None:
         """Its next rows."""
@@ -98,7 +116,8 @@ class Album:
         ends = picture.limits(low)
         self.folder.mkdir(parents=True, exist_ok=True)
         images = [picture.visible(image, *ends) for image in (low, part.estimate, part.truth)]
-        picture.write_png(self.folder / f"{self._name}.png", picture.strip(images))
+        strip = picture.strip(images)
+        picture.write_png(self._path, strip, marks.SCORES, overwrite=self.overwrite)
 
 
 @dataclass(frozen=True)

@@ -127,6 +127,7 @@ class Scene:
         notes: what a user should know about how the scene was read, for the log.
         resampled: how coarse bands were brought to the finest grid: "", "replicated" or
             "interpolated".
+        metadata: files besides the rasters from which it is known what counts mean.
     """
 
     name: str
@@ -141,6 +142,7 @@ class Scene:
     notes: tuple[Note, ...] = ()
     resampled: str = ""
     vrt: bool = False
+    metadata: tuple[str, ...] = ()
 
     @property
     def finest(self) -> int:

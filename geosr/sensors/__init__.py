@@ -7,10 +7,10 @@ from fnmatch import fnmatch
 from pathlib import Path
 from urllib.parse import quote
 
-from geosr.errors import SceneError, UsageError
+from geosr.errors import SceneError, UsageError, cause
 from geosr.scene.scene import Scene
 from geosr.sensors import geotiff, image, offsets, sentinel2
-from geosr.sensors.options import OpenOptions
+from geosr.sensors.options import OpenOptions, may_be
 
 __all__ = ["OpenOptions", "find_scenes", "is_remote", "open_scene", "remote_path"]
 
@@ -34,11 +34,19 @@ def open_scene(path: str | Path, options: OpenOptions | None = None) -> Scene:
     Raises:
         SceneError: no known kind; the message says what was looked for and what is there.
     """
-    path, options = Path(path), options or OpenOptions()
+    try:
+        return _opened(Path(path), options or OpenOptions())
+    except OSError as error:
+        raise SceneError(f"cannot read {path}: {cause(error)}. Check its permissions.") from error
+
+
+def _opened(path: Path, options: OpenOptions) -> Scene:
     if is_remote(str(path)) and not options.remote:
         raise SceneError(f"{path}: local files only. Pass --allow-remote to read it.")
     if not path.exists() and not options.remote and options.kind != "series":
         raise SceneError(f"{path}: no such file or folder. Check the path.")
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise SceneError(f"{path} is neither a file nor a folder. Leave it out.")
     if options.kind == "series":
         return image.open_series(path, options)
     if options.kind == "image":
@@ -89,6 +97,13 @@ def find_scenes(
         return [path]
     if not path.exists():
         raise UsageError(f"{path}: no such file or folder. Check the path.")
+    try:
+        return _found(path, pattern, kind)
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {cause(error)}. Check its permissions.") from error
+
+
+def _found(path: Path, pattern: str | None, kind: str) -> list[Path]:
     if kind == "image":
         return image.images(path, pattern)
     if kind == "series":
@@ -96,7 +111,8 @@ def find_scenes(
     if path.is_file() or any(is_kind(path) for is_kind, _ in _KINDS):
         return [path]
     children = sorted(p for p in path.iterdir() if not p.name.startswith("."))
-    return [p for p in children if _may_be_scene(p) and fnmatch(p.name, pattern or "*")]
+    named = [p for p in children if fnmatch(p.name, pattern or "*")]
+    return [p for p in named if may_be(_may_be_scene, p)]
 
 
 def _may_be_scene(path: Path) -> bool:

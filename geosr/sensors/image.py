@@ -26,7 +26,7 @@ from geosr.raster.files import Warp, open_raster
 from geosr.raster.grid import Grid
 from geosr.scene.scene import Band, Note, Quality, Scene, nodata_value
 from geosr.sensors import probav, probav_hdf5
-from geosr.sensors.options import OpenOptions
+from geosr.sensors.options import OpenOptions, may_be
 
 SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".jp2", *probav_hdf5.SUFFIXES)
 GSD = 1
@@ -131,7 +131,9 @@ def find_series(path: Path, pattern: str | None = None) -> list[Path]:
         return [path]
     imgsets = {imgset for imgset in probav.find_imgsets(path) if _frames(imgset, pattern)}
     folders = (p for p in path.iterdir() if p.is_dir())
-    return sorted(imgsets | {p for p in folders if len(_frames(p, pattern)) > 1})
+    return sorted(
+        imgsets | {p for p in folders if may_be(lambda p: len(_frames(p, pattern)) > 1, p)}
+    )
 
 
 def _frames(path: Path, pattern: str | None = None) -> list[Path]:

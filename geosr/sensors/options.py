@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+
+_OF_THE_DISK = ("lost+found", "System Volume Information")  # closed folders that are nobody's
 
 
 @dataclass(frozen=True)
@@ -29,3 +33,14 @@ class OpenOptions:
     kind: str = "sentinel2"
     pattern: str | None = None
     align: bool = False
+
+
+def may_be(test: Callable[[Path], bool], path: Path) -> bool:
+    """Whether something is listed as a scene: the test holds, or may not be made.
+
+    What cannot be looked into then fails by itself, with its own name.
+    """
+    try:
+        return test(path)
+    except OSError:
+        return path.name not in _OF_THE_DISK

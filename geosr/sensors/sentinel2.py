@@ -11,7 +11,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
@@ -130,7 +130,8 @@ def open_safe(path: Path, options: OpenOptions) -> Scene:
     ]  # fmt: skip
     name = path.name.removesuffix(".zip").removesuffix(".SAFE")
     quantification = options.quantification or _quantification(path, root)
-    return _scene(name, path, level, bands, notes=notes, quantification=quantification)
+    scene = _scene(name, path, level, bands, notes=notes, quantification=quantification)
+    return replace(scene, metadata=() if path.is_file() else (str(path / metadata),))
 
 
 def _product(path: Path) -> _Product:

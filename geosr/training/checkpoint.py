@@ -10,7 +10,9 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ from torch import Tensor
 from geosr.errors import UsageError, WeightsError
 from geosr.models import weights
 from geosr.models.card import ModelCard
-from geosr.raster import publish
+from geosr.raster import lockfile, publish
 from geosr.raster.publish import write_bytes
 
 FREE = ("steps", "epochs", "seconds", "val_every", "val_windows", "patience", "workers", "compile")
@@ -62,21 +64,70 @@ class RunFolder:
     def _before(self) -> Path:
         return self.path / "state.previous.safetensors"
 
-    def prepare(self, config: Mapping[str, Any], *, resume: bool) -> State | None:
+    def check(self, *, resume: bool, overwrite: bool = False) -> bool:
+        """Whether there is a state to go on from; looks at names alone, so it can be asked early.
+
+        Raises:
+            UsageError: files of a training lie there that are neither resumed nor overwritten.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise UsageError(f"{self.path} is no folder. Choose another --out.")
+        held = any(path.exists() for path in (self.state, self._before))
+        fresh = overwrite or (resume and (held or self._barely_begun()))
+        lost = [] if fresh else self._replaced()
+        if lost:
+            names = ", ".join(path.name for path in lost)
+            advice = "Pass --resume" if held else "There is no state to resume from: pass"
+            advice += ", --overwrite" if held else " --overwrite"
+            raise UsageError(
+                f"{self.path} holds a training already ({names}). {advice} or another --out."
+            )
+        return held and resume
+
+    def _replaced(self) -> list[Path]:
+        """What a training from the beginning would replace."""
+        names = ("best.safetensors", "last.safetensors", "state.json", "log.csv", "config.json")
+        paths = [self.state, self._before, *(self.path / name for name in names)]
+        return [path for path in paths if os.path.lexists(path)]
+
+    def _barely_begun(self) -> bool:
+        """Whether a training was killed here before its first state: that is no loss."""
+        try:
+            settings = json.loads((self.path / "config.json").read_bytes())
+            return "recipe" in settings and len(_rows(self.path / "log.csv")) <= 1
+        except (OSError, ValueError, TypeError):
+            return False
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other trainings out of the folder.
+
+        Raises:
+            LockedError: one goes on there.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = self.path / ".geosr-train.lock"
+        with lockfile.locked(lock, 0.0, f"another training goes on in {self.path}"):
+            yield
+
+    def prepare(
+        self, config: Mapping[str, Any], *, resume: bool, overwrite: bool = False
+    ) -> State | None:
         """Start a fresh folder, or find the state in it.
+
+        Args:
+            overwrite: what an earlier training left there is removed, where it is not resumed.
 
         Raises:
             UsageError: another training lies there.
             WeightsError: it lies there damaged.
         """
-        held = self.state.exists() or self._before.exists()
-        if held and not resume:
-            raise UsageError(
-                f"{self.path} holds a training already. Pass --resume, or another --out."
-            )
-        state = self._load() if held else None
+        state = self._load() if self.check(resume=resume, overwrite=overwrite) else None
         if state is not None:
             self._check(state.numbers["config"], config)
+        elif overwrite:
+            for path in self._replaced():
+                path.unlink()
         self.path.mkdir(parents=True, exist_ok=True)
         settings = json.dumps(config, indent=1) + "\n"
         write_bytes(self.path / "config.json", settings.encode())

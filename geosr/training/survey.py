@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from geosr.errors import GeosrError, UsageError
 from geosr.models import registry
 from geosr.models.card import ModelCard
-from geosr.raster import picture
+from geosr.raster import marks, picture
 from geosr.sensors import OpenOptions, find_scenes, open_scene
 from geosr.training.datasets import Choice, Sample, Sets, kind_of, open_sets, pairs, wald
 
@@ -96,13 +96,16 @@ def survey(data: Path, choice: Choice, card: ModelCard | None = None) -> dict[st
     }
 
 
-def preview(data: Path, choice: Choice, path: Path, card: ModelCard | None = None) -> None:
+def preview(
+    data: Path, choice: Choice, path: Path, card: ModelCard | None = None, *,
+    overwrite: bool = False,
+) -> None:  # fmt: skip
     """A picture of pairs, LR | HR, some below each other."""
     card = card or fitting(data, choice)
     sets = open_sets(data, card, choice)
     rows = [_pair(sets.training.at(spot), card) for spot in sets.training.spots(_SHOWN)]
     sets.close()
-    picture.write_png(path, picture.sheet(rows))
+    picture.write_png(path, picture.sheet(rows), marks.PAIRS, overwrite=overwrite)
 
 
 def fitting(data: Path, choice: Choice) -> ModelCard:

@@ -7,7 +7,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +21,7 @@ from geosr.inference.engine import Engine
 from geosr.models import registry
 from geosr.models.card import Model, ModelCard, Recipe, Uncertain
 from geosr.models.weights import load_file
-from geosr.raster import picture
+from geosr.raster import marks, picture
 from geosr.sensors import OpenOptions
 from geosr.training.checkpoint import RunFolder, State, optimizer_tensors, restore_optimizer
 from geosr.training.datasets import Batch, Choice, Sets, open_sets
@@ -181,6 +181,7 @@ def train(
     config: TrainConfig,
     device: str = "cpu",
     resume: bool = False,
+    overwrite: bool = False,
     ranks: Ranks = Ranks(),  # noqa: B008 - frozen
     progress: Callable[[Progress], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
@@ -192,20 +193,25 @@ def train(
     windows at every validation.
 
     Args:
+        overwrite: begin anew in a folder that holds a training, where it is not resumed.
         stop: asked after every step; True saves and ends the training.
 
     Raises:
         UsageError: the data does not fit the net, or `out` holds another training.
         WeightsError: the state to resume from is damaged.
         StoppedError: ten losses in a row were no numbers; the last good weights are kept.
+        LockedError: another training goes on in `out`.
     """
     card = config.card
     ranks.check(config.recipe.batch_size)
+    if ranks.first:
+        RunFolder(out).check(resume=resume, overwrite=overwrite)
     sets = open_sets(data, card, config.choice(card))
     with joined(ranks, device):
         run = _Run(out, config, card, sets, device, ranks)
-        run.prepare(resume=resume)
-        result = _learn(run, progress, stop)
+        with run.folder.locked() if ranks.first else nullcontext():
+            run.prepare(resume=resume, overwrite=overwrite)
+            result = _learn(run, progress, stop)
     sets.close()
     return result
 
@@ -385,11 +391,11 @@ class _Run:
 
     # files
 
-    def prepare(self, *, resume: bool) -> None:
+    def prepare(self, *, resume: bool, overwrite: bool) -> None:
         """A fresh folder, or the state in it."""
         config = asdict(self.config)
         if self.ranks.first:
-            state = self.folder.prepare(config, resume=resume)
+            state = self.folder.prepare(config, resume=resume, overwrite=overwrite)
         if self.ranks.world > 1:
             torch.distributed.barrier()
             state = state if self.ranks.first else self.folder.prepare(config, resume=True)
@@ -467,7 +473,8 @@ class _Run:
 
     def _show(self, found: Check) -> None:
         if found.picture is not None:
-            picture.write_png(self.folder.path / f"step{self.step:07d}.png", found.picture)
+            path = self.folder.path / f"step{self.step:07d}.png"
+            picture.write_png(path, found.picture, marks.TRAINING)
         board = _tensorboard(self.folder.path)
         if board is not None:
             for name, value in found.psnr.items():

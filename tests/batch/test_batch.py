@@ -130,10 +130,12 @@ def test_the_record_tells_inputs_recipe_and_output(scenes, tmp_path, job):
     assert len(record["output"]["sha256"]) == 64
 
 
-def test_two_scenes_of_one_name_are_refused(scenes, tmp_path):
+def test_two_scenes_of_one_name_fail_and_cost_no_other(scenes, tmp_path, job):
     make_scene.write_stack(scenes / "a.tif", size=60)
-    with pytest.raises(UsageError, match="both be written"):
-        targets(scenes, tmp_path / "out")
+    (tmp_path / "out").mkdir()
+    outcomes = batch.run(targets(scenes, tmp_path / "out"), job)
+    assert [outcome.status for outcome in outcomes] == ["failed", "failed", "done"]
+    assert all("both be written" in outcome.message for outcome in outcomes[:2])
 
 
 @pytest.mark.parametrize("dst", ["in", "in/out", "in/a/x.tif"])

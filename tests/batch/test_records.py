@@ -172,7 +172,7 @@ def test_a_report_that_does_not_fit_is_a_warning(scenes, tmp_path, job, monkeypa
 
     def full(path, data):
         if path.name == "geosr-run.json":
-            raise publish.stopped(path, OSError(28, "No space left on device"))
+            raise publish.not_written(path, OSError(28, "No space left on device"))
         write(path, data)
 
     monkeypatch.setattr(publish, "write_bytes", full)
@@ -360,7 +360,7 @@ def test_asking_for_a_lock_does_not_keep_or_make_one(tmp_path):
 
 def test_a_record_that_cannot_be_written_stops(out, monkeypatch):
     def full(path, data):
-        raise publish.stopped(path, OSError(28, "No space left on device"))
+        raise publish.not_written(path, OSError(28, "No space left on device"))
 
     monkeypatch.setattr(publish, "write_bytes", full)
     with pytest.raises(StoppedError, match="No space left"):

@@ -31,7 +31,7 @@ from geosr.inference.plan import Request
 from geosr.models import weights
 from geosr.models.card import Model
 from geosr.models.memory import per_pixel
-from geosr.raster import publish
+from geosr.raster import lockfile, publish
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ def test_waiting_for_an_output_goes_on_when_it_is_free(scenes, tmp_path):
 
 
 def test_without_locks_two_runs_still_leave_whole_outputs(scenes, tmp_path, monkeypatch):
-    monkeypatch.setattr(locks, "_held", lambda *_: nullcontext())
+    monkeypatch.setattr(lockfile, "locked", lambda *_: nullcontext())
     outputs, job = targets(scenes, tmp_path / "out"), Job(weights.load("bicubic"))
     threads = [threading.Thread(target=batch.run, args=(outputs, job)) for _ in range(2)]
     for thread in threads:

@@ -90,7 +90,7 @@ def test_a_library_that_does_not_load_is_a_finding_and_the_rest_is_looked_at(tmp
 
 def test_a_full_disk_and_locks_that_do_not_hold_are_told(tmp_path, monkeypatch):
     def full(path, data):
-        raise publish.stopped(path, OSError(28, "No space left on device"))
+        raise publish.not_written(path, OSError(28, "No space left on device"))
 
     monkeypatch.setattr(publish, "write_bytes", full)
     monkeypatch.setattr(locks, "is_locked", lambda output: False)

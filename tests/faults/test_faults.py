@@ -159,10 +159,11 @@ def test_requests_that_cannot_be_run_write_nothing(geosr, scenes, tmp_path, args
     assert left(scenes) == ["a", "b", "c"]
 
 
-def test_two_scenes_of_one_name_are_refused_before_any_work(geosr, scenes, tmp_path):
+def test_two_scenes_of_one_name_fail_alone(geosr, scenes, tmp_path):
     make_scene.write_stack(scenes / "a.tif", size=60)
-    fails(geosr("superres", "in", "out", *BICUBIC), 2, "in/a ", "in/a.tif")
-    assert not (tmp_path / "out").exists()
+    for more in (("--dry-run",), ()):
+        fails(geosr("superres", "in", "out", *BICUBIC, *more), 3, "in/a ", "in/a.tif")
+    assert left(tmp_path / "out") == ["b.geosr.json", "b.tif", "c.geosr.json", "c.tif"]
 
 
 def test_a_vrt_in_disguise_is_refused_and_its_bytes_go_nowhere(geosr, tmp_path):
@@ -378,7 +379,7 @@ def test_a_record_that_does_not_fit_stops_the_run_and_the_next_one_heals(
     def full(path, data):
         if path.suffix != ".json":
             return write(path, data)
-        raise publish.stopped(path, OSError(28, "No space left on device"))
+        raise publish.not_written(path, OSError(28, "No space left on device"))
 
     with monkeypatch.context() as patch:
         patch.setattr(publish, "write_bytes", full)
@@ -398,10 +399,10 @@ def test_a_hostile_gdal_environment_is_harmless(program, scenes, tmp_path):
 
 
 def test_an_output_being_written_by_another_run_is_locked(geosr, scenes, tmp_path):
-    from filelock import FileLock
+    from geosr.batch import locks
 
     (tmp_path / "out").mkdir()
-    with FileLock(tmp_path / "out/.a.tif.lock"):
+    with locks.locked(tmp_path / "out/a.tif"):
         fails(geosr("superres", "in/a", "out", *BICUBIC), 11, "being written by another run")
     assert geosr("superres", "in/a", "out", *BICUBIC).returncode == 0
     assert left(tmp_path / "out") == ["a.geosr.json", "a.tif"]

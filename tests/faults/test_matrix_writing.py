@@ -105,7 +105,7 @@ def test_a_disk_that_is_full_for_the_cog_alone_leaves_no_intermediate(tmp_path):
 
 def test_an_error_of_gdals_drivers_makes_one_think_of_the_disk(tmp_path):
     error = CPLE_AppDefinedError(3, 1, "TIFFAppendToStrip:Write error at scanline 0")
-    assert "disk full?" in str(publish.stopped(tmp_path / "a.tif", error))
+    assert "disk full?" in str(publish.not_written(tmp_path / "a.tif", error))
 
 
 @pytest.mark.parametrize("dst", ["/proc/geosr", "/dev/null/out", "/proc/geosr.tif"])
@@ -133,7 +133,7 @@ def test_a_destination_on_another_disk_gets_its_temporary_files_there(geosr, sta
 def test_unfinished_outputs_may_lie_on_another_disk(geosr, stacks, tmp_path, form, monkeypatch):
     other = Path(tempfile.mkdtemp(dir="/dev/shm")) if Path("/dev/shm").is_dir() else tmp_path / "t"
     other.mkdir(exist_ok=True)
-    dead = other / f".a.{publish._host()}.999999999.01234567.part.tif"
+    dead = other / f".a.{publish._place()}.999999999.01234567.part.tif"
     dead.touch()
     moved, publishing = [], publish.publish
     monkeypatch.setattr(

@@ -1,5 +1,6 @@
 """Threads beside the one that waits: order, errors, bounds, and that none is left behind."""
 
+import signal
 import threading
 import time
 
@@ -110,3 +111,39 @@ def test_a_block_that_fails_drops_what_waits():
         threading.Timer(0.05, go.set).start()
         raise SystemExit
     assert used == [0] and not threads()
+
+
+class _SignalError(BaseException):
+    pass
+
+
+def end(*_: object) -> None:
+    raise _SignalError
+
+
+@pytest.mark.parametrize("maker", [False, True])
+def test_a_signal_while_the_end_is_waited_for_waits_for_the_item_in_hand(maker):
+    started, done = threading.Event(), []
+
+    def slow(item):
+        started.set()
+        time.sleep(0.3)
+        done.append(item)
+        return item
+
+    before = signal.signal(signal.SIGALRM, end)
+    try:
+        with pytest.raises(_SignalError):
+            if maker:
+                with prefetch(map(slow, range(2)), depth=2) as found:
+                    assert started.wait(10) and found
+                    signal.setitimer(signal.ITIMER_REAL, 0.1)
+            else:
+                with write_behind(slow) as use:
+                    use(0)
+                    assert started.wait(10)
+                    signal.setitimer(signal.ITIMER_REAL, 0.1)
+        assert done == [0] and not threads()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

@@ -13,7 +13,7 @@ from rasterio.io import MemoryFile
 from reports import NAMES, crop, field, page, render
 
 from geosr import report
-from geosr.raster import picture
+from geosr.raster import marks, picture
 from geosr.raster.picture import enlarge
 from geosr.report import LIMIT, Crop, figures
 
@@ -232,7 +232,7 @@ def test_a_large_crop_is_cut_to_its_middle_and_its_mark_with_it():
 
 def test_a_report_is_written_over_the_old_one_with_odd_names(tmp_path):
     path = tmp_path / "r.html"
-    path.write_text("old")
+    path.write_bytes(marks.PAGE + b"an old one")
     report.write(path, render(page("bad \udc80 name", crop())))
     assert "bad ? name" in path.read_text(encoding="utf-8")
     assert [p.name for p in tmp_path.iterdir()] == ["r.html"]

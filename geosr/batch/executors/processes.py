@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
@@ -20,7 +21,7 @@ from geosr.batch.executors.worker import TRIES, Order, do, failed, uninterrupted
 
 log = logging.getLogger("geosr")
 
-_PATIENCE = 60.0  # seconds for a worker to drop its tile and clean up
+_PATIENCE = 8.0  # seconds for workers to drop their tiles and clean up; then they are killed
 
 
 @dataclass(frozen=True)
@@ -105,9 +106,12 @@ class _Pool:
             worker.terminate()
 
     def join(self) -> None:
-        """Wait for all workers to end."""
+        """Wait for all workers to end; a run that is told to end does so within ten seconds."""
+        end = time.monotonic() + _PATIENCE
         for worker in self._workers:
-            worker.join()
+            worker.hang_up()
+        for worker in self._workers:
+            worker.join(max(end - time.monotonic(), 0))
 
 
 class _Worker:
@@ -160,12 +164,16 @@ class _Worker:
         if self._process is not None:
             self._process.terminate()
 
-    def join(self) -> None:
-        """Hang up, and wait for its end."""
+    def hang_up(self) -> None:
+        """Give it nothing more."""
+        if self._process is not None:
+            self.wire.close()
+
+    def join(self, seconds: float) -> None:
+        """Wait for its end, not longer than this."""
         if self._process is None:
             return
-        self.wire.close()
-        self._process.join(_PATIENCE)
+        self._process.join(seconds)
         self._process.kill()
         self._process.join()
 

@@ -19,6 +19,7 @@ from geosr.models.convert.files import content, read
 from geosr.models.convert.nets import NETS, card_of, fitting, pattern, shapes_of
 from geosr.models.convert.source import SourceWeights
 from geosr.models.nets.guided.dsen2 import DN
+from geosr.raster.marks import require_replaceable
 
 LICENSE = "unknown (converted)"
 BANDS10 = ("B4", "B3", "B2", "B8")  # GDAL's order, in which the published nets learned them
@@ -100,9 +101,9 @@ def _check_target(source: Path, target: Path, overwrite: bool) -> None:
         raise UsageError(f"{target}: geosr reads .safetensors. Give it that ending.")
     if not target.parent.is_dir():
         raise UsageError(f"{target.parent}: no such folder. Make it first.")
-    if target.exists() and (not overwrite or target.samefile(source)):
-        advice = "Choose another name" + ("." if overwrite else ", or pass --overwrite.")
-        raise UsageError(f"{target} is there already. {advice}")
+    if target.exists() and source.exists() and target.samefile(source):
+        raise UsageError(f"{target} is what is to be converted. Choose another name.")
+    require_replaceable(target, overwrite=overwrite)
 
 
 def _skip(

@@ -24,6 +24,7 @@ from geosr.models.card import SHIFTS, Model, ModelCard, image
 from geosr.models.onnx.card import ARCH, SUFFIX
 from geosr.models.onnx.graph import library
 from geosr.models.onnx.net import CARD, PARAMETERS, OnnxNet, load, roles
+from geosr.raster.marks import require_replaceable
 from geosr.raster.publish import write_bytes
 
 OPSET = 18
@@ -93,10 +94,7 @@ def _check_target(target: Path, overwrite: bool) -> None:
         raise UsageError(f"{target}: give it the ending {SUFFIX}.")
     if not target.parent.is_dir():
         raise UsageError(f"{target.parent}: no such folder. Make it first.")
-    if target.is_dir():
-        raise UsageError(f"{target} is a folder. Choose another name.")
-    if target.exists() and not overwrite:
-        raise UsageError(f"{target} is there already. Choose another name, or pass --overwrite.")
+    require_replaceable(target, overwrite=overwrite)
 
 
 def _short(error: Exception) -> str:
