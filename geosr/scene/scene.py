@@ -72,6 +72,7 @@ class Band:
         layer: the dataset of an HDF5 file, "LEVEL3/RADIOMETRY/RED/TOC".
         quality: where it is written which pixels are clear; None: all are.
         warp: how the file is brought onto the scene's grid; None: it lies there.
+        tagged: GDAL's scale and offset as the file has them, for the output.
     """
 
     name: str
@@ -86,6 +87,7 @@ class Band:
     layer: str = ""
     quality: Quality | None = None
     warp: Warp | None = None
+    tagged: tuple[float, float] = (1.0, 0.0)
 
 
 def nodata_value(value: float | None, dtype: np.dtype[Any]) -> float:

@@ -67,11 +67,13 @@ def _opened(path: Path, options: OpenOptions, *, frame: bool = False) -> Scene:
         names = _names([dataset.descriptions[i - 1] for i in indexes])
         said = dataset.descriptions[written - 1].strip().upper() if written else ""
         dtype, driver = np.dtype(dataset.dtypes[0]), dataset.driver
+        tagged = tuple(zip(dataset.scales, dataset.offsets, strict=True))
         nodata, grid = nodata_value(dataset.nodata, dtype), Grid.of(dataset)
     bands = tuple(
         Band(
             name, GSD, str(path), index, nodata=nodata,
             quality=_in_file(path, written, said, name) if written else None,
+            tagged=tagged[index - 1],
         )
         for name, index in zip(names, indexes, strict=True)
     )  # fmt: skip
@@ -86,7 +88,7 @@ def _opened(path: Path, options: OpenOptions, *, frame: bool = False) -> Scene:
 
 def _check(path: Path, dataset: Any) -> None:
     kinds = set(dataset.dtypes)
-    palette = dataset.colorinterp[0] == ColorInterp.palette
+    palette = ColorInterp.palette in dataset.colorinterp
     if palette or len(kinds) > 1 or any(kind.startswith("complex") for kind in kinds):
         found = "palette" if palette else " ".join(sorted(kinds))
         raise SceneError(
