@@ -19,6 +19,7 @@ from rasterio.windows import Window as RasterioWindow
 
 from geosr.errors import SceneError, cause
 from geosr.raster.grid import Grid
+from geosr.raster.hdf5 import require_alone
 from geosr.raster.window import Window
 
 _MAGIC = {
@@ -109,6 +110,8 @@ def open_hdf5(path: str | Path, layer: str = "") -> Any:
     head = _head(Path(path))
     if not head.startswith(_HDF5_MAGIC):
         raise SceneError(f"{path}: not an HDF5 file ({_said(head)}). Replace the file.")
+    if not layer:  # looked through once; its datasets are opened after it
+        require_alone(Path(path))
     if not layer:
         return _open(str(path), "HDF5")
     if '"' in str(path):
@@ -197,6 +200,12 @@ def _check_vrt(path: Path, depth: int = 0) -> None:
         source = path.parent / name.strip()
         if source.is_file() and b"<VRTDataset" in _head(source):
             _check_vrt(source, depth + 1)
+
+
+def unplaced_by(dataset: Any) -> str:
+    """What a dataset says of its place that a grid has no room for: "4 GCPs", "RPCs" or ""."""
+    gcps = f"{len(dataset.gcps[0])} GCPs" if dataset.gcps[0] else ""
+    return " and ".join(filter(None, (gcps, "RPCs" if dataset.rpcs else "")))
 
 
 @dataclass(frozen=True)

@@ -114,6 +114,12 @@ class Note:
         return f"warning: {self.text}" if self.warning else self.text
 
 
+def lost(what: str, path: str) -> tuple[Note, ...]:
+    """The warning about a place that is not carried to the output; none for ""."""
+    said = f"{path}: the output does not get its {what}; warp it by them first (gdalwarp)"
+    return (Note(said, warning=True),) if what else ()
+
+
 @dataclass(frozen=True)
 class Scene:
     """Bands of one place, by GSD.

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from rasterio.enums import ColorInterp
 
 from geosr.errors import GeosrError, SceneError
-from geosr.raster.files import open_raster, read_window
+from geosr.raster.files import open_raster, read_window, unplaced_by
 from geosr.raster.grid import Grid
 from geosr.raster.window import Window
-from geosr.scene.scene import Band, Note, Scene
+from geosr.scene.scene import Band, Note, Scene, lost
 from geosr.sensors.options import OpenOptions
 from geosr.sensors.sentinel2 import (
     ESA_ORDER,
@@ -63,6 +63,7 @@ class _File:
     offsets: tuple[float, ...]
     tags: dict[str, str]
     palette: bool
+    lost: tuple[Note, ...] = ()
 
     @property
     def stacked(self) -> bool:
@@ -138,7 +139,7 @@ def open_folder(path: Path, options: OpenOptions) -> Scene:
             f"{path}: no band names in {', '.join(f.path.name for f in files)}. Describe the "
             "bands (B2, B3, …) in the files, or name the files by band or GSD."
         )
-    notes |= {note: None for file in files for note in _odd_names(file)}
+    notes |= {note: None for file in files for note in (*_odd_names(file), *file.lost)}
     used = {band.path for band in bands.values()}
     dtype = np.result_type(*(file.dtype for file in files if str(file.path) in used))
     scene = Scene(
@@ -180,9 +181,7 @@ def _odd_names(file: _File) -> list[Note]:
     """Bands that lie among Sentinel-2's but are called otherwise."""
     if not any(file.names):
         return []
-    return [
-        Note(f"{file.path.name}: {said}, left out", warning=True) for said in _unknown(file)
-    ]
+    return [Note(f"{file.path.name}: {said}, left out", warning=True) for said in _unknown(file)]
 
 
 def _unknown(file: _File) -> list[str]:
@@ -215,6 +214,7 @@ def _look(path: Path, *, vrt: bool) -> _File:
                 tuple(_worded(described)), _nodata(dataset), np.dtype(dataset.dtypes[0]),
                 tuple(dataset.scales[i] for i in at), tuple(dataset.offsets[i] for i in at),
                 dataset.tags(), ColorInterp.palette in kinds,
+                lost(unplaced_by(dataset), path.name),
             )  # fmt: skip
         except UnicodeDecodeError as error:
             raise SceneError(
@@ -301,7 +301,7 @@ def open_stack(path: Path, options: OpenOptions) -> Scene:
     offsets = [
         _offset(file, i, path.with_suffix(""), options, file.tags) for i in range(len(names))
     ]
-    notes = (*notes, *dict.fromkeys(note for _, note in offsets))
+    notes = (*notes, *file.lost, *dict.fromkeys(note for _, note in offsets))
     bands = tuple(
         file.band(i, name, offsets[i][0], factor=GSD[name] // 10) for i, name in enumerate(names)
     )

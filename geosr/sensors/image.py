@@ -22,9 +22,9 @@ import numpy as np
 from rasterio.enums import ColorInterp
 
 from geosr.errors import SceneError
-from geosr.raster.files import Warp, open_raster
+from geosr.raster.files import Warp, open_raster, unplaced_by
 from geosr.raster.grid import Grid
-from geosr.scene.scene import Band, Note, Quality, Scene, nodata_value
+from geosr.scene.scene import Band, Note, Quality, Scene, lost, nodata_value
 from geosr.sensors import probav, probav_hdf5
 from geosr.sensors.options import OpenOptions
 
@@ -67,6 +67,7 @@ def _opened(path: Path, options: OpenOptions, *, frame: bool = False) -> Scene:
         names = _names([dataset.descriptions[i - 1] for i in indexes])
         said = dataset.descriptions[written - 1].strip().upper() if written else ""
         dtype, driver = np.dtype(dataset.dtypes[0]), dataset.driver
+        unplaced = lost(unplaced_by(dataset), path.name)
         tagged = tuple(zip(dataset.scales, dataset.offsets, strict=True))
         nodata, grid = nodata_value(dataset.nodata, dtype), Grid.of(dataset)
     bands = tuple(
@@ -81,7 +82,8 @@ def _opened(path: Path, options: OpenOptions, *, frame: bool = False) -> Scene:
     how = "as asked" if options.quantification else f"by the rule for {dtype} {driver}"
     note = Note(f"value {unit:g} counts as 1.0, {how}")
     return Scene(
-        path.stem, str(path), "image", "", bands, {GSD: grid}, grid.window, dtype, unit, (note,),
+        path.stem, str(path), "image", "", bands, {GSD: grid}, grid.window, dtype, unit,
+        (note, *unplaced),
         vrt=options.vrt,
     )  # fmt: skip
 
