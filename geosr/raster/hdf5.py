@@ -19,6 +19,7 @@ from geosr.errors import SceneError
 _RAW = re.compile(rb"\x07[\s\S]{3,7}\x01\x00\x00\x00[\s\S]{4}(?P<at>[\s\S]{8})")
 _VIRTUAL = re.compile(rb"\x04\x03(?P<at>[\s\S]{8})[\s\S]{4}")
 _LINK = re.compile(rb"\x01[\x08-\x1f]\x40")
+_LEAST = 48  # bytes of the shortest superblock
 _SIZES = {0: 13, 1: 13, 2: 9, 3: 9}  # of addresses, by the superblock's version: where they stand
 _BASES = {0: 24, 1: 28, 2: 12, 3: 12}
 
@@ -30,7 +31,7 @@ def require_alone(path: Path) -> None:
         SceneError: it does, or its addresses are not the usual ones and cannot be followed.
     """
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        version = data[8]
+        version = data[8] if len(data) >= _LEAST else None
         if version not in _SIZES or data[_SIZES[version]] != 8 or _address(data, _BASES[version]):
             raise SceneError(
                 f"{path}: an HDF5 file of unusual addresses. Write it again (h5repack)."

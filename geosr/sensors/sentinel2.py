@@ -142,7 +142,8 @@ def _product(path: Path) -> _Product:
         return _Product(path, PurePosixPath(), tuple(PurePosixPath(p) for p in found))
     try:
         with zipfile.ZipFile(path) as archive:
-            names = tuple(PurePosixPath(name) for name in sorted(archive.namelist()))
+            listed = (PurePosixPath(name) for name in sorted(archive.namelist()))
+            names = tuple(name for name in listed if ".." not in name.parts)  # none leads out
     except (zipfile.BadZipFile, OSError) as error:
         raise SceneError(f"{path}: not a readable zip ({error}). Download it again.") from error
     return _Product(path, PurePosixPath(), names)

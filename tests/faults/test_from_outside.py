@@ -2,6 +2,7 @@
 
 import os
 import time
+import zipfile
 from pathlib import Path
 
 import make_scene
@@ -257,3 +258,17 @@ def test_gcps_are_not_lost_without_a_word(stack):
         dataset.gcps = points, rasterio.CRS.from_epsg(4326)
     said = [note.text for note in open_scene(stack).notes if note.warning]
     assert [text for text in said if "4 GCPs" in text]
+
+
+def test_hdf5_that_ends_after_its_magic_is_refused(tmp_path):
+    (tmp_path / "x.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
+    with pytest.raises(SceneError, match="unusual addresses"):
+        open_hdf5(tmp_path / "x.h5")
+
+
+def test_names_in_a_zip_do_not_lead_out_of_it(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr("X.SAFE/MTD_MSIL1C.xml", "<a/>")
+        archive.writestr("X.SAFE/../../B02.jp2", b"")
+    with pytest.raises(SceneError, match="no band images"):
+        open_scene(tmp_path / "x.zip")
