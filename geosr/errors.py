@@ -22,6 +22,7 @@ _VSI = re.compile(rf"/vsi\w+\?(?P<options>\S+?){_END}")
 _LOGIN = re.compile(  # the second kind has a / in its password
     r"(?<=[a-z0-9]{2}:/)(/?)(?:[^/\s?]*@|[^/:@\s?]+:(?!\d+/)[^\s?]*@)", re.IGNORECASE
 )
+_LONG = re.compile(r"\S{4097,}")  # no path or URL; the patterns above take its square in time
 _QUERY = re.compile(rf"([a-z0-9]{{2}}:/[^\s?]*)\?\S+?{_END}", re.IGNORECASE)
 
 
@@ -79,9 +80,10 @@ def without_secrets(text: object) -> str:
     """A path, or a text that names some, as it may be told: URLs without what opens them.
 
     User, password and query become `***`, GDAL's `/vsicurl?url=…` the URL it stands for; bytes of
-    a file name that are no UTF-8 are spelt out.
+    a file name that are no UTF-8 are spelt out. Of a word longer than any path its length is told.
     """
     said = str(text).encode("utf-8", "backslashreplace").decode()
+    said = _LONG.sub(lambda word: f"… ({len(word[0])} characters)", said)
     said = _VSI.sub(_url, said)
     return _QUERY.sub(r"\1?***", _LOGIN.sub(r"\1***@", said))
 

@@ -16,13 +16,14 @@ from pathlib import Path
 
 from geosr.errors import SceneError
 from geosr.scene.scene import Scene
-from geosr.sensors.sentinel2 import parse
+from geosr.sensors.sentinel2 import head_of, parse
 
 log = logging.getLogger("geosr")
 _MANIFEST = "manifest.safe"
 _BESIDE = ("sha256", "md5")
 _KNOWN = {"md5", "sha256", "sha512", "sha3_256", "sha3_512"}
 _PART = 2**20  # bytes
+_LONGEST = 2**12  # characters of a file with one checksum that are read
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def _of_product(scene: Scene) -> Iterator[_Known]:
     manifest = root / _MANIFEST if root is not None else None
     if root is None or manifest is None or not manifest.is_file():
         return
-    for stream in parse(manifest.read_bytes, str(manifest)).iter("byteStream"):
+    for stream in parse(lambda: head_of(manifest), str(manifest)).iter("byteStream"):
         place, told = stream.find("fileLocation"), stream.find("checksum")
         if place is None or told is None or not told.text:
             continue
@@ -90,7 +91,8 @@ def _beside(scene: Scene) -> Iterator[_Known]:
         for algorithm in _BESIDE:
             said = file.with_name(f"{file.name}.{algorithm}")
             if said.is_file():
-                words = said.read_text(errors="replace").split()
+                with said.open(errors="replace") as text:
+                    words = text.read(_LONGEST).split()
                 yield _Known(file, algorithm, words[0] if words else "nothing", str(said))
 
 

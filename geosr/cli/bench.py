@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from geosr.cli.console import say, set_up_log
+from geosr.cli.console import say, set_up_log, tell
 from geosr.cli.options import PATH, compile_option, device_options, log_options, option
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def command(**params: Any) -> None:
     )  # fmt: skip
     if path := runs_file():
         meter.save(path, where, report.geosr.seconds)
-    click.echo(json.dumps(asdict(report)) if params["as_json"] else _table(report))
+    tell(json.dumps(asdict(report)) if params["as_json"] else _table(report))
 
 
 def _nets(params: dict[str, Any]) -> tuple[list[Model], Engine]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from geosr.cli.console import say
+from geosr.cli.console import say, tell
 from geosr.cli.options import option
 from geosr.cli.settings import (
     COMMANDS,
@@ -56,7 +56,7 @@ def command(ctx: click.Context, /, action: str, name: str | None, as_json: bool)
         if name in (None, key.split()[0]) and variables(param)
     ]
     unknown = odd_settings(settings, path, root)
-    click.echo(json.dumps({"settings": rows, "unknown": unknown}) if as_json else _text(rows))
+    tell(json.dumps({"settings": rows, "unknown": unknown}) if as_json else _text(rows))
     for odd in unknown:
         say(f"warning: {odd_text(odd)}")
 

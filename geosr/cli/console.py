@@ -24,6 +24,11 @@ _notes = logging.getLogger("geosr.notes")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
+_UNSEEN = re.compile(  # the same but for ends of lines and tabs, which tables and CSV have
+    r"\r(?!\n)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]"
+)
+
+
 def plain(text: str) -> str:
     """A text as one line that only says what it says: no control codes, no keys in URLs."""
     return _CONTROLS.sub(lambda c: repr(c[0])[1:-1], without_secrets(text))
@@ -166,14 +171,14 @@ def say(text: str, *, quiet: bool = False) -> None:
         click.echo(plain(text), err=True)
 
 
-def tell(text: str) -> None:
-    """A result, on stdout.
+def tell(text: str, *, nl: bool = True) -> None:
+    """A result, on stdout; control codes as JSON writes them, so that JSON stays the same.
 
     Raises:
         StoppedError: there is no room for it.
     """
     try:
-        click.echo(text)
+        click.echo(_UNSEEN.sub(lambda c: f"\\u{ord(c[0]):04x}", text), nl=nl)
     except OSError as error:
         if error.errno not in FULL:
             raise

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from geosr.cli.console import say, set_up_log
+from geosr.cli.console import say, set_up_log, tell
 from geosr.cli.options import PATH, log_options, option, overwrite_option, pair_options
 
 
@@ -59,7 +59,7 @@ def command(path: Path, **params: Any) -> None:
     if params["preview"]:
         survey.preview(path, choice, params["preview"], card, overwrite=params["overwrite"])
         say(f"pairs drawn in {params['preview']}", quiet=params["quiet"])
-    click.echo(json.dumps(found) if params["as_json"] else _text(found))
+    tell(json.dumps(found) if params["as_json"] else _text(found))
 
 
 def _text(found: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from geosr.cli.console import tell
 from geosr.cli.options import PATH, option
 from geosr.errors import StoppedError
 
@@ -44,8 +45,8 @@ def command(ctx: click.Context, /, dst: Path | None, as_json: bool) -> None:
     for finding in diagnose(dst or Path(tempfile.gettempdir())):
         findings.append(finding)
         if not as_json:
-            click.echo(f"{finding.level:4} {finding.name}: {finding.message}")
+            tell(f"{finding.level:4} {finding.name}: {finding.message}")
     failed = any(finding.level == FAIL for finding in findings)
     if as_json:
-        click.echo(json.dumps({"fit": not failed, "findings": [asdict(f) for f in findings]}))
+        tell(json.dumps({"fit": not failed, "findings": [asdict(f) for f in findings]}))
     ctx.exit(StoppedError.exit_code if failed else 0)

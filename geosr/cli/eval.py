@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from geosr.cli.console import Bar, say, set_up_log
+from geosr.cli.console import Bar, say, set_up_log, tell
 from geosr.cli.groups import (
     INPUTS,
     MAIN,
@@ -180,11 +180,11 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
         )  # fmt: skip
     result = document(found, settings, models)
     if params["as_json"]:
-        click.echo(json.dumps(finite(result), allow_nan=False))
+        tell(json.dumps(finite(result), allow_nan=False))
     elif params["as_csv"]:
-        click.echo(as_csv(found), nl=False)
+        tell(as_csv(found), nl=False)
     else:
-        click.echo(table(found, peak_of(settings)))
+        tell(table(found, peak_of(settings)))
     if params["report"]:
         _write_report(params["report"], found, crops, result, overwrite=overwrite)
     for name, reason in found.failed.items():

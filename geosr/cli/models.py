@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from geosr.cli.console import tell
 from geosr.cli.options import option
 
 if TYPE_CHECKING:
@@ -38,12 +39,12 @@ def command(ctx: click.Context, /, name: str | None, scale: int | None, as_json:
     if name is not None:
         found = registry.cards(name, scale=scale)
         if as_json:
-            click.echo(json.dumps([asdict(card) for card in found]))
+            tell(json.dumps([asdict(card) for card in found]))
         else:
-            click.echo("\n\n".join(_card(card) for card in found))
+            tell("\n\n".join(_card(card) for card in found))
         return
     rows = [describe(design, scale) for design in registry.DESIGNS.values()]
-    click.echo(json.dumps(rows) if as_json else _table(rows))
+    tell(json.dumps(rows) if as_json else _table(rows))
 
 
 def describe(design: Design, scale: int | None = None) -> dict[str, Any]:

@@ -78,7 +78,7 @@ def _again(path: Path, where: Engine, *, quiet: bool) -> tuple[Evaluation, Crops
     Raises:
         UsageError: the file is none of `geosr eval --json`.
     """
-    from geosr.cli.scoring import data_of, lpips_of, peak_of, placed
+    from geosr.cli.scoring import data_of, lpips_of, peak_of, placed, require_local
     from geosr.errors import UsageError
     from geosr.evaluation.evaluate import evaluate
     from geosr.report.snapshots import Crops
@@ -86,6 +86,7 @@ def _again(path: Path, where: Engine, *, quiet: bool) -> tuple[Evaluation, Crops
     try:
         document = json.loads(path.read_text())
         settings = document["settings"]
+        require_local(settings, path)
         models, data = placed(settings["models"], settings["scale"], where), data_of(settings)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(

@@ -77,6 +77,23 @@ def _scale(params: dict[str, Any]) -> int | None:
     return params["scale"] or (3 if probav.is_imgsets(params["data"]) else None)
 
 
+def require_local(settings: dict[str, Any], path: Path) -> None:
+    """A result file may come from elsewhere: what it names is read only from this machine.
+
+    Raises:
+        UsageError: it names data, nets or weights on a network, or asks for VRTs.
+    """
+    from geosr.errors import UsageError
+    from geosr.sensors import is_remote
+
+    named = [settings["data"], *settings["models"], (settings.get("lpips") or {}).get("file", "")]
+    far = next((str(name) for name in named if is_remote(str(name))), None)
+    options = settings["options"]
+    if far or options.get("remote") or options.get("vrt"):
+        asked = far[:80] if far else "remote data or VRTs"
+        raise UsageError(f"{path} names {asked}; a report reads local rasters only. Run eval.")
+
+
 def data_of(settings: dict[str, Any]) -> Data:
     """The data of `settings_of`."""
     from geosr.evaluation.protocols import Data

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from geosr.cli.console import tell
 from geosr.cli.options import PATH, option
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def command(dst: Path, as_json: bool) -> None:
     if not dst.exists():
         raise UsageError(f"{dst}: no such folder or output. Check the path.")
     state = status.state(dst)
-    click.echo(json.dumps(asdict(state)) if as_json else _text(state))
+    tell(json.dumps(asdict(state)) if as_json else _text(state))
 
 
 def _text(state: State) -> str:

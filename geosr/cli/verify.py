@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from geosr.cli.console import Bar
+from geosr.cli.console import Bar, plain, tell
 from geosr.cli.options import PATH, option
 
 if TYPE_CHECKING:
@@ -42,14 +42,14 @@ def command(ctx: click.Context, /, dst: tuple[Path, ...], as_json: bool) -> None
         def report(verdict: Verdict) -> None:
             bar.advance("verify", 1, 0)
             if as_json:
-                click.echo(verdict.to_json())
+                tell(verdict.to_json())
             elif verdict.status != "whole":
                 path = click.format_filename(verdict.output)
-                click.echo(f"{verdict.status}  {path}: {verdict.message}")
+                tell(plain(f"{verdict.status}  {path}: {verdict.message}"))
 
         verdicts = verify(dst, report=report)
     if not as_json:
         counts = Counter(verdict.status for verdict in verdicts)
         always = dict.fromkeys(("whole", "damaged"), 0)
-        click.echo(", ".join(f"{n:,} {status}" for status, n in (always | counts).items()))
+        tell(", ".join(f"{n:,} {status}" for status, n in (always | counts).items()))
     ctx.exit(exit_code(verdicts))

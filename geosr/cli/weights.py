@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from geosr.cli.console import Bar, say, set_up_log
+from geosr.cli.console import Bar, say, set_up_log, tell
 from geosr.cli.options import PATH, NameList, option
 
 NETS = ("dsen2-20", "dsen2-60", "vdsen2-20", "vdsen2-60", "aesr-20", "aesr-60")
@@ -39,7 +39,7 @@ def list_(as_json: bool) -> None:
     geosr weights list --json
     """
     rows = _rows()
-    click.echo(json.dumps(rows) if as_json else _table(rows))
+    tell(json.dumps(rows) if as_json else _table(rows))
 
 
 @command.command("verify")
@@ -56,7 +56,7 @@ def verify(as_json: bool) -> None:
     from geosr.models import weights
 
     rows = _rows()
-    click.echo(json.dumps(rows) if as_json else _table(rows))
+    tell(json.dumps(rows) if as_json else _table(rows))
     broken = [row["name"] for row in rows if row["state"] in (weights.DAMAGED, weights.MISSING)]
     if broken or not rows:
         said = f"damaged or missing: {', '.join(broken)}" if broken else "no weights are listed"

@@ -164,7 +164,20 @@ def _layout(plan: Plan, request: Request, *, masked: bool) -> Layout:
         "PROCESSING_LEVEL": scene.level or "unknown",
     }
     return Layout(plan.grid, plan.names, scene.dtype, nodata, masked, request.format,
-                  request.options, tags)  # fmt: skip
+                  request.options, tags, _scales(plan))  # fmt: skip
+
+
+def _scales(plan: Plan) -> tuple[tuple[float, float], ...]:
+    """GDAL's scale and offset of each band: its counts mean what the input's do.
+
+    An uncertainty is a difference, which no offset moves.
+    """
+    bands = plan.scene.select(names=[plan.band(name) for name in plan.names])
+    pairs = [band.tagged for band in bands]
+    return tuple(
+        (scale, 0.0 if name in plan.uncertain else offset)
+        for name, (scale, offset) in zip(plan.names, pairs, strict=True)
+    )
 
 
 # finishing

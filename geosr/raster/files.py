@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from rasterio.windows import Window as RasterioWindow
 
 from geosr.errors import SceneError, cause
 from geosr.raster.grid import Grid
+from geosr.raster.hdf5 import require_alone
 from geosr.raster.window import Window
 
 _MAGIC = {
@@ -48,6 +49,9 @@ SETTINGS: dict[str, str | int] = {
     "GDAL_VRT_ENABLE_PYTHON": "NO",
     "GDAL_VRT_ENABLE_RAWRASTERBAND": "NO",
     "GDAL_DRIVER_PATH": "disable",
+    "GTIFF_IGNORE_READ_ERRORS": "NO",
+    "GTIFF_POINT_GEO_IGNORE": "FALSE",
+    "GTIFF_HONOUR_NEGATIVE_SCALEY": "NO",
     "GDAL_CACHEMAX": 256,
 }
 
@@ -55,6 +59,25 @@ SETTINGS: dict[str, str | int] = {
 def sniff(head: bytes) -> str | None:
     """The GDAL driver for a file that starts with `head`, None for anything unknown."""
     return next((driver for magic, driver in _MAGIC.items() if head.startswith(magic)), None)
+
+
+def _check_sidecars(name: str) -> None:
+    """Whether what GDAL opens beside a file by itself, by any driver, is TIFF as it should be.
+
+    Raises:
+        SceneError: a mask or overviews are something else, which could name other files.
+    """
+    for ending in (".msk", ".ovr", ".MSK", ".OVR"):
+        beside = Path(name + ending)
+        if not beside.exists():
+            continue
+        head = _head(beside)
+        if sniff(head) != "GTiff":
+            raise SceneError(
+                f"{beside}: a mask or overviews beside a raster must be TIFF, this "
+                f"{_said(head)}. Take it away."
+            )
+        _check_sidecars(str(beside))
 
 
 def open_raster(path: str | Path, *, driver: str | None = None, vrt: bool = False) -> Any:
@@ -70,6 +93,8 @@ def open_raster(path: str | Path, *, driver: str | None = None, vrt: bool = Fals
     if driver is None:  # bytes on the network are not looked at, they are a GeoTIFF or refused
         remote = str(path).startswith("/vsi")
         driver = "GTiff" if remote else _driver_of(Path(path), vrt=vrt)
+    if not str(path).startswith("/vsi"):
+        _check_sidecars(str(path))
     return _open(str(path), driver)
 
 
@@ -85,6 +110,8 @@ def open_hdf5(path: str | Path, layer: str = "") -> Any:
     head = _head(Path(path))
     if not head.startswith(_HDF5_MAGIC):
         raise SceneError(f"{path}: not an HDF5 file ({_said(head)}). Replace the file.")
+    if not layer:  # looked through once; its datasets are opened after it
+        require_alone(Path(path))
     if not layer:
         return _open(str(path), "HDF5")
     if '"' in str(path):
@@ -121,6 +148,8 @@ def _check_blocks(name: str, dataset: Any) -> None:
 
 def _head(path: Path) -> bytes:
     try:
+        if path.exists() and not path.is_file():  # opening a FIFO would wait for a writer
+            raise SceneError(f"{path}: no plain file. Give a file on a disk.")
         with path.open("rb") as file:
             return file.read(512)
     except OSError as error:
@@ -171,6 +200,12 @@ def _check_vrt(path: Path, depth: int = 0) -> None:
         source = path.parent / name.strip()
         if source.is_file() and b"<VRTDataset" in _head(source):
             _check_vrt(source, depth + 1)
+
+
+def unplaced_by(dataset: Any) -> str:
+    """What a dataset says of its place that a grid has no room for: "4 GCPs", "RPCs" or ""."""
+    gcps = f"{len(dataset.gcps[0])} GCPs" if dataset.gcps[0] else ""
+    return " and ".join(filter(None, (gcps, "RPCs" if dataset.rpcs else "")))
 
 
 @dataclass(frozen=True)
@@ -225,13 +260,15 @@ def read_window(
     """Bands `indexes` (from 1) of an open dataset inside `window`, (bands, rows, cols).
 
     Args:
-        shape: (rows, cols) to decimate to; None reads every pixel.
+        shape: (rows, cols) to decimate to by the nearest pixel; None reads every pixel.
 
     Raises:
         SceneError: a block cannot be decoded; names the file and the window.
     """
-    out = None if shape is None else (len(indexes), *shape)
-    return _read(dataset, window, lambda w: dataset.read(list(indexes), window=w, out_shape=out))
+    return _decimated(
+        lambda part: _read(dataset, part, lambda w: dataset.read(list(indexes), window=w)),
+        window, shape,
+    )  # fmt: skip
 
 
 def sources(path: Path) -> list[Path]:
@@ -255,7 +292,24 @@ def read_mask(
     """
     if not has_mask(dataset):
         return None
-    return _read(dataset, window, lambda w: dataset.read_masks(1, window=w, out_shape=shape)) > 0
+    return _decimated(
+        lambda part: _read(dataset, part, lambda w: dataset.read_masks(1, window=w)) > 0,
+        window, shape,
+    )  # fmt: skip
+
+
+def _decimated(
+    read: Callable[[Window], NDArray[Any]], window: Window, shape: tuple[int, int] | None
+) -> NDArray[Any]:
+    """(…, rows, cols) by full resolution: overviews may be stale, or another picture altogether."""
+    if shape is None or shape == (window.height, window.width):
+        return read(window)
+    rows, cols = (
+        ((np.arange(n) + 0.5) * extent / n).astype(int)
+        for n, extent in zip(shape, (window.height, window.width), strict=True)
+    )
+    lines = [read(Window(window.row + r, window.col, 1, window.width))[..., cols] for r in rows]
+    return np.concatenate(lines, axis=-2)
 
 
 def _read(dataset: Any, window: Window, call: Any) -> NDArray[Any]:

@@ -13,7 +13,7 @@ from pathlib import Path
 try:
     from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN, flock
 except ImportError:  # Windows, which then is as a disk that knows no locks
-    LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN = 2, 4, 1, 8
+    LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN = 2, 4, 1, 8  # type: ignore[misc]
 
     def flock(fd: int, operation: int, /) -> None:  # type: ignore[misc]
         """Always fails."""
@@ -21,9 +21,7 @@ except ImportError:  # Windows, which then is as a disk that knows no locks
 
 
 _LOOKS = 200  # that are waited for, a millisecond each; one takes microseconds
-FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(
-    os, "O_NONBLOCK", 0
-)  # no link is followed, no pipe waited for
+FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # no link, no waiting pipe
 
 
 def take(descriptor: int) -> bool:

@@ -34,6 +34,7 @@ class Layout:
         masked: whether an internal mask will be written.
         format: "GTiff", "COG", or "PNG" (one or three bands of 8 or 16 bits, no georeference).
         options: creation options that replace the defaults, NAME to VALUE.
+        scales: GDAL's (scale, offset) of each band; empty for none.
     """
 
     grid: Grid
@@ -44,6 +45,7 @@ class Layout:
     format: str = "GTiff"
     options: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
+    scales: tuple[tuple[float, float], ...] = ()
 
 
 @contextmanager
@@ -104,6 +106,9 @@ class RasterWriter:
                 self._dataset = rasterio.open(part, "w", **_profile(layout))
             self._dataset.descriptions = layout.names
             self._dataset.update_tags(**layout.tags)
+            if any(pair != (1, 0) for pair in layout.scales):
+                pairs = zip(*layout.scales, strict=True)
+                self._dataset.scales, self._dataset.offsets = pairs
         except (rasterio.errors.RasterioError, OSError) as error:
             raise publish.not_written(final, error) from error
         self._block = self._dataset.block_shapes[0][0]

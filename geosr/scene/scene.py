@@ -72,6 +72,7 @@ class Band:
         layer: the dataset of an HDF5 file, "LEVEL3/RADIOMETRY/RED/TOC".
         quality: where it is written which pixels are clear; None: all are.
         warp: how the file is brought onto the scene's grid; None: it lies there.
+        tagged: GDAL's scale and offset as the file has them, for the output.
     """
 
     name: str
@@ -86,6 +87,7 @@ class Band:
     layer: str = ""
     quality: Quality | None = None
     warp: Warp | None = None
+    tagged: tuple[float, float] = (1.0, 0.0)
 
 
 def nodata_value(value: float | None, dtype: np.dtype[Any]) -> float:
@@ -110,6 +112,12 @@ class Note:
 
     def __str__(self) -> str:
         return f"warning: {self.text}" if self.warning else self.text
+
+
+def lost(what: str, path: str) -> tuple[Note, ...]:
+    """The warning about a place that is not carried to the output; none for ""."""
+    said = f"{path}: the output does not get its {what}; warp it by them first (gdalwarp)"
+    return (Note(said, warning=True),) if what else ()
 
 
 @dataclass(frozen=True)

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
+from rasterio.enums import ColorInterp
 
 from geosr.errors import GeosrError, SceneError
-from geosr.raster.files import open_raster, read_window
+from geosr.raster.files import open_raster, read_window, unplaced_by
 from geosr.raster.grid import Grid
 from geosr.raster.window import Window
-from geosr.scene.scene import Band, Note, Scene
+from geosr.scene.scene import Band, Note, Scene, lost
 from geosr.sensors.options import OpenOptions
 from geosr.sensors.sentinel2 import (
     ESA_ORDER,
@@ -32,27 +36,46 @@ from geosr.sensors.sentinel2 import (
 
 SUFFIXES = (".tif", ".tiff")
 _GSD_IN_NAME = re.compile(r"(?:^|[_.\-])R?(10|20|60)m(?=[_.\-]|$)", re.IGNORECASE)
+_NUMBERED = re.compile(r"(?:band|layer|channel)?[ _-]?(\d+)", re.IGNORECASE)
 _GROUPS = {10: ("B2", "B3", "B4", "B8"), 20: ("B5", "B6", "B7", "B8A", "B11", "B12"),
            60: ("B1", "B9")}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class _File:
-    """What a GeoTIFF says of itself without its pixels."""
+    """What a GeoTIFF says of itself without its pixels; alpha bands are masks and do not count.
+
+    Attributes:
+        indexes: of its bands in the file, from 1; the other tuples follow them.
+        names: ESA's, None where a band has none or another.
+        described: what the file itself calls them, "" for nothing or a mere number.
+        scales, offsets: GDAL's, value = count × scale + offset.
+    """
 
     path: Path
     grid: Grid
+    indexes: tuple[int, ...]
     names: tuple[str | None, ...]
+    described: tuple[str, ...]
     nodata: float
     dtype: np.dtype[Any]
+    scales: tuple[float, ...]
     offsets: tuple[float, ...]
     tags: dict[str, str]
     palette: bool
+    lost: tuple[Note, ...] = ()
 
     @property
     def stacked(self) -> bool:
         """Holds 10 to 13 bands, so it can be a scene by itself."""
         return 10 <= len(self.names) <= 13
+
+    def band(self, at: int, name: str, offset: float, *, factor: int = 1) -> Band:
+        """The band at a place in the tuples."""
+        return Band(
+            name, GSD[name], str(self.path), self.indexes[at], offset=offset, nodata=self.nodata,
+            factor=factor, tagged=(self.scales[at], self.offsets[at]),
+        )  # fmt: skip
 
 
 def is_raster(path: Path) -> bool:
@@ -108,10 +131,7 @@ def open_folder(path: Path, options: OpenOptions) -> Scene:
         _check_counts(file)
         offset, note = _offset(file, index, path, options, merged | file.tags)
         notes[note] = None
-        band = Band(
-            name, GSD[name], str(file.path), index, offset=offset,
-            nodata=file.nodata,
-        )  # fmt: skip
+        band = file.band(index, name, offset)
         check_same(path, band, grids.setdefault(band.gsd, file.grid), file.grid)
         bands[name] = band
     if not bands:
@@ -119,6 +139,7 @@ def open_folder(path: Path, options: OpenOptions) -> Scene:
             f"{path}: no band names in {', '.join(f.path.name for f in files)}. Describe the "
             "bands (B2, B3, …) in the files, or name the files by band or GSD."
         )
+    notes |= {note: None for file in files for note in (*_odd_names(file), *file.lost)}
     used = {band.path for band in bands.values()}
     dtype = np.result_type(*(file.dtype for file in files if str(file.path) in used))
     scene = Scene(
@@ -131,7 +152,7 @@ def open_folder(path: Path, options: OpenOptions) -> Scene:
 
 def _native(name: str, files: Sequence[_File]) -> tuple[_File, int] | None:
     """Where a band lies at its native GSD: a name that says so, then the nearest size."""
-    found = [(f, i + 1) for f in files for i, n in enumerate(f.names) if n == name]
+    found = [(f, i) for f in files for i, n in enumerate(f.names) if n == name]
     if not found:
         return None
 
@@ -140,16 +161,60 @@ def _native(name: str, files: Sequence[_File]) -> tuple[_File, int] | None:
         said = match is not None and int(match[1]) == GSD[name]
         return not said, abs(item[0].grid.gsd - GSD[name])
 
-    return min(found, key=rank)
+    file, at = min(found, key=rank)
+    _check_once(file)
+    return file, at
+
+
+def _check_once(file: _File) -> None:
+    """Refuse a file that gives two bands one name."""
+    twice = [name for name, count in Counter(filter(None, file.names)).items() if count > 1]
+    if twice:
+        at = [str(i) for i, name in zip(file.indexes, file.names, strict=True) if name == twice[0]]
+        raise SceneError(
+            f"{file.path}: bands {' and '.join(at)} are both named {twice[0]}. Name each band "
+            "once in the file, or say what they are with --bands-in."
+        )
+
+
+def _odd_names(file: _File) -> list[Note]:
+    """Bands that lie among Sentinel-2's but are called otherwise."""
+    if not any(file.names):
+        return []
+    return [Note(f"{file.path.name}: {said}, left out", warning=True) for said in _unknown(file)]
+
+
+def _unknown(file: _File) -> list[str]:
+    """What is said of each band whose name is none of Sentinel-2's."""
+    rows = zip(file.indexes, file.names, file.described, strict=True)
+    return [
+        f"band {index} is named '{text[:40]}'{_nearest(text, file)}"
+        for index, name, text in rows
+        if text and not name
+    ]
+
+
+def _nearest(text: str, file: _File) -> str:
+    """The band that a misspelt name may mean: the likest of those that the file lacks."""
+    left = [name for name in ESA_ORDER if name not in file.names]
+    word = text.strip().upper()[:8]
+    same = [name for name in left if sorted(name) == sorted(word)]  # BA8, two letters swapped
+    near = same or get_close_matches(word, left, 1, 0.5)
+    return f" ({near[0]}?)" if near else ""
 
 
 def _look(path: Path, *, vrt: bool) -> _File:
     with open_raster(path, vrt=vrt) as dataset:
+        kinds = dataset.colorinterp
+        at = [i for i, kind in enumerate(kinds) if kind != ColorInterp.alpha]
         try:
+            described = [dataset.descriptions[i] or "" for i in at]
             return _File(
-                path, Grid.of(dataset), _names(path, dataset), _nodata(dataset),
-                np.dtype(dataset.dtypes[0]), _gdal_offsets(dataset), dataset.tags(),
-                dataset.count == 1 and dataset.colorinterp[0].name == "palette",
+                path, Grid.of(dataset), tuple(i + 1 for i in at), _names(path, described),
+                tuple(_worded(described)), _nodata(dataset), np.dtype(dataset.dtypes[0]),
+                tuple(dataset.scales[i] for i in at), tuple(dataset.offsets[i] for i in at),
+                dataset.tags(), ColorInterp.palette in kinds,
+                lost(unplaced_by(dataset), path.name),
             )  # fmt: skip
         except UnicodeDecodeError as error:
             raise SceneError(
@@ -176,32 +241,44 @@ def _check_counts(file: _File) -> None:
         )
 
 
-def _names(path: Path, dataset: Any) -> tuple[str | None, ...]:
+def _names(path: Path, descriptions: Sequence[str]) -> tuple[str | None, ...]:
     """Band names by description, else by the file's name: `…_B05.tif`, or `20m.tif` in order."""
-    described = tuple(band_name(text) for text in dataset.descriptions)
+    described = tuple(band_name(text) for text in descriptions)
     if any(described):
         return described
     band, _ = band_in_file_name(path.stem)
-    if band and dataset.count == 1:
+    if band and len(described) == 1:
         return (band,)
     match = _GSD_IN_NAME.search(path.stem)
     group = _GROUPS[int(match[1])] if match else ()
-    return group if len(group) == dataset.count else described
+    return group if len(group) == len(described) else described
 
 
-def _gdal_offsets(dataset: Any) -> tuple[float, ...]:
+def _worded(descriptions: Sequence[str]) -> list[str]:
+    """Descriptions that say more than "Band 3" of the third band."""
+    said = ((i, text.strip()) for i, text in enumerate(descriptions, 1))
+    numbered = ((text, _NUMBERED.fullmatch(text), i) for i, text in said)
+    return ["" if match and int(match[1]) == i else text for text, match, i in numbered]
+
+
+def _gdal_offset(file: _File, at: int) -> float:
     """GDAL's scale and offset (value = count × scale + offset) as an offset in counts."""
-    pairs = zip(dataset.offsets, dataset.scales, strict=True)
-    return tuple(round(offset / scale, 3) if offset and scale else 0.0 for offset, scale in pairs)
+    scale, offset = file.scales[at], file.offsets[at]
+    if not (0 < scale < math.inf and math.isfinite(offset) and math.isfinite(1 / scale)):
+        raise SceneError(
+            f"{file.path}: band {file.indexes[at]} has GDAL scale {scale:g} and offset "
+            f"{offset:g}; a positive and a finite number are needed. Correct them (gdal_edit)."
+        )
+    return round(offset / scale, 3)
 
 
 def _offset(
-    file: _File, index: int, path: Path, options: OpenOptions, tags: dict[str, str]
+    file: _File, at: int, path: Path, options: OpenOptions, tags: dict[str, str]
 ) -> tuple[float, Note]:
     """Offset of one band: asked, tagged or in a name; else GDAL's own; else 0 with a warning."""
     known = known_offset(path, options, tags)
+    offset = _gdal_offset(file, at)
     if known is None and any(file.offsets):
-        offset = file.offsets[index - 1]
         return offset, Note(f"DN offset {offset:g} from the file's GDAL offset")
     return known or NO_OFFSET
 
@@ -222,16 +299,12 @@ def open_stack(path: Path, options: OpenOptions) -> Scene:
     _check_counts(file)
     names, notes = _stack_names(file, options)
     offsets = [
-        _offset(file, i + 1, path.with_suffix(""), options, file.tags) for i in range(len(names))
+        _offset(file, i, path.with_suffix(""), options, file.tags) for i in range(len(names))
     ]
-    notes = (*notes, *dict.fromkeys(note for _, note in offsets))
+    notes = (*notes, *file.lost, *dict.fromkeys(note for _, note in offsets))
     bands = tuple(
-        Band(
-            name, GSD[name], str(path), i + 1, offset=offsets[i][0], nodata=file.nodata,
-            factor=GSD[name] // 10,
-        )
-        for i, name in enumerate(names)
-    )  # fmt: skip
+        file.band(i, name, offsets[i][0], factor=GSD[name] // 10) for i, name in enumerate(names)
+    )
     bands = tuple(sorted(bands, key=lambda band: ESA_ORDER.index(band.name)))
     phase, resampled, how = _phase(file, bands, vrt=options.vrt)
     grids, window = _grown(file.grid, phase, {band.gsd for band in bands})
@@ -262,9 +335,16 @@ def _stack_names(file: _File, options: OpenOptions) -> tuple[tuple[str, ...], tu
             f"{file.path} holds {count} bands, a stacked Sentinel-2 scene 10 to 13. Give the "
             "folder that holds all bands of the scene, or name the bands with --bands-in."
         )
+    _check_once(file)
     named = [name for name in file.names if name]
-    if len(named) == count and len(set(named)) == count:
+    if len(named) == count:
         return tuple(named), ()
+    if named or any(file.described):
+        odd = "; ".join(_unknown(file)) or f"only {len(named)} of its bands have names"
+        raise SceneError(
+            f"{file.path}: {odd[:400]}. Correct the descriptions of its bands (known: "
+            f"{' '.join(ESA_ORDER)}), or say what they are: --bands-in B2,B3,B4,…"
+        )
     default = {12: tuple(name for name in ESA_ORDER if name != "B10"), 13: ESA_ORDER}.get(count)
     if default is None:
         raise SceneError(
@@ -378,10 +458,17 @@ def _grown(grid: Grid, phase: tuple[int, int], gsds: set[int]) -> tuple[dict[int
 
 
 def _quantified(scene: Scene, options: OpenOptions) -> Scene:
-    """What count means reflectance 1.0; floats with a 99th percentile ≤ 2 are reflectance."""
+    """What count means reflectance 1.0: as asked; by GDAL's scale; by the size of floats.
+
+    Floats with a 99th percentile ≤ 2 are reflectance.
+    """
     if options.quantification:
         note = Note(f"quantification {options.quantification:g} as asked")
         return replace(scene, quantification=options.quantification, notes=(*scene.notes, note))
+    scale = _scale(scene)
+    if scale != 1:
+        note = Note(f"value {1 / scale:.6g} counts as 1.0, by the file's GDAL scale {scale:g}")
+        return replace(scene, quantification=float(f"{1 / scale:.12g}"), notes=(*scene.notes, note))
     if scene.dtype.kind != "f":
         return scene
     high = _percentile(scene.bands[0], vrt=scene.vrt)
@@ -391,10 +478,24 @@ def _quantified(scene: Scene, options: OpenOptions) -> Scene:
     return replace(scene, quantification=1.0, notes=(*scene.notes, note))
 
 
+def _scale(scene: Scene) -> float:
+    """GDAL's scale of all bands; 1, which is GDAL's for none, says nothing."""
+    scales = {band.tagged[0] for band in scene.bands}
+    if len(scales) > 1:
+        found = " ".join(f"{band.name}: {band.tagged[0]:g}" for band in scene.bands)
+        raise SceneError(
+            f"{scene.path}: its bands have several GDAL scales ({found}). Bring them to one, or "
+            "say what count means reflectance 1.0: --quantification N"
+        )
+    return scales.pop()
+
+
 def _percentile(band: Band, *, vrt: bool) -> float:
-    """The 99th percentile of at most 512 × 512 pixels spread over a band."""
+    """The 99th percentile of a band's samples, at full resolution."""
     with open_raster(band.path, vrt=vrt) as dataset:
-        shape = min(dataset.height, 512), min(dataset.width, 512)
-        values = dataset.read(band.index, out_shape=shape)
+        windows = _samples(Grid.of(dataset))
+        values = np.concatenate(
+            [read_window(dataset, [band.index], window).ravel() for window in windows]
+        )
     values = values[np.isfinite(values) & (values != band.nodata)]
     return float(np.percentile(values, 99)) if values.size else 0.0

@@ -22,9 +22,9 @@ import numpy as np
 from rasterio.enums import ColorInterp
 
 from geosr.errors import SceneError
-from geosr.raster.files import Warp, open_raster
+from geosr.raster.files import Warp, open_raster, unplaced_by
 from geosr.raster.grid import Grid
-from geosr.scene.scene import Band, Note, Quality, Scene, nodata_value
+from geosr.scene.scene import Band, Note, Quality, Scene, lost, nodata_value
 from geosr.sensors import probav, probav_hdf5
 from geosr.sensors.options import OpenOptions, may_be
 
@@ -67,11 +67,14 @@ def _opened(path: Path, options: OpenOptions, *, frame: bool = False) -> Scene:
         names = _names([dataset.descriptions[i - 1] for i in indexes])
         said = dataset.descriptions[written - 1].strip().upper() if written else ""
         dtype, driver = np.dtype(dataset.dtypes[0]), dataset.driver
+        unplaced = lost(unplaced_by(dataset), path.name)
+        tagged = tuple(zip(dataset.scales, dataset.offsets, strict=True))
         nodata, grid = nodata_value(dataset.nodata, dtype), Grid.of(dataset)
     bands = tuple(
         Band(
             name, GSD, str(path), index, nodata=nodata,
             quality=_in_file(path, written, said, name) if written else None,
+            tagged=tagged[index - 1],
         )
         for name, index in zip(names, indexes, strict=True)
     )  # fmt: skip
@@ -79,14 +82,15 @@ def _opened(path: Path, options: OpenOptions, *, frame: bool = False) -> Scene:
     how = "as asked" if options.quantification else f"by the rule for {dtype} {driver}"
     note = Note(f"value {unit:g} counts as 1.0, {how}")
     return Scene(
-        path.stem, str(path), "image", "", bands, {GSD: grid}, grid.window, dtype, unit, (note,),
+        path.stem, str(path), "image", "", bands, {GSD: grid}, grid.window, dtype, unit,
+        (note, *unplaced),
         vrt=options.vrt,
     )  # fmt: skip
 
 
 def _check(path: Path, dataset: Any) -> None:
     kinds = set(dataset.dtypes)
-    palette = dataset.colorinterp[0] == ColorInterp.palette
+    palette = ColorInterp.palette in dataset.colorinterp
     if palette or len(kinds) > 1 or any(kind.startswith("complex") for kind in kinds):
         found = "palette" if palette else " ".join(sorted(kinds))
         raise SceneError(

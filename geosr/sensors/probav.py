@@ -20,6 +20,7 @@ from geosr.raster.files import open_raster, read_window
 from geosr.raster.grid import Grid
 
 UNIT = 32000.0  # of an imgset's counts is reflectance 1.0: 16 times a product's, whose 2000 it is
+_LARGEST = 2**24  # pixels; a truth has 384 × 384
 _UNCLEAR = 0b111  # 0 clear, 1 shadow, 2 undefined, 3 cloud, 4 ice; bit 3 is land
 _GOOD = {"SWIR": 1 << 4, "NIR": 1 << 5, "RED": 1 << 6, "BLUE": 1 << 7}
 
@@ -118,4 +119,9 @@ def check_masks(path: Path, frames: Sequence[Path]) -> list[Path]:
 
 def _read(path: Path) -> NDArray[Any]:
     with open_raster(path) as dataset:
+        if dataset.width * dataset.height > _LARGEST:
+            raise SceneError(
+                f"{path}: {dataset.height} × {dataset.width} px, an imgset's images have at most "
+                f"{_LARGEST:,}. Replace the file, or give it as one raster."
+            )
         return np.asarray(read_window(dataset, [1], Grid.of(dataset).window)[0])

@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
+from xml.parsers import expat
 
 import numpy as np
 
@@ -41,6 +42,7 @@ _BAND_IN_NAME = re.compile(
 _METADATA = re.compile(r"^(?:MTD_MSI|S2._OPER_MTD_SAF)L(1C|2A)(?:_.*)?\.xml$", re.IGNORECASE)
 _LEVEL = re.compile(r"L(1C|2A)(?=_|\.|$)", re.IGNORECASE)
 _BASELINE = re.compile(r"_N(\d\d)(\d\d)_")
+_LARGEST_XML = 2**25  # bytes; a product's own metadata take less than one MiB
 _LAST_BASELINE = 5  # of ESA's releases; N9999 and the like are users' own processing
 
 
@@ -82,10 +84,11 @@ class _Product:
     names: tuple[PurePosixPath, ...]
 
     def text(self, name: PurePosixPath) -> bytes:
+        """What a file of the product holds, of a large one no more than `parse` refuses."""
         if self.path.is_file():
-            with zipfile.ZipFile(self.path) as archive:
-                return archive.read(str(name))
-        return (self.path / name).read_bytes()
+            with zipfile.ZipFile(self.path) as archive, archive.open(str(name)) as file:
+                return file.read(_LARGEST_XML + 1)
+        return head_of(self.path / name)
 
     def gdal_path(self, name: PurePosixPath) -> str:
         if self.path.is_file():
@@ -140,7 +143,8 @@ def _product(path: Path) -> _Product:
         return _Product(path, PurePosixPath(), tuple(PurePosixPath(p) for p in found))
     try:
         with zipfile.ZipFile(path) as archive:
-            names = tuple(PurePosixPath(name) for name in sorted(archive.namelist()))
+            listed = (PurePosixPath(name) for name in sorted(archive.namelist()))
+            names = tuple(name for name in listed if ".." not in name.parts)  # none leads out
     except (zipfile.BadZipFile, OSError) as error:
         raise SceneError(f"{path}: not a readable zip ({error}). Download it again.") from error
     return _Product(path, PurePosixPath(), names)
@@ -161,19 +165,28 @@ def _parse(product: _Product, name: PurePosixPath) -> ElementTree.Element:
 
 
 def parse(text: Callable[[], bytes], name: str) -> ElementTree.Element:
-    """XML that a product brought, without entities.
+    """XML that a product brought, of bounded size and without a document type.
+
+    Only a document type declares entities, and it stands before the first element, in whatever
+    encoding.
 
     Args:
-        text: reads it.
+        text: reads it, or of a large one `head_of`.
         name: for messages.
 
     Raises:
-        SceneError: it is missing, broken or has entities.
+        SceneError: it is missing, broken, too large or has a document type.
     """
     try:
         read = text()
-        if b"<!ENTITY" in read:
-            raise SceneError(f"{name}: XML entities are refused. Replace the file.")
+        if len(read) > _LARGEST_XML:
+            raise SceneError(
+                f"{name}: more than {_LARGEST_XML >> 20} MiB, so no metadata. Replace the file."
+            )
+        if _has_doctype(read):
+            raise SceneError(
+                f"{name}: XML document types and entities are refused. Replace the file."
+            )
         return ElementTree.fromstring(read)
     except (
         ElementTree.ParseError, OSError, LookupError, ValueError, zipfile.BadZipFile, zlib.error,
@@ -181,6 +194,34 @@ def parse(text: Callable[[], bytes], name: str) -> ElementTree.Element:
         raise SceneError(
             f"{name}: not readable as XML ({error}). Download the product again."
         ) from error
+
+
+def head_of(path: Path | zipfile.Path) -> bytes:
+    """A file for `parse`: whole, or as much of it as shows that it is too large."""
+    with path.open("rb") as file:
+        return file.read(_LARGEST_XML + 1)
+
+
+class _FirstElement(Exception):
+    """The part before the first element has ended."""
+
+
+def _has_doctype(text: bytes) -> bool:
+    """Whether a document type comes before the first element; reads no further than that."""
+    found: list[str] = []
+
+    def doctype(*_: object) -> None:
+        found.append("doctype")
+        raise _FirstElement
+
+    def element(*_: object) -> None:
+        raise _FirstElement
+
+    parser = expat.ParserCreate()
+    parser.StartDoctypeDeclHandler, parser.StartElementHandler = doctype, element
+    with suppress(_FirstElement, expat.ExpatError):  # what is broken, who parses it says
+        parser.Parse(text, True)
+    return bool(found)
 
 
 def _native_files(names: Sequence[PurePosixPath]) -> dict[str, PurePosixPath]:
@@ -287,6 +328,11 @@ def known_offset(
         return options.dn_offset, Note(f"DN offset {options.dn_offset:g} as asked")
     for tag in ("GEOSR_DN_OFFSET", "RADIO_ADD_OFFSET", "BOA_ADD_OFFSET"):
         if tag in tags:
+            if len(set(tags[tag].split())) > 1:
+                raise SceneError(
+                    f"{path}: tag {tag} says several offsets ('{tags[tag][:40]}'). "
+                    "Say which one holds: --dn-offset N"
+                )
             return _number(tags[tag].split(), f"{path}: tag {tag}"), Note(
                 f"DN offset {tags[tag]} from tag {tag}"
             )
