@@ -57,6 +57,8 @@ class ModelCard:
         quantification: count that means 1.0, where the training was told one; 0 is the rule.
         shifts: the net must be told the shifts of its frames.
         fewer: it takes fewer frames than `frames` too; else some are given again.
+        adversarial: a discriminator had a say in its training: fine detail in its output is
+            likely, not measured.
     """
 
     name: str
@@ -76,6 +78,7 @@ class ModelCard:
     quantification: float = 0.0
     shifts: bool = False
     fewer: bool = False
+    adversarial: bool = False
 
     @property
     def bands(self) -> tuple[str, ...]:

@@ -46,6 +46,7 @@ LOSSES: dict[str, Loss] = {
     "registered": images.registered,
 }
 UNCERTAIN = "laplace-nll"  # the one that takes two outputs
+ADVERSARIAL = "adversarial"  # the one that a discriminator tells, which the trainer holds
 PRESETS = {"dual-edsr": "l1+psnr", "enhanced": "l1+0.1*perceptual"}
 
 
@@ -55,10 +56,12 @@ class Criterion:
 
     Attributes:
         parts: weight, name and loss; the one named "laplace-nll" has none.
+        adversarial: weight of the term that a discriminator tells; 0 where there is none.
     """
 
     text: str
     parts: tuple[tuple[float, str, Loss | None], ...]
+    adversarial: float = 0.0
 
     @classmethod
     def parse(cls, text: str) -> Criterion:
@@ -67,9 +70,17 @@ class Criterion:
         `perceptual:PATH` takes VGG19's features from a file.
 
         Raises:
-            UsageError: a loss that does not exist, or a weight that is no number.
+            UsageError: a loss that does not exist, a weight that is no number, or nothing beside
+                the adversarial term.
         """
-        return cls(text, tuple(_parts(text)))
+        parts = _parts(text)
+        others = tuple(part for part in parts if part[1] != ADVERSARIAL)
+        if not others:
+            raise UsageError(
+                f"loss '{text}': a discriminator alone does not say where things are. Add a term, "
+                "for example 0.01*l1+0.005*adversarial."
+            )
+        return cls(text, others, sum(part[0] for part in parts if part[1] == ADVERSARIAL))
 
     def terms(
         self, output: Tensor | list[Tensor] | Uncertain, target: Tensor, mask: Tensor
@@ -141,13 +152,13 @@ def _weight(text: str, part: str) -> float:
 
 
 def _loss(name: str) -> Loss | None:
-    if name == UNCERTAIN:
+    if name in (UNCERTAIN, ADVERSARIAL):
         return None
     if name.startswith("perceptual:"):
         return load_perceptual(Path(name.removeprefix("perceptual:")).expanduser())
     if name in LOSSES:
         return LOSSES[name]
-    known = [*LOSSES, UNCERTAIN, "perceptual:PATH", *PRESETS]
+    known = [*LOSSES, UNCERTAIN, ADVERSARIAL, "perceptual:PATH", *PRESETS]
     near = get_close_matches(name, known, 1)
     hint = f" Did you mean {near[0]}?" if near else ""
     raise UsageError(f"unknown loss '{name}' (known: {', '.join(known)}).{hint}")
