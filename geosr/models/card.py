@@ -23,6 +23,7 @@ PAIRS: dict[str, tuple[str, ...]] = {
     "bicubic": ("bicubic-20", "bicubic-60"),
 }
 DEFAULT = PAIRS["dsen2-ps"]  # what sharpens Sentinel-2 where nobody says otherwise
+ESTIMATES = "estimates, not measurements: made by a net that a discriminator taught"
 _UNIT = 10000.0  # inputs per unit of a single- or multi-image net, as reflectance is scaled
 
 
