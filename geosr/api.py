@@ -310,6 +310,7 @@ def train(
     warmup: int | None = None,
     clip: float | None = None,
     ema: float | None = None,
+    perceptual_net: str | Path | None = None,
     adversarial: str | None = None,
     discriminator: str | None = None,
     discriminator_option: Mapping[str, Any] | None = None,
@@ -356,6 +357,7 @@ def train(
             "weight_decay": weight_decay, "schedule": schedule, "period": period, "gamma": gamma,
             "warmup": warmup, "clip": clip, "ema": ema, "jitter": jitter,
         },
+        perceptual_net=Path(perceptual_net) if perceptual_net else None,
         adversarial={
             "kind": adversarial, "discriminator": discriminator,
             "options": dict(discriminator_option or {}), "lr": discriminator_lr,

@@ -100,6 +100,11 @@ class Duration(click.ParamType[Any]):
         "tv, sam, frequency, psnr, perceptual[:FILE], registered, laplace-nll, dual-edsr, "
         "enhanced, adversarial.",
     ),
+    option(
+        "--perceptual-net",
+        type=PATH,
+        help="Weights of a geosr net, whose features the loss's perceptual terms compare.",
+    ),
     option("--batch-size", type=click.IntRange(1), help="Windows in a step, of all processes."),
     option("--optimizer", type=click.Choice(["adam", "adamw", "nadam", "muon"]), help="Optimiser."),
     option("--lr", type=float, help="Peak learning rate."),
@@ -256,7 +261,7 @@ def _config(params: dict[str, Any], where: Engine) -> TrainConfig:
     config = config_of(
         params["model"], where, preset=params["preset"], steps=params["steps"],
         epochs=params["epochs"], seconds=params["seconds"], workers=params["workers"],
-        recipe={key: params[key] for key in _RECIPE},
+        recipe={key: params[key] for key in _RECIPE}, perceptual_net=params["perceptual_net"],
         adversarial={name: params[key] for key, name in _ADVERSARIAL.items()}
         | {"options": _named(params["discriminator_options"], "--discriminator-option")},
     )  # fmt: skip

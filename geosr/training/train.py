@@ -30,7 +30,7 @@ from geosr.training.discriminators import DISCRIMINATORS
 from geosr.training.distributed import Ranks, joined
 from geosr.training.loader import Loader, Steps
 from geosr.training.losses import Criterion
-from geosr.training.losses.criterion import ADVERSARIAL
+from geosr.training.losses.criterion import ADVERSARIAL, with_features
 from geosr.training.presets import PRESETS
 from geosr.training.schedule import Schedule, optimizer
 from geosr.training.validation import Check, validate
@@ -122,6 +122,7 @@ def config_of(
     preset: str = "default",
     recipe: Mapping[str, Any] | None = None,
     adversarial: Mapping[str, Any] | None = None,
+    perceptual_net: Path | None = None,
     steps: int | None = None,
     epochs: float | None = None,
     seconds: float | None = None,
@@ -135,6 +136,7 @@ def config_of(
             `geosr.training.presets`.
         recipe: numbers to take instead of the preset's; None in it leaves that one.
         adversarial: likewise, by the fields of `Adversarial`.
+        perceptual_net: whose features the loss's perceptual terms compare.
         workers: None is none on a CPU, up to 8 for a GPU.
 
     Raises:
@@ -146,6 +148,8 @@ def config_of(
         {key: value for key, value in (asked or {}).items() if value not in (None, {})}
         for asked in (recipe, adversarial)
     )
+    if perceptual_net is not None:
+        said["loss"] = with_features(said.get("loss", base.loss), perceptual_net)
     if preset != "default" and not (steps or epochs or seconds):
         steps = base.steps
     gpu = engine.device.startswith("cuda")

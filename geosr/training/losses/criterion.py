@@ -67,7 +67,7 @@ class Criterion:
     def parse(cls, text: str) -> Criterion:
         """The criterion that a text like "l1+0.1*dssim" or "enhanced" describes.
 
-        `perceptual:PATH` takes VGG19's features from a file.
+        `perceptual:PATH` takes VGG19's features, or those of a geosr net, from a file.
 
         Raises:
             UsageError: a loss that does not exist, a weight that is no number, or nothing beside
@@ -135,6 +135,20 @@ def _parts(text: str) -> list[tuple[float, str, Loss | None]]:
             found += [(weight * own, inner, loss) for own, inner, loss in _parts(PRESETS[name])]
         else:
             found.append((weight, name, _loss(name)))
+    return found
+
+
+def with_features(text: str, path: Path) -> str:
+    """A loss whose plain `perceptual` terms take their features from a file.
+
+    Raises:
+        UsageError: it has none.
+    """
+    found = re.sub(r"perceptual(?!:)", f"perceptual:{path}".replace("\\", r"\\"), text)
+    if found == text:
+        raise UsageError(
+            f"loss '{text}' has no perceptual term to take features of {path}. Add +0.1*perceptual."
+        )
     return found
 
 
