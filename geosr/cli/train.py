@@ -37,6 +37,8 @@ _ADVERSARIAL = {
     "adversarial": "kind", "discriminator": "discriminator", "discriminator_lr": "lr",
     "discriminator_updates": "updates", "adversarial_after": "after", "adversarial_ramp": "ramp",
 }  # fmt: skip
+_PRESETS = ("default", "paper", "srgan", "esrgan", "satlas", "sr4rs", "eegan", "sg-fbgan",
+            "rs-esrgan")  # fmt: skip
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -65,7 +67,7 @@ class Duration(click.ParamType[Any]):
     option("--out", type=PATH, required=True, help="Folder for checkpoints, log and pictures."),
     option(
         "--preset",
-        type=click.Choice(["default", "paper", "srgan", "esrgan", "satlas", "sr4rs", "rs-esrgan"]),
+        type=click.Choice(_PRESETS),
         default="default",
         help="What the next options default to: sized for a workstation, as published with the "
         "net, or a published adversarial training.",

@@ -48,6 +48,16 @@ PRESETS: dict[str, Preset] = {
                  schedule="constant"),
         {"kind": "hinge", "discriminator": "patch"},
     ),
+    # kuijiang94/EEGAN: labels of 1 and -1 there, and the features of the base image
+    "eegan": Preset(
+        _basicsr(loss="perceptual+10*charbonnier+1e-5*adversarial", patch=24),
+        {"kind": "lsgan", "discriminator": "vgg"},
+    ),
+    # hanlinwu/SG-FBGAN: three discriminators there, of the whole, what is salient and the rest
+    "sg-fbgan": Preset(
+        _basicsr(loss="charbonnier+1e-5*adversarial", lr=1e-3),
+        {"kind": "gan", "discriminator": "patch", "options": {"features": 32}},
+    ),
     # luissalgueiro/rs-esrgan: ESRGAN with a batch of 2, halved every 20,000 of 100,000 steps
     "rs-esrgan": Preset(
         _basicsr(batch_size=2, steps=100_000, period=20_000), _RELATIVISTIC

@@ -62,13 +62,15 @@ class RRDBNet(nn.Module):
 
     Args:
         growth: features that each convolution of a dense block adds.
+        frames: images of one place, whose bands it takes all at once.
     """
 
     def __init__(
-        self, bands: int, scale: int, *, features: int = 64, blocks: int = 23, growth: int = 32
-    ) -> None:
+        self, bands: int, scale: int, *, features: int = 64, blocks: int = 23, growth: int = 32,
+        frames: int = 1,
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.head = _conv(bands, features)
+        self.head = _conv(bands * frames, features)
         self.body = nn.Sequential(
             *(RRDB(features, growth) for _ in range(blocks)), _conv(features, features)
         )
@@ -77,8 +79,9 @@ class RRDBNet(nn.Module):
             _conv(features, features), nn.LeakyReLU(_SLOPE), _conv(features, bands)
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.head(x)
+    def forward(self, x: Tensor, clear: Tensor | None = None) -> Tensor:
+        """Of several frames (batch, frames, bands, rows, cols); what is clear is not asked."""
+        x = self.head(x if clear is None else x.flatten(1, 2))
         return self.tail(self.up(x + self.body(x)))  # (batch, bands, s·rows, s·cols)
 
 
@@ -96,7 +99,7 @@ def _stages(features: int, scale: int) -> nn.Sequential:
 
 def build(card: ModelCard) -> RRDBNet:
     """The untrained net of a card."""
-    return RRDBNet(len(card.bands), card.scale, **card.options)
+    return RRDBNet(len(card.bands), card.scale, frames=card.frames, **card.options)
 
 
 # 350 convolutions see further than tiles can afford to read around their core (96 pixels at most),
@@ -108,4 +111,8 @@ DESIGNS = (
            recipe=Recipe(patch=16, batch_size=2, lr=2e-4),
            paper=Recipe("l1", 32, 16, 1_000_000, "adam", 2e-4, schedule="step", period=200_000,
                         warmup=0, clip=0.0, ema=0.0)),
+    Design("rrdb-series", "misr", "rrdb", build, {2: 32, 3: 32, 4: 32, 8: 32}, 4,
+           "allenai/satlas-super-resolution: RRDBNet, eight frames stacked as channels", frames=8,
+           blend=8, options={"features": 64, "blocks": 23, "growth": 32},
+           recipe=Recipe(patch=16, batch_size=2, lr=2e-4)),
 )  # fmt: skip
