@@ -9,8 +9,9 @@ Wang et al., "ESRGAN: enhanced super-resolution generative adversarial networks"
     dense:  4 × [conv to 32 LReLU, beside all before] ─ conv to 64
     stage:  nearest ×2 ─ conv LReLU
 
-One stage for ×2, two for ×4, three for ×8, one of nearest ×3 for ×3. Every convolution is 3 × 3
-with zero padding, leaky ReLUs have the slope 0.2, and β is 0.2.
+One stage for ×2, two for ×4, three for ×8, one of nearest ×3 for ×3; one of ×5 for ×5
+(luissalgueiro/rs-esrgan), and one of ×2 behind it for ×10 (pixel-smasher). Every convolution is
+3 × 3 with zero padding, leaky ReLUs have the slope 0.2, and β is 0.2.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from geosr.models.card import Design, ModelCard, Recipe
 
 _SLOPE = 0.2
 _BETA = 0.2
+_FACTORS = {3: [3], 5: [5], 10: [5, 2]}  # the others are powers of two
 _GAIN = 0.1  # of He's initialisation in the dense blocks: the paper's "smaller initialization"
 
 
@@ -91,7 +93,7 @@ def _conv(narrow: int, wide: int) -> nn.Conv2d:
 
 def _stages(features: int, scale: int) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for factor in [3] if scale == 3 else [2] * (scale.bit_length() - 1):
+    for factor in _FACTORS.get(scale, [2] * (scale.bit_length() - 1)):
         layers += [nn.Upsample(scale_factor=factor, mode="nearest"), _conv(features, features)]
         layers += [nn.LeakyReLU(_SLOPE)]
     return nn.Sequential(*layers)
@@ -105,7 +107,7 @@ def build(card: ModelCard) -> RRDBNet:
 # 350 convolutions see further than tiles can afford to read around their core (96 pixels at most),
 # though what lies so far off hardly counts: tiles blend, and read this much.
 DESIGNS = (
-    Design("rrdb", "sisr", "rrdb", build, {2: 32, 3: 32, 4: 32, 8: 32}, 4,
+    Design("rrdb", "sisr", "rrdb", build, {2: 32, 3: 32, 4: 32, 5: 32, 8: 32, 10: 32}, 4,
            "Wang et al., ECCV workshops 2018", blend=8,
            options={"features": 64, "blocks": 23, "growth": 32},
            recipe=Recipe(patch=16, batch_size=2, lr=2e-4),
