@@ -11,7 +11,15 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT, settings
-from test_train import RECIPE, SMALL, broken_off, images, same_weights  # noqa: F401
+from test_train import (  # noqa: F401
+    CONFIG,
+    RECIPE,
+    SMALL,
+    broken_off,
+    data,
+    images,
+    same_weights,
+)
 
 from geosr.errors import StoppedError, UsageError
 from geosr.models import weights
@@ -87,6 +95,16 @@ def test_the_discriminator_is_told_and_the_card_says_it(images, tmp_path):  # no
     assert same_weights(result.best, tmp_path / "run/last.safetensors")  # no error tells better
     plain = replace(SMALL, patch=32, init=str(result.best))
     assert weights.card_of(train(images, tmp_path / "more", config=plain).best).adversarial
+
+
+def test_one_that_sees_the_input_judges_nets_of_several_sizes_and_frames(data, images, tmp_path):  # noqa: F811
+    how = replace(HOW, discriminator="conditional", options={"features": 4})
+    more = {"patch": 24, "adversarial": how, "steps": 2}
+    guided = replace(CONFIG, recipe=replace(RECIPE, loss=LOSS), **more)
+    assert train(data, tmp_path / "guided", config=guided).skipped == 0
+    options = {"features": 4, "blocks": 1}
+    series = replace(JUDGED, model="srresnet-series", net_options=options, **more)
+    assert train(images, tmp_path / "series", config=series).skipped == 0
 
 
 def test_before_its_time_it_has_no_say(images, tmp_path):  # noqa: F811
