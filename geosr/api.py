@@ -311,6 +311,14 @@ def train(
     warmup: int | None = None,
     clip: float | None = None,
     ema: float | None = None,
+    perceptual_net: str | Path | None = None,
+    adversarial: str | None = None,
+    discriminator: str | None = None,
+    discriminator_option: Mapping[str, Any] | None = None,
+    discriminator_lr: float | None = None,
+    discriminator_updates: int | None = None,
+    adversarial_after: int | None = None,
+    adversarial_ramp: int | None = None,
     seed: int = 0,
     val_share: float = 0.1,
     val_every: int = 500,
@@ -332,6 +340,7 @@ def train(
     Args:
         time: seconds after which it ends, with a validation.
         net_option: options of the architecture, such as {"blocks": 8}.
+        discriminator_option: of the discriminator, such as {"features": 32}.
         progress: called after every step.
         stop: asked after every step; True saves and ends the training.
 
@@ -348,6 +357,13 @@ def train(
             "loss": loss, "batch_size": batch_size, "optimizer": optimizer, "lr": lr,
             "weight_decay": weight_decay, "schedule": schedule, "period": period, "gamma": gamma,
             "warmup": warmup, "clip": clip, "ema": ema, "jitter": jitter,
+        },
+        perceptual_net=Path(perceptual_net) if perceptual_net else None,
+        adversarial={
+            "kind": adversarial, "discriminator": discriminator,
+            "options": dict(discriminator_option or {}), "lr": discriminator_lr,
+            "updates": discriminator_updates, "after": adversarial_after,
+            "ramp": adversarial_ramp,
         },
     )  # fmt: skip
     config = replace(

@@ -24,7 +24,13 @@ ONLY_THERE = {  # options that speak of the terminal, of settings files, or of c
     "train": {"quiet", "verbose"},
     "eval": {"save_images", "report", "overwrite", "as_csv", "as_json", "quiet", "verbose"},
 }  # fmt: skip
-NAMES = {"model_names": "model", "creation": "co", "seconds": "time", "net_options": "net_option"}
+NAMES = {
+    "model_names": "model",
+    "creation": "co",
+    "seconds": "time",
+    "net_options": "net_option",
+    "discriminator_options": "discriminator_option",
+}
 
 
 @pytest.fixture

@@ -95,7 +95,11 @@ class _Peak(ParamType):
 )
 @option_group(
     SCORES,
-    option("--extra", is_flag=True, help="The slower metrics too: MS-SSIM, Q2n and opensr-test."),
+    option(
+        "--extra",
+        is_flag=True,
+        help="The slower metrics too: MS-SSIM, Q2n, opensr-test, and whether detail is right.",
+    ),
     option(
         "--peak",
         type=_Peak(),

@@ -27,6 +27,8 @@ _SHOWN = {  # metric: heading, digits; in the table
     "d_lambda": ("D_lambda", 4), "d_rho": ("D_rho", 4), "qnr": ("QNR", 4),
     "opensr_improvement": ("improve", 4), "opensr_omission": ("omission", 4),
     "opensr_hallucination": ("halluc.", 4),
+    "power_ratio": ("power", 3), "detail_gain": ("d.gain", 3), "detail_right": ("right", 3),
+    "detail_missing": ("missing", 3), "detail_invented": ("invent.", 3),
     "lpips": ("LPIPS", 4), "cpsnr": ("cPSNR", 3), "cssim": ("cSSIM", 5), "score": ("score", 5),
 }  # fmt: skip
 

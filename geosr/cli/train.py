@@ -13,6 +13,7 @@ import click
 
 from geosr.cli.console import Bar, say, set_up_log
 from geosr.cli.groups import (
+    JUDGED,
     LEARNING,
     MAIN,
     PAIRS,
@@ -40,6 +41,12 @@ _RECIPE = ("loss", "batch_size", "optimizer", "lr", "weight_decay", "schedule", 
            "warmup", "clip", "ema", "jitter")  # fmt: skip
 _PLAIN = ("scale", "bands", "seed", "val_share", "val_every", "val_windows", "patience",
           "compile", "pattern", "quantification")  # fmt: skip
+_ADVERSARIAL = {
+    "adversarial": "kind", "discriminator": "discriminator", "discriminator_lr": "lr",
+    "discriminator_updates": "updates", "adversarial_after": "after", "adversarial_ramp": "ramp",
+}  # fmt: skip
+_PRESETS = ("default", "paper", "srgan", "esrgan", "satlas", "sr4rs", "eegan", "sg-fbgan",
+            "rs-esrgan")  # fmt: skip
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -68,9 +75,10 @@ class Duration(ParamType):
     option("--out", type=PATH, required=True, help="Folder for checkpoints, log and pictures."),
     option(
         "--preset",
-        type=click.Choice(["default", "paper"]),
+        type=click.Choice(_PRESETS),
         default="default",
-        help="What the next options default to: sized for a workstation, or as published.",
+        help="What the next options default to: sized for a workstation, as published with the "
+        "net, or a published adversarial training.",
     ),
     option("--steps", type=click.IntRange(1), help="Steps of the optimiser."),
     option("--epochs", type=float, help="Times that as many windows as fill the images are seen."),
@@ -106,7 +114,12 @@ class Duration(ParamType):
         metavar="NAME[+W*NAME…]",
         help="l1, mse, charbonnier, dssim, ms-ssim, gradient, "
         "tv, sam, frequency, psnr, perceptual[:FILE], registered, laplace-nll, dual-edsr, "
-        "enhanced.",
+        "enhanced, adversarial.",
+    ),
+    option(
+        "--perceptual-net",
+        type=PATH,
+        help="Weights of a geosr net, whose features the loss's perceptual terms compare.",
     ),
     option("--batch-size", type=click.IntRange(1), help="Windows in a step, of all processes."),
     option("--optimizer", type=click.Choice(["adam", "adamw", "nadam", "muon"]), help="Optimiser."),
@@ -127,6 +140,38 @@ class Duration(ParamType):
     option("--clip", type=float, help="Largest norm of the gradient; 0 is no limit."),
     option("--ema", type=float, help="Decay of the averaged weights; 0 keeps the last ones."),
     option("--seed", type=int, default=0, help="Of everything random."),
+)
+@option_group(
+    JUDGED,
+    option(
+        "--adversarial",
+        type=click.Choice(["gan", "lsgan", "hinge", "relativistic"]),
+        help="How the loss's adversarial term is made.  [default: gan]",
+    ),
+    option(
+        "--discriminator",
+        metavar="NAME",
+        help="vgg, unet, patch, or conditional, which sees the net's input too.",
+    ),
+    option(
+        "--discriminator-option",
+        "discriminator_options",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="features=32, or given=true for one that sees the input; may be given again.",
+    ),
+    option("--discriminator-lr", type=float, help="Its learning rate; default is the net's."),
+    option("--discriminator-updates", type=click.IntRange(1), help="Its steps in one of the net."),
+    option(
+        "--adversarial-after",
+        type=click.IntRange(0),
+        help="Steps by the other terms alone, to warm up.",
+    ),
+    option(
+        "--adversarial-ramp",
+        type=click.IntRange(0),
+        help="Steps until the term has its whole weight.",
+    ),
 )
 @option_group(
     VALIDATION,
@@ -232,21 +277,23 @@ def _config(params: dict[str, Any], where: Engine) -> TrainConfig:
     config = config_of(
         params["model"], where, preset=params["preset"], steps=params["steps"],
         epochs=params["epochs"], seconds=params["seconds"], workers=params["workers"],
-        recipe={key: params[key] for key in _RECIPE},
+        recipe={key: params[key] for key in _RECIPE}, perceptual_net=params["perceptual_net"],
+        adversarial={name: params[key] for key, name in _ADVERSARIAL.items()}
+        | {"options": _named(params["discriminator_options"], "--discriminator-option")},
     )  # fmt: skip
     return replace(
-        config, **plain, **chosen, net_options=_net_options(params["net_options"]),
+        config, **plain, **chosen, net_options=_named(params["net_options"], "--net-option"),
         patch=params["patch"] or 0, init=str(params["init"]) if params["init"] else None,
     )  # fmt: skip
 
 
-def _net_options(texts: tuple[str, ...]) -> dict[str, Any]:
+def _named(texts: tuple[str, ...], option: str) -> dict[str, Any]:
     """NAME=VALUE as numbers, truth values or words."""
     found: dict[str, Any] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not name or not equals:
-            raise click.BadParameter(f"--net-option '{text}' is not NAME=VALUE.")
+            raise click.BadParameter(f"{option} '{text}' is not NAME=VALUE.")
         found[name] = _value(value)
     return found
 

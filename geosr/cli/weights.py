@@ -17,7 +17,7 @@ _as_json = option("--json", "as_json", is_flag=True, help="A list as JSON on std
 
 @click.group("weights")
 def command() -> None:
-    """List, check, fetch and convert weights.
+    """List, check, fetch, mix and convert weights.
 
     \b
     geosr weights list
@@ -98,6 +98,36 @@ def fetch(names: tuple[str, ...], every: bool, dst: Path | None, quiet: bool) ->
             bar.close()
             path = folder / weights.file_name(entry)
             say(f"{path}: {'fetched' if new else 'there already, intact'}", quiet=quiet)
+
+
+@command.command("mix")
+@click.argument("first", metavar="A", type=PATH)
+@click.argument("second", metavar="B", type=PATH)
+@click.argument("target", metavar="OUT", type=PATH)
+@click.option("--share", type=click.FloatRange(0, 1), default=0.5, show_default=True,
+              help="How much of B, 0 to 1; the rest is A.")  # fmt: skip
+@click.option("--overwrite", is_flag=True, help="Replace OUT.")
+def mix_(first: Path, second: Path, target: Path, share: float, overwrite: bool) -> None:
+    """Write a net between two of one kind as OUT.
+
+    \b
+    geosr weights mix l1/best.safetensors gan/best.safetensors mixed.safetensors --share 0.3
+    geosr superres images/ out/ --model mixed.safetensors
+
+    A is a net trained by an error, B the same trained on adversarially: between them lie all
+    degrees from faithful to sharp (ESRGAN's network interpolation). The card says what was mixed.
+    """
+    from geosr.errors import UsageError
+    from geosr.models import weights
+    from geosr.models.mix import mix
+
+    if target.suffix != ".safetensors":
+        raise UsageError(f"{target} is no .safetensors file. Give it that ending.")
+    if target.exists() and not overwrite:
+        raise UsageError(f"{target} exists. Pass --overwrite, or another name.")
+    card, tensors = mix(first, second, share)
+    weights.save(target, card, tensors)
+    say(f"{target}: {card.source}")
 
 
 @command.command("convert")

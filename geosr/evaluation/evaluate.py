@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from geosr.errors import GeosrError, UsageError
 from geosr.evaluation.protocols import Case, Data, Rows, cases, protocol_of
 from geosr.inference.engine import Engine
-from geosr.metrics import kelvins, lpips, no_reference
+from geosr.metrics import detail, kelvins, lpips, no_reference
 from geosr.metrics.full_reference import PEAK, Peak, Scores, mean
 from geosr.metrics.lpips import Lpips
 from geosr.models import weights
@@ -34,6 +34,7 @@ class SceneScore:
         group: scores of one group may be averaged: "20" and "60" (metres), "x4", "kelvins".
         bands: metric to band to value; None where it is not defined.
         whole: metric to value of the scene; of metrics by band their mean.
+        adversarial: as on the net's card.
     """
 
     model: str
@@ -45,6 +46,7 @@ class SceneScore:
     factor: int
     bands: Mapping[str, Values]
     whole: Values
+    adversarial: bool = False
 
 
 @dataclass(frozen=True)
@@ -270,7 +272,7 @@ def _score(
         watcher.end()
     return SceneScore(
         name, net.card.name, case.name, case.path, case.level, case.group, net.card.scale, bands,
-        whole,
+        whole, net.card.adversarial,
     )  # fmt: skip
 
 
@@ -292,6 +294,7 @@ def _figures(
     whole = scores.whole()
     if corner.held and asked.extra:
         whole |= corner.opensr(case.low())
+        whole |= corner.detail(case.low())
     if corner.held and asked.perceptual:
         whole["lpips"] = corner.lpips(case.bands, asked.perceptual)
     whole |= _without_truth(whole, more) if full else more.all()
@@ -328,6 +331,16 @@ class _Corner:
         return no_reference.opensr_or_none(
             low[:, :rows, :cols], estimate, truth, scale=self._scale, valid=self._valid
         )
+
+    def detail(self, low: NDArray[np.float32]) -> dict[str, float | None]:
+        """Sharpness and rightness of detail; None where the corner is small or not all valid."""
+        truth, estimate = self._images()
+        if not self._valid or min(truth.shape[1:]) < detail.LEAST:
+            return dict.fromkeys(detail.FIGURES)
+        rows, cols = (n // self._scale for n in truth.shape[1:])
+        up = no_reference.enlarged(low[:, :rows, :cols], truth.shape[1:])
+        ratio = detail.power_ratio(estimate, truth)
+        return {"power_ratio": ratio, **detail.detail(estimate, truth, up)}
 
     def lpips(self, names: Sequence[str], perceptual: Lpips) -> float | None:
         """LPIPS; None where the corner is too small or not all valid."""

@@ -23,7 +23,7 @@ from geosr.inference.plan import Plan, Request, make_plan
 from geosr.inference.prefetch import write_behind
 from geosr.inference.selfcheck import Check
 from geosr.inference.strips import Strip, strips
-from geosr.models.card import Model
+from geosr.models.card import ESTIMATES, Model
 from geosr.raster.writer import Layout, create
 from geosr.scene.frames import SelectedFrame, select_frames
 from geosr.scene.pixels import Reader
@@ -163,6 +163,8 @@ def _layout(plan: Plan, request: Request, *, masked: bool) -> Layout:
         "GEOSR_DN_OFFSET": " ".join(f"{offset:g}" for offset in offsets),
         "PROCESSING_LEVEL": scene.level or "unknown",
     }
+    if any(card.adversarial for card in cards):
+        tags["GEOSR_NOTE"] = ESTIMATES
     return Layout(plan.grid, plan.names, scene.dtype, nodata, masked, request.format,
                   request.options, tags, _scales(plan))  # fmt: skip
 

@@ -57,6 +57,14 @@ DEFINITIONS: dict[str, str] = {
     "opensr_improvement": "share of the changed pixels' detail that is right; the three sum to 1",
     "opensr_omission": "share that is missing",
     "opensr_hallucination": "share that is invented",
+    "power_ratio": "power over the truth's at a quarter to a half cycle per pixel: 1 is as sharp, "
+    "right or not; this and the next four of the upper left 1024 × 1024 px, null where not all of "
+    "it is valid",
+    "detail_gain": "share of the truth's detail beyond lr↑ (bilinear) that the estimate has, by "
+    "least squares",
+    "detail_right": "share of the detail of both that is in both; the three sum to 1",
+    "detail_missing": "share that only the truth has: omission",
+    "detail_invented": "share that only the estimate has: hallucination",
     "lpips": "LPIPS 0.1 with AlexNet of B4, B3, B2, else of the first three bands, the first again "
     "where there are fewer; reflectance clipped to 0 … 1 and brought to −1 … 1; of the upper left "
     "1024 × 1024 px, null where not all of it is valid or it is below 64 px",

@@ -249,6 +249,11 @@ def _check(lr: NDArray[Any], sr: NDArray[Any], hr: NDArray[Any] | None, scale: i
         raise UsageError("opensr: an image holds NaN or infinity. Cut out what is valid.")
 
 
+def enlarged(image: NDArray[Any], size: tuple[int, ...]) -> Array:
+    """lr↑, as opensr-test brings an input to the grid of its output."""
+    return _resize(np.asarray(image, np.float64), size)
+
+
 def _resize(image: Array, size: tuple[int, ...]) -> Array:
     batch = torch.from_numpy(np.ascontiguousarray(image))[None]
     resized = F.interpolate(batch, size, mode="bilinear", align_corners=False, antialias=True)

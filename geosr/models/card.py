@@ -23,6 +23,7 @@ PAIRS: dict[str, tuple[str, ...]] = {
     "bicubic": ("bicubic-20", "bicubic-60"),
 }
 DEFAULT = PAIRS["dsen2-ps"]  # what sharpens Sentinel-2 where nobody says otherwise
+ESTIMATES = "estimates, not measurements: made by a net that a discriminator taught"
 _UNIT = 10000.0  # inputs per unit of a single- or multi-image net, as reflectance is scaled
 
 
@@ -57,6 +58,8 @@ class ModelCard:
         quantification: count that means 1.0, where the training was told one; 0 is the rule.
         shifts: the net must be told the shifts of its frames.
         fewer: it takes fewer frames than `frames` too; else some are given again.
+        adversarial: a discriminator had a say in its training: fine detail in its output is
+            likely, not measured.
     """
 
     name: str
@@ -76,6 +79,7 @@ class ModelCard:
     quantification: float = 0.0
     shifts: bool = False
     fewer: bool = False
+    adversarial: bool = False
 
     @property
     def bands(self) -> tuple[str, ...]:

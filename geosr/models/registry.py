@@ -31,12 +31,14 @@ from geosr.models.nets.single import (
     baseline,
     carn,
     edsr,
+    eegan,
     espcn,
     fsrcnn,
     lapsrn,
     lpan,
     rcan,
     rrdb,
+    sgfbgan,
     srcnn,
     srresnet,
     swinir,
@@ -49,7 +51,8 @@ __all__ = ["ANY", "DEFAULT", "DESIGNS", "PAIRS", "SHIFTS", "Design", "Input", "M
 
 _MODULES = (
     dsen2, dsen2ps, aesr, baseline, lpan, lapsrn, srcnn, vdsr, espcn, fsrcnn, srresnet, edsr, carn,
-    rcan, swinir, rrdb, dual, highresnet, trmisr, piunet, rams, ibpnet, fusion, bicubic,
+    rcan, swinir, rrdb, eegan, sgfbgan, dual, highresnet, trmisr, piunet, rams, ibpnet, fusion,
+    bicubic,
 )  # fmt: skip
 DESIGNS: dict[str, Design] = {d.name: d for module in _MODULES for d in module.DESIGNS}
 _BUILDERS = {d.arch: d.build for d in DESIGNS.values()}

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geosr.errors import SceneError
-from geosr.evaluation.evaluate import Evaluation
+from geosr.evaluation.evaluate import Evaluation, SceneScore
 from geosr.evaluation.protocols import whole
+from geosr.models.card import ESTIMATES
 from geosr.models.weights import load
 from geosr.raster import picture
 from geosr.raster.files import open_raster, read_window
@@ -60,9 +61,14 @@ def of_scores(found: Evaluation, crops: Crops) -> list[ScenePage]:
         pages.append(ScenePage(
             title, scene_input.overview, scene_input.shares, shown,
             {score.model: score.whole for score in scores}, facts,
-            [found.failed[scene]] if scene in found.failed else [],
+            [*_estimates(scores), *([found.failed[scene]] if scene in found.failed else [])],
         ))  # fmt: skip
     return pages
+
+
+def _estimates(scores: Sequence[SceneScore]) -> list[str]:
+    """A line for every net whose output is no measurement."""
+    return [f"{score.model}: {ESTIMATES}" for score in scores if score.adversarial]
 
 
 def table(found: Evaluation) -> dict[str, dict[str, dict[str, float | None]]]:
@@ -89,6 +95,7 @@ def of_output(output: Path, record: Mapping[str, Any]) -> ScenePage:
     scene = open_scene(record["source"]["path"], _options(record))
     with open_raster(output) as dataset:
         names = [str(name) for name in dataset.descriptions]
+        said = dataset.tags().get("GEOSR_NOTE")
         gsd = _gsd_to_show(scene, names)
         bands = tuple(n for n in names if scene.gsd(n) == gsd)
         factor = dataset.height * gsd // (scene.grid.height * scene.finest)
@@ -111,7 +118,7 @@ def of_output(output: Path, record: Mapping[str, Any]) -> ScenePage:
     metrics = {"self-check": check.get("rmse", {})} if check else {}
     return ScenePage(
         record["scene"], low, [share_of(w, low, factor) for w in windows], crops, metrics, facts,
-        [str(note) for note in scene.notes if note.warning],
+        [*([said] if said else []), *(str(note) for note in scene.notes if note.warning)],
     )  # fmt: skip
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed.nn  # before any group: its defaults hold on to one, and to its threads
@@ -47,9 +48,23 @@ class Ranks:
         """The sum over all processes."""
         if self.world == 1:
             return tensor
-        summed = tensor.detach().clone()
-        distributed.all_reduce(summed)
+        return _reduced(tensor)
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """The sum over all processes, with its gradient."""
+        if self.world == 1:
+            return tensor
+        summed: Tensor = _Sum.apply(tensor)  # type: ignore[no-untyped-call]
         return summed
+
+    def add_up(self, gradients: Sequence[Tensor]) -> None:
+        """Put the sum over all processes in the place of each tensor."""
+        if self.world == 1:
+            return
+        whole = self.total(torch.cat([gradient.flatten() for gradient in gradients]))
+        parts = torch.split(whole, [gradient.numel() for gradient in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.view_as(gradient))
 
     def any(self, here: bool, device: str) -> bool:
         """Whether it holds in any process."""
@@ -68,6 +83,24 @@ class Ranks:
             return net
         ids = [torch.device(device)] if device.startswith("cuda") else None
         return DistributedDataParallel(net, device_ids=ids)
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over all processes; each one's part has the sum of their gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        return _reduced(tensor)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return _reduced(gradients[0])
+
+
+def _reduced(tensor: Tensor) -> Tensor:
+    summed = tensor.detach().clone()
+    distributed.all_reduce(summed)
+    return summed
 
 
 @contextmanager

@@ -19,15 +19,19 @@ from torch import Tensor, nn
 from geosr.errors import StoppedError, UsageError
 from geosr.inference.engine import Engine
 from geosr.models import registry
-from geosr.models.card import Model, ModelCard, Recipe, Uncertain
+from geosr.models.card import Design, Model, ModelCard, Recipe, Uncertain
 from geosr.models.weights import load_file
 from geosr.raster import marks, picture
 from geosr.sensors import OpenOptions
+from geosr.training.adversary import Adversarial, Adversary, joined_terms
 from geosr.training.checkpoint import RunFolder, State, optimizer_tensors, restore_optimizer
 from geosr.training.datasets import Batch, Choice, Sets, open_sets
+from geosr.training.discriminators import DISCRIMINATORS
 from geosr.training.distributed import Ranks, joined
 from geosr.training.loader import Loader, Steps
 from geosr.training.losses import Criterion
+from geosr.training.losses.criterion import ADVERSARIAL, with_features
+from geosr.training.presets import PRESETS
 from geosr.training.schedule import Schedule, optimizer
 from geosr.training.validation import Check, validate
 
@@ -50,6 +54,7 @@ class TrainConfig:
         patience: validations without a gain until the training ends; 0 is never.
         precision: "fp32", "bf16" or "fp16" of the net; losses and skips stay in fp32.
         init: weights of the same net to begin with; None begins with random ones.
+        adversarial: of the term of that name in the recipe's loss; None where it has none.
     """
 
     model: str
@@ -74,6 +79,7 @@ class TrainConfig:
     degradation: str | None = None
     quantification: float | None = None
     init: str | None = None
+    adversarial: Adversarial | None = None
 
     @cached_property
     def card(self) -> ModelCard:
@@ -95,12 +101,16 @@ class TrainConfig:
             card = registry.measured(changed)  # another depth sees another way
         return replace(card, quantification=self.quantification or 0.0)
 
+    @property
+    def side(self) -> int:
+        """Side of a window of truth in its own pixels."""
+        return self.patch or self.recipe.patch * self.card.scale
+
     def choice(self, card: ModelCard) -> Choice:
         """What of the data is wanted."""
-        patch = self.patch or self.recipe.patch * card.scale
         options = OpenOptions(quantification=self.quantification)
         return Choice(
-            self.data_kind, self.pattern, self.degradation, self.val_share, patch, self.seed,
+            self.data_kind, self.pattern, self.degradation, self.val_share, self.side, self.seed,
             self.recipe.jitter, options,
         )  # fmt: skip
 
@@ -111,6 +121,8 @@ def config_of(
     *,
     preset: str = "default",
     recipe: Mapping[str, Any] | None = None,
+    adversarial: Mapping[str, Any] | None = None,
+    perceptual_net: Path | None = None,
     steps: int | None = None,
     epochs: float | None = None,
     seconds: float | None = None,
@@ -120,28 +132,52 @@ def config_of(
 
     Args:
         engine: on a CPU a net is trained in fp32 where nobody asks for another precision.
-        preset: "default", or "paper" for the published training.
+        preset: "default", "paper" for the published training, or a name of
+            `geosr.training.presets`.
         recipe: numbers to take instead of the preset's; None in it leaves that one.
+        adversarial: likewise, by the fields of `Adversarial`.
+        perceptual_net: whose features the loss's perceptual terms compare.
         workers: None is none on a CPU, up to 8 for a GPU.
 
     Raises:
         UsageError: no such net or preset.
     """
     design = registry.design(model)
-    presets = {"default": design.recipe, "paper": design.paper}
-    if preset not in presets:
-        raise UsageError(f"no preset '{preset}' (known: {', '.join(presets)}). Choose one.")
-    said = {key: value for key, value in (recipe or {}).items() if value is not None}
-    if preset == "paper" and not (steps or epochs or seconds):
-        steps = design.paper.steps
+    base, judge = _preset(design, preset)
+    said, how = (
+        {key: value for key, value in (asked or {}).items() if value not in (None, {})}
+        for asked in (recipe, adversarial)
+    )
+    if perceptual_net is not None:
+        said["loss"] = with_features(said.get("loss", base.loss), perceptual_net)
+    if preset != "default" and not (steps or epochs or seconds):
+        steps = base.steps
     gpu = engine.device.startswith("cuda")
     if workers is None:
         workers = min(8, (os.cpu_count() or 2) - 1) if gpu else 0
     return TrainConfig(
-        model, recipe=replace(presets[preset], **said), steps=steps or 0, epochs=epochs or 0.0,
+        model, recipe=replace(base, **said), steps=steps or 0, epochs=epochs or 0.0,
         seconds=seconds or 0.0, workers=workers,
         precision=engine.precision if gpu or engine.asked else "fp32",
+        adversarial=_adversarial(replace(base, **said).loss, {**judge, **how}),
     )  # fmt: skip
+
+
+def _preset(design: Design, name: str) -> tuple[Recipe, dict[str, Any]]:
+    """The recipe of a preset and what it says of the adversarial term."""
+    own = {"default": design.recipe, "paper": design.paper}
+    if name in own:
+        return own[name], {}
+    if name not in PRESETS:
+        known = ", ".join([*own, *PRESETS])
+        raise UsageError(f"no preset '{name}' (known: {known}). Choose one.")
+    found = PRESETS[name]
+    return replace(design.recipe, **found.recipe), dict(found.adversarial)
+
+
+def _adversarial(loss: str, how: Mapping[str, Any]) -> Adversarial | None:
+    """What was said of the term; a preset's is left out where another loss does without it."""
+    return Adversarial(**how) if how.get("discriminator") or ADVERSARIAL in loss else None
 
 
 @dataclass(frozen=True)
@@ -243,6 +279,8 @@ def _learn(run: _Run, progress: Callable[[Progress], None], stop: Callable[[], b
 def _begin_with(model: Model, path: Path) -> None:
     """Give a net the weights of a file, which may have fewer blocks: the others begin as new.
 
+    What a discriminator once taught stays in them, and on the card.
+
     Raises:
         UsageError: they are of another net.
         WeightsError: missing or damaged.
@@ -261,6 +299,7 @@ def _begin_with(model: Model, path: Path) -> None:
         raise UsageError(f"--init {path}: made for another scale or other bands.") from error
     if found.unexpected_keys:
         raise UsageError(f"--init {path}: its layers are not the first of these. Leave it out.")
+    model.card = replace(model.card, adversarial=other.card.adversarial)
     if found.missing_keys:
         log.info("%s has fewer blocks; %d weights begin as new", path, len(found.missing_keys))
 
@@ -285,6 +324,7 @@ class _Run:
         compiled: nn.Module = torch.compile(shared) if config.compile else shared  # type: ignore[assignment]
         self.learning = Model(card, compiled)
         self.criterion = Criterion.parse(self.recipe.loss)
+        self.adversary = self._adversary()
         self.optimizer = optimizer(
             self.recipe.optimizer, net, lr=self.recipe.lr, weight_decay=self.recipe.weight_decay
         )
@@ -301,6 +341,30 @@ class _Run:
         self.rate = 0.0  # of the last step
         self.broken: dict[str, str] = {}
         self.seconds, self._since, self._first = 0.0, time.monotonic(), 0
+
+    def _adversary(self) -> Adversary | None:
+        """The discriminator, where the loss asks for one.
+
+        Raises:
+            UsageError: one without the other, or it does not fit.
+        """
+        how = self.config.adversarial
+        if not self.criterion.adversarial and not (how and how.discriminator):
+            return None
+        if how is None or not how.discriminator:
+            raise UsageError(
+                f"loss '{self.recipe.loss}' has an adversarial term and no discriminator. "
+                f"Pass --discriminator ({', '.join(DISCRIMINATORS)}), or leave the term out."
+            )
+        if not self.criterion.adversarial:
+            raise UsageError(
+                f"discriminator '{how.discriminator}' has no say in loss '{self.recipe.loss}'. "
+                "Add a term, for example +0.005*adversarial, or leave --discriminator out."
+            )
+        return Adversary(
+            how, self.model.card, side=self.config.side, lr=self.recipe.lr, device=self.device,
+            ranks=self.ranks, bf16=self.config.precision == "bf16",
+        )  # fmt: skip
 
     # one step
 
@@ -329,8 +393,10 @@ class _Run:
             return self._skip()
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        self.in_a_row = 0
         self._average()
+        if self.adversary is not None and not self.adversary.learn(self.rate):
+            return self._skip()
+        self.in_a_row = 0
         return float(self.ranks.total(loss.detach()))
 
     def _loss(self, batch: Batch) -> Tensor:
@@ -339,6 +405,9 @@ class _Run:
             output = self.learning.outputs(batch.inputs)
         unit = self.model.card.unit
         terms = self.criterion.terms(_in_units(output, unit), batch.target / unit, batch.mask)
+        if self.adversary is not None:
+            own = self.adversary.term(output, batch, self.step)
+            terms = joined_terms(terms, own, self.criterion.adversarial)
         totals = [self.ranks.total(count) for _, _, count in terms]
         return self.criterion.weighted(terms, totals)
 
@@ -408,6 +477,8 @@ class _Run:
         found = validate(self.averaged(), self.sets.held, self.spots, self.device, self.ranks)
         figure = found.figure(self.model.card)
         self.schedule.checked(figure)
+        if self.adversary is not None:  # what it gains no error shows: the newest weights are best
+            figure = -float(self.step)
         better, self.best = figure < self.best, min(figure, self.best)
         if self.ranks.first:
             if better or not (self.folder.path / "best.safetensors").exists():
@@ -432,6 +503,9 @@ class _Run:
         tensors |= {f"ema/{k}": v for k, v in self.ema.items()}
         moments = optimizer_tensors(self.optimizer, self.names)
         tensors |= {f"optimizer/{k}": v for k, v in moments.items()}
+        if self.adversary is not None:
+            numbers["discriminator"] = self.adversary.numbers()
+            tensors |= self.adversary.tensors()
         self.folder.save(State(numbers, tensors))
 
     def averaged(self) -> Model:
@@ -447,7 +521,8 @@ class _Run:
 
     def _card(self) -> ModelCard:
         card = self.model.card
-        return replace(card, source=f"{card.source}; trained by geosr")
+        taught = card.adversarial or self.adversary is not None
+        return replace(card, source=f"{card.source}; trained by geosr", adversarial=taught)
 
     def _restore(self, state: State) -> None:
         numbers = state.numbers
@@ -460,6 +535,8 @@ class _Run:
         for name, tensor in state.part("ema").items():
             self.ema[name].copy_(tensor)
         restore_optimizer(self.optimizer, self.names, state.part("optimizer"))
+        if self.adversary is not None:
+            self.adversary.restore(state)
 
     def _row(self, loss: float, waiting: float, found: Check) -> dict[str, str]:
         bicubic = found.interpolation
@@ -469,6 +546,7 @@ class _Run:
             "rmse": f"{found.rmse['model']:.3f}", "rmse_bicubic": f"{found.rmse[bicubic]:.3f}",
             "images_per_second": f"{self.speed:.2f}", "waiting": f"{waiting:.3f}",
             "skipped": str(self.skipped), "seconds": f"{self._clock():.0f}",
+            **(self.adversary.figures() if self.adversary else {}),
         }  # fmt: skip
 
     def _show(self, found: Check) -> None:

@@ -7,6 +7,7 @@ from geosr.cli.groups import (
     BATCHES,
     CHECKS,
     INPUTS,
+    JUDGED,
     LEARNING,
     MAIN,
     OUTPUT,
@@ -25,7 +26,7 @@ from geosr.cli.options import option
 
 GROUPS = {
     "superres": [MAIN, WHAT, INPUTS, SEVERAL, SPEED, BATCHES, CHECKS, OUTPUT],
-    "train": [MAIN, PAIRS, LEARNING, VALIDATION, SPEED, OUTPUT],
+    "train": [MAIN, PAIRS, LEARNING, JUDGED, VALIDATION, SPEED, OUTPUT],
     "eval": [MAIN, SCORES, WHAT, INPUTS, SEVERAL, SPEED, OUTPUT],
 }
 

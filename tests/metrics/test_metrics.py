@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasters import picture, write
 
-from geosr.metrics import no_reference
+from geosr.metrics import detail, no_reference
 from geosr.metrics.full_reference import DEFINITIONS, Scores, definitions, mean
 from geosr.metrics.windows import unmasked
 
@@ -377,7 +377,14 @@ def test_every_metric_is_defined_and_every_definition_is_a_metric():
     scores = scored(*THREE)
     without_truth, by_rules = {"d_lambda", "d_rho", "qnr"}, {"cpsnr", "cssim", "score"}
     opensr = {f"opensr_{name}" for name in (*no_reference.WITHOUT_TRUTH, *no_reference.WITH_TRUTH)}
-    assert set(DEFINITIONS) == {*scores.whole(), *without_truth, *by_rules, *opensr, "lpips"}
+    assert set(DEFINITIONS) == {
+        *scores.whole(),
+        *without_truth,
+        *by_rules,
+        *opensr,
+        *detail.FIGURES,
+        "lpips",
+    }
     assert set(scores.bands()) == {*PIXEL, *WINDOW}
     assert all("\n" not in text for text in DEFINITIONS.values())
 

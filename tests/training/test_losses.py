@@ -1,5 +1,6 @@
 """Laws that every loss keeps, and the values of those that have published ones."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -335,3 +336,40 @@ def test_perceptual_without_its_file_or_with_another_says_what_to_do(tmp_path):
     torch.save(wrong, tmp_path / "wrong.pth")
     with pytest.raises(UsageError, match="cannot read"):
         Criterion.parse(f"perceptual:{tmp_path / 'wrong.pth'}")
+
+
+def test_perceptual_takes_the_features_of_a_geosr_net(tmp_path):
+    """Three layers before the upsampling, whose features follow edges; several bands together."""
+    from nets import checkpoint
+
+    path = checkpoint(tmp_path / "net.safetensors", "edsr-baseline")
+    ((_, _, loss),) = Criterion.parse(f"perceptual:{path}").parts
+    x, y = torch.rand(2, 3, 24, 24), torch.rand(2, 3, 24, 24)
+    mask = torch.ones(2, 1, 24, 24, dtype=torch.bool)
+    shapes = [tuple(f.shape) for f in loss.features(x)]
+    assert shapes == [
+        (6, 8, 24, 24),
+        (6, 8, 24, 24),
+        (6, 32, 24, 24),
+    ]  # the last before the shuffle
+    assert loss(x, x, mask)[0] == 0
+    x.requires_grad_()
+    total, n = loss(x, y, mask)
+    total.backward()
+    assert float(n) == 6 and float(x.grad.abs().sum()) > 0
+    several = checkpoint(tmp_path / "three.safetensors", "edsr-baseline", bands=3)
+    ((_, _, loss),) = Criterion.parse(f"perceptual:{several}").parts
+    assert float(loss(x, y, mask)[1]) == 2
+    with pytest.raises(UsageError, match="takes 3 bands, found 1.*--bands 3"):
+        loss(x[:, :1], y[:, :1], mask)
+    guided = checkpoint(tmp_path / "misr.safetensors", "dual-edsr")
+    with pytest.raises(UsageError, match="several images"):
+        Criterion.parse(f"perceptual:{guided}")
+
+
+def test_a_perceptual_net_takes_the_place_of_the_plain_features():
+    from geosr.training.losses.criterion import with_features
+
+    assert with_features("l1+0.1*perceptual", Path("a.st")) == "l1+0.1*perceptual:a.st"
+    with pytest.raises(UsageError, match="no perceptual term"):
+        with_features("l1+perceptual:b.st", Path("a.st"))

@@ -46,6 +46,7 @@ LOSSES: dict[str, Loss] = {
     "registered": images.registered,
 }
 UNCERTAIN = "laplace-nll"  # the one that takes two outputs
+ADVERSARIAL = "adversarial"  # the one that a discriminator tells, which the trainer holds
 PRESETS = {"dual-edsr": "l1+psnr", "enhanced": "l1+0.1*perceptual"}
 
 
@@ -55,21 +56,31 @@ class Criterion:
 
     Attributes:
         parts: weight, name and loss; the one named "laplace-nll" has none.
+        adversarial: weight of the term that a discriminator tells; 0 where there is none.
     """
 
     text: str
     parts: tuple[tuple[float, str, Loss | None], ...]
+    adversarial: float = 0.0
 
     @classmethod
     def parse(cls, text: str) -> Criterion:
         """The criterion that a text like "l1+0.1*dssim" or "enhanced" describes.
 
-        `perceptual:PATH` takes VGG19's features from a file.
+        `perceptual:PATH` takes VGG19's features, or those of a geosr net, from a file.
 
         Raises:
-            UsageError: a loss that does not exist, or a weight that is no number.
+            UsageError: a loss that does not exist, a weight that is no number, or nothing beside
+                the adversarial term.
         """
-        return cls(text, tuple(_parts(text)))
+        parts = _parts(text)
+        others = tuple(part for part in parts if part[1] != ADVERSARIAL)
+        if not others:
+            raise UsageError(
+                f"loss '{text}': a discriminator alone does not say where things are. Add a term, "
+                "for example 0.01*l1+0.005*adversarial."
+            )
+        return cls(text, others, sum(part[0] for part in parts if part[1] == ADVERSARIAL))
 
     def terms(
         self, output: Tensor | list[Tensor] | Uncertain, target: Tensor, mask: Tensor
@@ -127,6 +138,20 @@ def _parts(text: str) -> list[tuple[float, str, Loss | None]]:
     return found
 
 
+def with_features(text: str, path: Path) -> str:
+    """A loss whose plain `perceptual` terms take their features from a file.
+
+    Raises:
+        UsageError: it has none.
+    """
+    found = re.sub(r"perceptual(?!:)", f"perceptual:{path}".replace("\\", r"\\"), text)
+    if found == text:
+        raise UsageError(
+            f"loss '{text}' has no perceptual term to take features of {path}. Add +0.1*perceptual."
+        )
+    return found
+
+
 def _weight(text: str, part: str) -> float:
     try:
         weight = float(text)
@@ -141,13 +166,13 @@ def _weight(text: str, part: str) -> float:
 
 
 def _loss(name: str) -> Loss | None:
-    if name == UNCERTAIN:
+    if name in (UNCERTAIN, ADVERSARIAL):
         return None
     if name.startswith("perceptual:"):
         return load_perceptual(Path(name.removeprefix("perceptual:")).expanduser())
     if name in LOSSES:
         return LOSSES[name]
-    known = [*LOSSES, UNCERTAIN, "perceptual:PATH", *PRESETS]
+    known = [*LOSSES, UNCERTAIN, ADVERSARIAL, "perceptual:PATH", *PRESETS]
     near = get_close_matches(name, known, 1)
     hint = f" Did you mean {near[0]}?" if near else ""
     raise UsageError(f"unknown loss '{name}' (known: {', '.join(known)}).{hint}")

@@ -1,16 +1,19 @@
-"""Losses of a fixed net's features: random ones, or VGG19's from a file."""
+"""Losses of a fixed net's features: random ones, VGG19's, or those of a geosr net's trunk."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from geosr.errors import UsageError
+from geosr.models import weights
+from geosr.models.card import Model
 from geosr.training.losses.masked import clean, count, require_side
 
 
@@ -35,12 +38,90 @@ class Perceptual:
         require_side(target, self.least, "perceptual")
         x, y, valid = clean(prediction, target, mask)
         self.levels.to(device=x.device, dtype=x.dtype)
-        a, b = (z.flatten(0, 1).unsqueeze(1).expand(-1, self.colours, -1, -1) for z in (x, y))
         total = x.new_zeros(())
-        for level in self.levels:
-            a, b = level(a), level(b)  # (batch · bands, features, rows, cols)
+        for a, b in zip(self.features(x), self.features(y), strict=True):
             total = total + (a - b).abs().mean((1, 2, 3)).sum()
-        return total, count(valid.flatten(2).any(2), x)
+        return total, self.counted(valid)
+
+    def features(self, x: Tensor) -> Iterator[Tensor]:
+        """(batch · bands, features, rows, cols) of every level."""
+        x = x.flatten(0, 1).unsqueeze(1).expand(-1, self.colours, -1, -1)
+        for level in self.levels:
+            x = level(x)
+            yield x
+
+    def counted(self, valid: Tensor) -> Tensor:
+        """How many images were compared."""
+        return count(valid.flatten(2).any(2), valid.float())
+
+
+class _Enough(Exception):
+    """The last features are there; the rest of the net need not run."""
+
+
+class Trunk(Perceptual):
+    """Features of a single-image geosr net on the grid of its input: three layers, evenly spaced.
+
+    A net for one band compares every band by itself; one for several bands takes them together,
+    and counts samples.
+
+    Raises:
+        UsageError: the net is guided or takes several images.
+    """
+
+    def __init__(self, model: Model, path: Path) -> None:
+        super().__init__([model.net])
+        self.card, self.path = model.card, path
+        if self.card.task != "sisr":
+            raise UsageError(
+                f"perceptual loss: {path} is '{self.card.name}', a net for "
+                f"{'several images' if self.card.task == 'misr' else 'bands of several sizes'}. "
+                "Give the weights of one for a single image (edsr-baseline, srresnet)."
+            )
+        self.layers = self._spaced()
+
+    def features(self, x: Tensor) -> Iterator[Tensor]:
+        bands = len(self.card.bands)
+        if bands not in (1, x.shape[1]):
+            raise UsageError(
+                f"perceptual loss: {self.path} takes {bands} bands, found {x.shape[1]}. Train with "
+                f"--bands {bands}, or give a net for one band."
+            )
+        yield from self._run(x if bands > 1 else x.flatten(0, 1).unsqueeze(1), self.layers)
+
+    def counted(self, valid: Tensor) -> Tensor:
+        if len(self.card.bands) == 1:
+            return super().counted(valid)
+        return count(valid.flatten(1).any(1), valid.float())
+
+    def _spaced(self) -> list[nn.Module]:
+        """The last convolution of each third of those on the grid of the input, as they run."""
+        convs = [m for m in self.levels.modules() if isinstance(m, nn.Conv2d)]
+        x, ran = torch.rand(1, len(self.card.bands), 16, 16), list[nn.Module]()
+        hooks = [conv.register_forward_hook(lambda m, _, out: ran.append(m)
+                 if out.shape[2:] == x.shape[2:] else None) for conv in convs]  # fmt: skip
+        self.levels[0](x)
+        for hook in hooks:
+            hook.remove()
+        return [ran[len(ran) * part // 3 - 1] for part in (1, 2, 3) if len(ran) * part >= 3]
+
+    def _run(self, x: Tensor, layers: Sequence[nn.Module]) -> list[Tensor]:
+        found: list[Tensor] = []
+
+        def note(module: nn.Module, _: object, out: Tensor) -> None:
+            found.append(out)
+            if module is layers[-1]:
+                raise _Enough
+
+        hooks = [layer.register_forward_hook(note) for layer in dict.fromkeys(layers)]
+        try:
+            self.levels[0](x)
+        except _Enough:
+            pass
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return found
 
 
 @lru_cache(maxsize=1)
@@ -102,18 +183,24 @@ def _vgg() -> nn.Sequential:
 
 
 def load_perceptual(path: Path) -> Perceptual:
-    """The features of VGG19, weights from a local file (Ledig 2017; Wang 2018: no activation).
+    """The features of a local file: VGG19 (Ledig 2017; Wang 2018: no activation) or a geosr net.
 
     Args:
         path: .safetensors or .pth, torchvision's names: `features.0.weight` to
-            `features.34.bias`. Others in the file are left alone.
+            `features.34.bias`. Others in the file are left alone. Or weights that `geosr train`
+            wrote, which carry their card.
 
     Raises:
         UsageError: no such file, not readable, or not these weights.
     """
-    advice = "Give a file of torchvision's VGG19 weights (.safetensors or .pth), or 'perceptual'."
+    advice = (
+        "Give weights of torchvision's VGG19 (.safetensors or .pth) or of a geosr net, or "
+        "'perceptual'."
+    )
     if not path.is_file():
         raise UsageError(f"perceptual loss: no file {path}. {advice}")
+    if _carries_card(path):
+        return Trunk(weights.load_file(path), path)
     try:
         if path.suffix == ".safetensors":
             state = load_file(path)
@@ -130,3 +217,13 @@ def load_perceptual(path: Path) -> Perceptual:
     except Exception as error:  # what a damaged file raises depends on where it is damaged
         raise UsageError(f"perceptual loss: cannot read {path} ({error}). {advice}") from error
     return Perceptual([nn.Sequential(_Standard(), net)], colours=3, least=16)
+
+
+def _carries_card(path: Path) -> bool:
+    if path.suffix != ".safetensors":
+        return False
+    try:
+        with safe_open(path, framework="pt") as file:
+            return "card" in (file.metadata() or {})
+    except (SafetensorError, OSError):
+        return False

@@ -1,0 +1,65 @@
+"""Published adversarial trainings by name, for any net: `--preset NAME`.
+
+Weights of terms, optimiser, batch and patch are the repositories'. Theirs take VGG19's features,
+here `perceptual` is geosr's own unless a file is given (`perceptual:FILE`, `--perceptual-net`).
+All of them begin with a net trained by the other terms alone: `--init`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What a preset decides, by the fields of `Recipe` and of `Adversarial`."""
+
+    recipe: Mapping[str, Any]
+    adversarial: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _basicsr(**more: Any) -> dict[str, Any]:
+    """XPixelGroup/BasicSR's of SRGAN and ESRGAN.
+
+    The rate is halved every 100,000 of 400,000 steps; theirs at 50, 100, 200 and 300 thousand.
+    """
+    return {
+        "loss": "0.01*l1+perceptual+0.005*adversarial", "patch": 32, "batch_size": 16,
+        "steps": 400_000, "optimizer": "adam", "lr": 1e-4, "schedule": "step", "period": 100_000,
+        "gamma": 0.5, "warmup": 0, "clip": 0.0, "ema": 0.999, **more,
+    }  # fmt: skip
+
+
+_RELATIVISTIC = {"kind": "relativistic", "discriminator": "vgg"}
+PRESETS: dict[str, Preset] = {
+    "srgan": Preset(_basicsr(), {"kind": "gan", "discriminator": "vgg"}),
+    "esrgan": Preset(_basicsr(), _RELATIVISTIC),
+    # allenai/satlas-super-resolution: inputs of 32 px, U-Net that sees them too. Their target is
+    # sharpened for L1, which is left out here: it would be no measurement any more.
+    "satlas": Preset(
+        _basicsr(loss="l1+perceptual+0.1*adversarial", batch_size=32),
+        {"kind": "gan", "discriminator": "unet", "options": {"given": True}},
+    ),
+    # remicres/sr4rs: WGAN with gradient penalty there, the hinge here; rate 1e-3 throughout
+    "sr4rs": Preset(
+        _basicsr(loss="1000*mse+1e-5*perceptual+adversarial", batch_size=4, lr=1e-3,
+                 schedule="constant"),
+        {"kind": "hinge", "discriminator": "patch"},
+    ),
+    # kuijiang94/EEGAN: labels of 1 and -1 there, and the features of the base image
+    "eegan": Preset(
+        _basicsr(loss="perceptual+10*charbonnier+1e-5*adversarial", patch=24),
+        {"kind": "lsgan", "discriminator": "vgg"},
+    ),
+    # hanlinwu/SG-FBGAN: three discriminators there, of the whole, what is salient and the rest
+    "sg-fbgan": Preset(
+        _basicsr(loss="charbonnier+1e-5*adversarial", lr=1e-3),
+        {"kind": "gan", "discriminator": "patch", "options": {"features": 32}},
+    ),
+    # luissalgueiro/rs-esrgan: ESRGAN with a batch of 2, halved every 20,000 of 100,000 steps
+    "rs-esrgan": Preset(
+        _basicsr(batch_size=2, steps=100_000, period=20_000), _RELATIVISTIC
+    ),
+}  # fmt: skip
