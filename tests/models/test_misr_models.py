@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from geosr.models.card import Input, Uncertain
-from geosr.models.nets.multi.highresnet import anchor
-from geosr.models.nets.multi.trmisr import in_parts
+from geosr.models.nets.multi.frames import anchor
+from geosr.models.nets.transformer import in_parts
 from geosr.models.registry import build, design
 
 COUNTS = {"highres-net": 591_818, "tr-misr": 386_191, "piunet": 828_355, "rams": 958_129}
@@ -144,6 +144,6 @@ def test_the_anchor_is_the_median_of_the_first_nine_clear_values():
 
 
 def test_pixels_in_parts_are_the_pixels_at_once(monkeypatch):
-    monkeypatch.setattr("geosr.models.nets.multi.trmisr._PART", 3)
+    monkeypatch.setattr("geosr.models.nets.transformer._PART", 3)
     x, factor = torch.rand(7, 2), torch.rand(7, 1)
     torch.testing.assert_close(in_parts(torch.mul, x, factor), x * factor)
