@@ -134,12 +134,12 @@ def build(card: ModelCard) -> DeepSUM:
     return DeepSUM(len(card.bands), card.scale, card.frames, **card.options)
 
 
-# Norms and filters come from the whole window: tiles blend, and read the reach of the convolutions,
-# 16 fine pixels and bicubic's. Published: the parts trained one after the other, then all at 5e-6;
+# Norms and filters come from the whole window: tiles blend, over twice the ramp of other nets as a
+# norm of every layer makes them differ more. The convolutions see 16 fine pixels. Published: the parts trained one after the other, then all at 5e-6;
 # geosr trains them together.
 DESIGNS = (
-    Design("deepsum", "misr", "deepsum", build, {2: 10, 3: 8, 4: 6}, 3,
-           "Molini et al., IEEE TGRS 58 (2020)", frames=9, blend=8,
+    Design("deepsum", "misr", "deepsum", build, {2: 16, 3: 16, 4: 16}, 3,
+           "Molini et al., IEEE TGRS 58 (2020)", frames=9, blend=16,
            options={"features": 64, "blocks": 8},
            recipe=Recipe(patch=12, batch_size=2),
            paper=Recipe("registered", 32, 8, 200_000, "adam", 5e-6, schedule="constant", warmup=0,
