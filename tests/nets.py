@@ -29,7 +29,7 @@ THIN = {  # options that make a net quick; only widths where its reach is to sta
     "haunet": {"features": 8, "blocks": 1, "half": 1, "middle": 1, "back": 1},
     "haunet-s": {"features": 8, "blocks": 1, "half": 1},
     "transenet": {"features": 8, "blocks": 1, "layers": 1, "wide": 32, "narrow": 2},
-    "deepsum": {"features": 4, "blocks": 2}, "3dwdsr": {"features": 5},
+    "deepsum": {"features": 8, "blocks": 2}, "3dwdsr": {"features": 5},
     "misr-gru": {"features": 4}, "recursive": {"features": 8}, "worldstrat": {"features": 8},
 }  # fmt: skip
 
