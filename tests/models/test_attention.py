@@ -12,11 +12,17 @@ from geosr.models.registry import build, design
 
 
 @pytest.mark.parametrize("reach", [1, 4])
-@pytest.mark.parametrize("size", [(1, 1), (2, 3), (7, 9)])
+@pytest.mark.parametrize("size", [(5, 6), (7, 9)])
 def test_mirroring_is_numpys(size, reach):
     x = torch.rand(2, 1, *size)
     expected = np.pad(x.numpy(), [(0, 0), (0, 0), (reach, reach), (reach, reach)], "reflect")
     np.testing.assert_array_equal(mirrored(x, reach).numpy(), expected)
+
+
+def test_mirroring_repeats_what_there_is_of_a_small_image():
+    x = torch.tensor([[1.0, 2.0]])
+    expected = torch.tensor([2.0, 2, 2, 1, 2, 1, 1, 1]).expand(7, 8)
+    assert torch.equal(mirrored(x, 3), expected)
 
 
 @pytest.mark.parametrize("size", [(1, 8), (5, 11), (16, 9)])

@@ -10,18 +10,15 @@ from torch.nn import functional as F
 def mirrored(x: Tensor, reach: int) -> Tensor:
     """(…, rows, cols) with `reach` pixels more on each side, mirrored about the edge pixel.
 
-    Unlike torch's own it takes any number of axes and images smaller than `reach`.
+    Unlike torch's own it takes any number of axes, and images smaller than `reach`, of which it
+    repeats the last pixel it can mirror.
     """
     for axis in (-2, -1):
-        x = x.index_select(axis, _folded(x.shape[axis], reach, x.device))
+        last = x.shape[axis] - 1
+        before = [x.narrow(axis, min(i, last), 1) for i in range(reach, 0, -1)]
+        after = [x.narrow(axis, max(last - i, 0), 1) for i in range(1, reach + 1)]
+        x = torch.cat([*before, x, *after], axis)
     return x
-
-
-def _folded(side: int, reach: int, device: torch.device) -> Tensor:
-    """Which pixels of a side stand at −reach … side + reach − 1."""
-    period = max(2 * side - 2, 1)
-    at = torch.arange(-reach, side + reach, device=device).abs() % period
-    return torch.where(at < side, at, period - at)
 
 
 class Mirror(nn.Module):

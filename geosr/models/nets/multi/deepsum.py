@@ -134,9 +134,9 @@ def build(card: ModelCard) -> DeepSUM:
     return DeepSUM(len(card.bands), card.scale, card.frames, **card.options)
 
 
-# Norms and filters come from the whole window: tiles blend, over twice the ramp of other nets as a
-# norm of every layer makes them differ more. The convolutions see 16 fine pixels. Published: the parts trained one after the other, then all at 5e-6;
-# geosr trains them together.
+# Norms and filters come from the whole window: tiles blend, over twice the ramp of other nets, as a
+# norm of every layer makes them differ more. The convolutions see 16 fine pixels. Published: the
+# parts trained one after the other, then all at 5e-6; geosr trains them together.
 DESIGNS = (
     Design("deepsum", "misr", "deepsum", build, {2: 16, 3: 16, 4: 16}, 3,
            "Molini et al., IEEE TGRS 58 (2020)", frames=9, blend=16,
