@@ -11,18 +11,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from geosr.models.nets.single.edsr import Skip
+
 _ANCHORS = 9  # frames that the median is taken over
 
 
-class Residual(nn.Module):
+def residual(features: int) -> Skip:
     """x + two times convolution and PReLU."""
-
-    def __init__(self, features: int) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(*layer(features, features), *layer(features, features))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.layers(x)
+    return Skip(*layer(features, features), *layer(features, features))
 
 
 def layer(narrow: int, wide: int) -> tuple[nn.Module, nn.Module]:
@@ -34,7 +30,7 @@ def encoder(narrow: int, features: int, blocks: int) -> nn.Sequential:
     """What makes features of a frame, (…, narrow, rows, cols), alone or beside its anchor."""
     return nn.Sequential(
         *layer(narrow, features),
-        *(Residual(features) for _ in range(blocks)),
+        *(residual(features) for _ in range(blocks)),
         nn.Conv2d(features, features, 3, padding=1),
     )
 

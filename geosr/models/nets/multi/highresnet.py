@@ -23,7 +23,6 @@ from torch import Tensor, nn
 
 from geosr.models.card import Design, ModelCard, Recipe
 from geosr.models.nets.multi.frames import (
-    Residual,
     anchor,
     beside_anchor,
     decoder,
@@ -31,6 +30,7 @@ from geosr.models.nets.multi.frames import (
     fused_in_pairs,
     layer,
     present,
+    residual,
 )
 
 
@@ -45,7 +45,7 @@ class HighResNet(nn.Module):
     def __init__(self, bands: int, scale: int, *, features: int = 64, blocks: int = 2) -> None:
         super().__init__()
         self.encoder = encoder(2 * bands, features, blocks)
-        self.fuse = nn.Sequential(Residual(2 * features), *layer(2 * features, features))
+        self.fuse = nn.Sequential(residual(2 * features), *layer(2 * features, features))
         self.decoder = decoder(features, bands, scale)
 
     def forward(self, frames: Tensor, clear: Tensor) -> Tensor:

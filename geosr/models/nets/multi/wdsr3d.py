@@ -26,19 +26,14 @@ from geosr.models.card import Design, ModelCard, Recipe
 from geosr.models.nets.multi.piunet import MEAN, STD
 from geosr.models.nets.multi.rams import conv3d
 from geosr.models.nets.padding import Mirror, mirrored
+from geosr.models.nets.single.edsr import Skip
 
 
-class _Block(nn.Module):
-    def __init__(self, features: int, expansion: int) -> None:
-        super().__init__()
-        wide, narrow = features * expansion, max(int(0.8 * features), 1)
-        self.layers = nn.Sequential(
-            conv3d(features, wide, 1), nn.ReLU(), conv3d(wide, narrow, 1),
-            conv3d(narrow, features),
-        )  # fmt: skip
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.layers(x)
+def _block(features: int, expansion: int) -> Skip:
+    wide, narrow = features * expansion, max(int(0.8 * features), 1)
+    return Skip(
+        conv3d(features, wide, 1), nn.ReLU(), conv3d(wide, narrow, 1), conv3d(narrow, features)
+    )
 
 
 class WDSR3D(nn.Module):
@@ -65,7 +60,7 @@ class WDSR3D(nn.Module):
         self.frames = frames
         made = bands * scale**2
         self.head = nn.Sequential(conv3d(bands, features), nn.ReLU())
-        self.body = nn.Sequential(*(_Block(features, expansion) for _ in range(blocks)))
+        self.body = nn.Sequential(*(_block(features, expansion) for _ in range(blocks)))
         self.shrink = nn.Sequential(*(_shrinker(features) for _ in range((frames - 3) // 2)))
         self.tail = conv3d(features, made, padding=0)
         self.skip = nn.Sequential(

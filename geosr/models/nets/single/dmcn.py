@@ -28,29 +28,19 @@ from torch.nn import functional as F
 
 from geosr.models.card import Design, ModelCard, Recipe
 from geosr.models.nets.padding import whole
+from geosr.models.nets.single.edsr import Skip
 
 
 def _conv(narrow: int, wide: int, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(narrow, wide, 3, stride, 1)
 
 
-class _Skip(nn.Module):
-    """x + the layers' output."""
-
-    def __init__(self, *layers: nn.Module) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(*layers)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.layers(x)
+def _single(features: int) -> Skip:
+    return Skip(_conv(features, features), nn.PReLU())
 
 
-def _single(features: int) -> _Skip:
-    return _Skip(_conv(features, features), nn.PReLU())
-
-
-def _double(features: int) -> _Skip:
-    return _Skip(_conv(features, features), nn.PReLU(), _conv(features, features))
+def _double(features: int) -> Skip:
+    return Skip(_conv(features, features), nn.PReLU(), _conv(features, features))
 
 
 def _up(features: int) -> nn.Sequential:

@@ -40,6 +40,17 @@ class Residual(nn.Module):
         return x + self.scale * self.second(F.relu(self.first(x), inplace=True))
 
 
+class Skip(nn.Module):
+    """x + the layers' output."""
+
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.layers(x)
+
+
 def upsampler(features: int, scale: int, activation: type[nn.Module] | None = None) -> nn.Module:
     """Convolution and pixel shuffle, ×2 as often as it takes, or ×3 once; (…, s·rows, s·cols)."""
     stages = [3] if scale == 3 else [2] * (scale.bit_length() - 1)

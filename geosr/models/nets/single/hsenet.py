@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from geosr.models.card import Design, ModelCard, Recipe
-from geosr.models.nets.single.edsr import mean_of, upsampler
+from geosr.models.nets.single.edsr import Skip, mean_of, upsampler
 
 
 def _layer(features: int) -> nn.Sequential:
@@ -85,16 +85,9 @@ class _Hybrid(nn.Module):
         return x + self.last(self.alike(self.fine(x), coarse))
 
 
-class _Module(nn.Module):
-    def __init__(self, features: int) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            _layer(features), _layer(features), _Hybrid(features), _layer(features),
-            _layer(features),
-        )  # fmt: skip
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.layers(x)
+def _module(features: int) -> Skip:
+    before, after = ([_layer(features), _layer(features)] for _ in range(2))
+    return Skip(*before, _Hybrid(features), *after)
 
 
 class HSENet(nn.Module):
@@ -106,7 +99,7 @@ class HSENet(nn.Module):
         super().__init__()
         self.register_buffer("mean", mean_of(bands), persistent=False)
         self.head = nn.Conv2d(bands, features, 3, padding=1)
-        self.body = nn.Sequential(*(_Module(features) for _ in range(blocks)))
+        self.body = nn.Sequential(*(_module(features) for _ in range(blocks)))
         self.up = upsampler(features, scale)
         self.tail = nn.Conv2d(features, bands, 3, padding=1)
 

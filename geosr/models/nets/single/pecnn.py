@@ -22,21 +22,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from geosr.models.card import Design, ModelCard, Recipe
+from geosr.models.nets.single.edsr import Skip
 
 _SHIFTS = ((1, 1), (0, 1), (2, 1), (1, 0), (1, 2))  # row and column to begin at
 
 
-class _Block(nn.Module):
-    def __init__(self, features: int, narrow: int) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(features, narrow, 3, padding=1), nn.ReLU(),
-            nn.Conv2d(narrow, narrow, 3, padding=1), nn.ReLU(),
-            nn.Conv2d(narrow, features, 1), nn.ReLU(),
-        )  # fmt: skip
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.layers(x)
+def _block(features: int, narrow: int) -> Skip:
+    return Skip(
+        nn.Conv2d(features, narrow, 3, padding=1), nn.ReLU(),
+        nn.Conv2d(narrow, narrow, 3, padding=1), nn.ReLU(),
+        nn.Conv2d(narrow, features, 1), nn.ReLU(),
+    )  # fmt: skip
 
 
 class PECNN(nn.Module):
@@ -58,7 +54,7 @@ class PECNN(nn.Module):
             nn.Conv2d(narrow, made, 3, padding=1), nn.ReLU(),
         )  # fmt: skip
         self.merge = nn.Conv2d(len(_SHIFTS) * bands + made, features, 3, padding=1)
-        self.body = nn.Sequential(*(_Block(features, narrow) for _ in range(blocks)))
+        self.body = nn.Sequential(*(_block(features, narrow) for _ in range(blocks)))
         self.tail = nn.Conv2d(features, made, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:

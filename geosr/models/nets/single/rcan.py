@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from geosr.models.card import Design, ModelCard, Recipe
-from geosr.models.nets.single.edsr import mean_of, upsampler
+from geosr.models.nets.single.edsr import Skip, mean_of, upsampler
 
 
 class ChannelAttention(nn.Module):
@@ -46,17 +46,6 @@ class ChannelAttention(nn.Module):
         return x * torch.sigmoid(self.excite(F.relu(self.squeeze(mean))))
 
 
-class _Skip(nn.Module):
-    """x + the layers' output: a block, a group, the body."""
-
-    def __init__(self, *layers: nn.Module) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(*layers)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.layers(x)
-
-
 class RCAN(nn.Module):
     """The net; maps (batch, bands, rows, cols) to (batch, bands, s·rows, s·cols), unit values.
 
@@ -76,7 +65,7 @@ class RCAN(nn.Module):
         self.register_buffer("mean", mean_of(bands), persistent=False)
         attention = partial(ChannelAttention, features, reduction)
         self.head = _conv(bands, features)
-        self.body = _Skip(
+        self.body = Skip(
             *(group(features, blocks, attention) for _ in range(groups)),
             _conv(features, features),
         )
@@ -94,14 +83,14 @@ def _conv(narrow: int, wide: int) -> nn.Conv2d:
 
 def group(features: int, blocks: int, attention: Callable[[], nn.Module]) -> nn.Module:
     """A residual group, whose blocks end in an attention each."""
-    return _Skip(
+    return Skip(
         *(_block(features, attention()) for _ in range(blocks)),
         _conv(features, features),
     )
 
 
-def _block(features: int, attention: nn.Module) -> _Skip:
-    return _Skip(
+def _block(features: int, attention: nn.Module) -> Skip:
+    return Skip(
         _conv(features, features), nn.ReLU(inplace=True), _conv(features, features), attention,
     )  # fmt: skip
 
