@@ -22,7 +22,18 @@ THIN = {  # options that make a net quick; only widths where its reach is to sta
     "ms-lapsr": {"features": 4}, "highres-net": {"features": 8},
     "tr-misr": {"features": 16, "hidden": 16, "layers": 2}, "dual-edsr": {"features": 8},
     "piunet": {"features": 4, "blocks": 1}, "rams": {"features": 4, "blocks": 1},
-}  # fmt: skip  # fmt: skip
+    "swinir": {"features": 12, "blocks": 1, "layers": 2, "wide": 8},
+    "hat": {"features": 12, "blocks": 1, "layers": 2, "wide": 8},
+    "hat-s": {"features": 12, "blocks": 1, "layers": 2, "wide": 8},
+    "han": {"features": 8, "groups": 2, "blocks": 2},
+    "srehan": {"features": 8, "groups": 2, "blocks": 2},
+    "hsenet": {"features": 8, "blocks": 1}, "dmcn": {"features": 8}, "ddrn": {"features": 8},
+    "haunet": {"features": 8, "blocks": 1, "half": 1, "middle": 1, "back": 1},
+    "haunet-s": {"features": 8, "blocks": 1, "half": 1},
+    "transenet": {"features": 8, "blocks": 1, "layers": 1, "wide": 32, "narrow": 2},
+    "deepsum": {"features": 8, "blocks": 2}, "3dwdsr": {"features": 5},
+    "misr-gru": {"features": 4}, "recursive": {"features": 8}, "worldstrat": {"features": 8},
+}  # fmt: skip
 
 
 def checkpoint(path: Path, name: str, **more) -> Path:

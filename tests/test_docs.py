@@ -24,6 +24,7 @@ from generate import ENV_EXAMPLE, commands, env_example, help_of, settings  # no
 
 README = ROOT / "README.md"
 ADD_A_MODEL = ROOT / "docs/pages/add-a-model.md"
+METHODS = ROOT / "docs/pages/methods.md"
 
 
 @pytest.mark.parametrize("path", generate.texts(), ids=lambda path: path.stem)
@@ -150,3 +151,22 @@ def test_the_bundled_scene_is_what_the_generator_writes(tmp_path):
         ):
             np.testing.assert_allclose(bundled.read(), fresh.read(), atol=1)
             assert bundled.transform == fresh.transform
+
+
+def test_methods_have_every_row_of_the_catalogue_once():
+    rows = re.findall(r"^\| (14[\d., ]+) \|", METHODS.read_text(), re.MULTILINE)
+    numbers = [number for row in rows for number in row.split(", ")]
+    expected = [f"14.{part}.{i}" for part, last in ((1, 17), (2, 42), (3, 21))
+                for i in range(1, last + 1)]  # fmt: skip
+    assert sorted(numbers, key=expected.index) == expected
+
+
+def test_commands_of_methods_are_there_with_their_options_and_nets():
+    written = re.findall(r"`geosr (\w+)([^`]*)`", METHODS.read_text())
+    assert len(written) > 40
+    for name, rest in written:
+        full = f"{name} {rest.split()[0]}" if name == "kelvins" else name
+        known = {text for option in commands()[full].params for text in option.opts}
+        assert set(re.findall(r"--[\w-]+", rest)) <= known, (name, rest)
+        for model in re.findall(r"--model ([\w-]+)(?= |$)", rest):
+            assert registry.known(model), model

@@ -284,7 +284,9 @@ def _tiles(
     """Tiles over `window`, which is in the coarsest pixels as `pad` is."""
     cards = [net.model.card for net in nets]
     if request.tile_size or any(card.blend or card.task == "misr" for card in cards):
-        return TileGrid(window, -(-(request.tile_size or _blended_tile(finer)) // unit))
+        own = min([card.tile * unit for card in cards if card.tile], default=_MOST_TILE)
+        size = request.tile_size or min(_blended_tile(finer), own)
+        return TileGrid(window, -(-size // unit))
     coarsest = max((net.coarsest for net in nets), default=1)
     areas = [engine.area(net.model) * net.coarsest**2 // coarsest**2 for net in nets]
     rows = _STRIP // (window.width * (unit * finer) ** 2)

@@ -60,6 +60,8 @@ class ModelCard:
         fewer: it takes fewer frames than `frames` too; else some are given again.
         adversarial: a discriminator had a say in its training: fine detail in its output is
             likely, not measured.
+        tile: side of a tile's core at most, in coarsest input pixels, where the user says none: of
+            nets whose work grows faster than a tile's pixels; 0 is no limit.
     """
 
     name: str
@@ -80,6 +82,7 @@ class ModelCard:
     shifts: bool = False
     fewer: bool = False
     adversarial: bool = False
+    tile: int = 0
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -133,8 +136,8 @@ def _check(card: ModelCard) -> None:
         raise ValueError("no inputs, or one without bands")
     if min(min(item.gsd, item.frames) for item in (*card.inputs, card.output)) < 1:
         raise ValueError("a GSD or number of frames below 1")
-    if min(card.margin, card.blend) < 0:
-        raise ValueError(f"margin {card.margin}, blend {card.blend}: below 0")
+    if min(card.margin, card.blend, card.tile) < 0:
+        raise ValueError(f"margin {card.margin}, blend {card.blend} or tile {card.tile} below 0")
     first, last, made = card.inputs[0].gsd, card.inputs[-1].gsd, card.output.gsd
     scale = last / made if card.task == "guided" else first
     if card.scale != scale:
@@ -260,7 +263,8 @@ class Design:
     Attributes:
         reach: receptive radius in input pixels by scale; its keys are the scales on offer.
         scale: the default one.
-        blend, shifts, fewer: as on the card; where it blends the reach is only what tiles read.
+        blend, shifts, fewer, tile: as on the card; where it blends the reach is only what tiles
+            read.
         card_: the one card of a guided net; None makes cards for any band count.
         paper: the published training, `--preset paper`.
     """
@@ -281,6 +285,7 @@ class Design:
     aliases: tuple[str, ...] = ()
     shifts: bool = False
     fewer: bool = False
+    tile: int = 0
 
     def card(self, *, scale: int | None = None, bands: int = 1, **options: Any) -> ModelCard:
         """The card at a scale, for `bands` bands at once (1: each band by itself).
@@ -309,6 +314,7 @@ class Design:
             blend=self.blend,
             shifts=self.shifts,
             fewer=self.fewer,
+            tile=self.tile,
         )
 
     def _fixed(self, card: ModelCard, scale: int | None, bands: int) -> ModelCard:

@@ -26,22 +26,43 @@ from geosr.models.card import (
 )
 from geosr.models.nets import bicubic
 from geosr.models.nets.guided import aesr, dsen2, dsen2ps
-from geosr.models.nets.multi import dual, fusion, highresnet, ibpnet, piunet, rams, trmisr
+from geosr.models.nets.multi import (
+    deepsum,
+    dual,
+    fusion,
+    highresnet,
+    ibpnet,
+    misrgru,
+    piunet,
+    rams,
+    recursive,
+    trmisr,
+    wdsr3d,
+    worldstrat,
+)
 from geosr.models.nets.single import (
     baseline,
     carn,
+    ddrn,
+    dmcn,
     edsr,
     eegan,
     espcn,
     fsrcnn,
+    han,
+    hat,
+    haunet,
+    hsenet,
     lapsrn,
     lpan,
+    pecnn,
     rcan,
     rrdb,
     sgfbgan,
     srcnn,
     srresnet,
     swinir,
+    transenet,
     vdsr,
 )
 
@@ -51,8 +72,9 @@ __all__ = ["ANY", "DEFAULT", "DESIGNS", "PAIRS", "SHIFTS", "Design", "Input", "M
 
 _MODULES = (
     dsen2, dsen2ps, aesr, baseline, lpan, lapsrn, srcnn, vdsr, espcn, fsrcnn, srresnet, edsr, carn,
-    rcan, swinir, rrdb, eegan, sgfbgan, dual, highresnet, trmisr, piunet, rams, ibpnet, fusion,
-    bicubic,
+    rcan, han, dmcn, pecnn, ddrn, hsenet, haunet, transenet, swinir, hat, rrdb, eegan, sgfbgan,
+    dual, highresnet, trmisr, piunet, rams, deepsum, wdsr3d, misrgru, recursive, worldstrat, ibpnet,
+    fusion, bicubic,
 )  # fmt: skip
 DESIGNS: dict[str, Design] = {d.name: d for module in _MODULES for d in module.DESIGNS}
 _BUILDERS = {d.arch: d.build for d in DESIGNS.values()}

@@ -8,7 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import make_scene
+import numpy as np
 import pytest
+from rasters import write_on_grid
 
 from geosr.inference import forecast
 from geosr.inference.engine import Engine
@@ -16,7 +18,8 @@ from geosr.inference.forecast import Meter, Run, Sizes, Work, read_runs
 from geosr.inference.plan import Request, make_plan
 from geosr.models import registry, weights
 from geosr.models.cost import Outline, measured
-from geosr.sensors import open_scene
+from geosr.models.registry import design
+from geosr.sensors import OpenOptions, open_scene
 
 ROOT = Path(__file__).resolve().parents[2]
 LISTED = [entry for entry in weights.manifest().values() if "flop_per_pixel" in entry]
@@ -138,3 +141,14 @@ def test_info_does_without_torch(tmp_path, write):
                           capture_output=True, text=True, cwd=ROOT)  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "superres would run dsen2-ps-20 + dsen2-ps-60" in done.stdout
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_nets_whose_work_grows_faster_than_a_tile_get_small_ones(tmp_path, scale):
+    path = write_on_grid(tmp_path / "a.tif", np.zeros((1, 300, 290), np.uint8))
+    card = replace(design("hsenet").card(scale=scale), options={"features": 4, "blocks": 1})
+    scene = open_scene(path, OpenOptions(kind="image"))
+    plan = make_plan(scene, [registry.build(card)], Request(), Engine())
+    assert plan.tiles.size == card.tile == 64 and max(plan.tile_shape) <= 64 * scale
+    told = make_plan(scene, [registry.build(card)], Request(tile_size=100), Engine())
+    assert told.tiles.size == 100

@@ -28,6 +28,21 @@ COUNTS = [  # name, scale, bands, parameters
     ("rcan", 2, 3, 15_444_643), ("rcan", 3, 3, 15_629_283), ("rcan", 4, 3, 15_592_355),
     ("swinir-light", 2, 3, 910_152), ("swinir-light", 3, 3, 918_267),
     ("swinir-light", 4, 3, 929_628), ("swinir-light", 4, 1, 911_236),
+    ("swinir", 2, 3, 11_752_487), ("swinir", 3, 3, 11_937_127), ("swinir", 4, 3, 11_900_199),
+    ("hat-s", 2, 3, 9_473_471), ("hat-s", 3, 3, 9_658_111), ("hat-s", 4, 3, 9_621_183),
+    ("hat-s", 4, 1, 9_617_437), ("hat", 4, 3, 20_772_507),
+    ("han", 4, 3, 16_071_745), ("srehan", 4, 3, 17_207_145), ("srehan", 8, 3, 17_354_857),
+    ("hsenet", 2, 3, 5_285_635), ("hsenet", 3, 3, 5_470_275), ("hsenet", 4, 3, 5_433_347),
+    ("transenet", 2, 3, 37_311_171), ("transenet", 3, 3, 37_495_811),
+    ("transenet", 4, 3, 37_458_883),
+    ("haunet", 2, 3, 2_630_786), ("haunet", 3, 3, 2_643_761), ("haunet", 4, 3, 2_661_926),
+    ("haunet-s", 4, 3, 605_520),
+    ("dmcn", 2, 1, 1_310_161),  # 1,311,953 with the reference's batch norms
+    ("pecnn", 2, 3, 135_736), ("pecnn", 3, 3, 157_366), ("pecnn", 4, 3, 187_648),
+    ("pecnn", 3, 1, 124_498), ("ddrn", 4, 3, 7_037_708),
+    ("deepsum", 3, 1, 1_045_330), ("3dwdsr", 3, 1, 329_328), ("misr-gru", 3, 1, 923_468),
+    ("worldstrat", 4, 4, 1_776_044),
+    ("recursive", 4, 3, 851 + 1_517_571),  # the source's fusion, and the house's SRResNet
     ("rrdb", 4, 3, 16_697_987), ("rrdb", 4, 4, 16_699_140),
     ("rrdb", 5, 3, 16_661_059), ("rrdb", 10, 3, 16_697_987),  # one stage, and two as at x4
     ("rrdb-series", 4, 3, 16_710_083), ("eegan", 4, 3, 7_395_078), ("sg-fbgan", 4, 1, 672_417),
@@ -44,12 +59,13 @@ def test_parameter_counts_are_the_published_ones(name, scale, bands, parameters)
 
 EXACT = [name for name, d in DESIGNS.items() if not d.blend]
 DEEP = ("ms-lapsr", "edsr")  # at scale 8 minutes long
+LONG = ("misr-gru",)  # 24 frames after each other; its reach is the same at every scale
 
 
 @pytest.mark.parametrize("name", EXACT)
 def test_the_margin_is_the_gradient_support(name):
     for scale in DESIGNS[name].reach:
-        if scale == 8 and name in DEEP:
+        if (scale == 8 and name in DEEP) or (scale > 2 and name in LONG):
             continue
         card = design(name).card(scale=scale)
         block = card.inputs[-1].gsd // card.output.gsd
@@ -63,7 +79,11 @@ def test_the_margin_is_the_gradient_support_at_scale_8_too(name):
     assert margin(card, build, 2 * card.margin // 8 + 5) == card.margin
 
 
-@pytest.mark.parametrize("name", ["lpan", "lpan-reference", "rcan", "piunet", "rams"])
+@pytest.mark.parametrize(
+    "name",
+    ["lpan", "lpan-reference", "rcan", "piunet", "rams", "deepsum", "han", "srehan", "hsenet",
+     "haunet", "haunet-s", "transenet"],
+)  # fmt: skip
 def test_nets_that_pool_see_further_than_their_tiles(name):
     card = design(name).card()
     card = replace(card, options={**card.options, **THIN[name]})

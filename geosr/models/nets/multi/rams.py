@@ -24,6 +24,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from geosr.models.card import Design, ModelCard, Recipe
 from geosr.models.nets.multi.piunet import MEAN, STD
+from geosr.models.nets.padding import Mirror
 
 
 class _Block(nn.Module):
@@ -43,17 +44,6 @@ class _Block(nn.Module):
         y = self.second(F.relu(self.first(x)))
         mean = y.mean(tuple(range(2, y.dim())), keepdim=True)  # (batch, features, 1, …)
         return x + y * torch.sigmoid(self.excite(F.relu(self.squeeze(mean))))
-
-
-class _Mirror(nn.Module):
-    """One pixel more on each side, mirrored about the edge pixel; a single one is repeated."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        for axis in (-2, -1):
-            last = x.shape[axis] - 1
-            before, after = x.narrow(axis, min(1, last), 1), x.narrow(axis, max(last - 1, 0), 1)
-            x = torch.cat([before, x, after], axis)  # two rows, or two columns, more
-        return x
 
 
 class RAMS(nn.Module):
@@ -78,15 +68,15 @@ class RAMS(nn.Module):
         if frames < 3 or frames % 2 == 0:
             raise ValueError(f"rams takes an odd number of images from 3 on, not {frames}")
         self.frames = frames
-        self.head = nn.Sequential(_Mirror(), _conv(bands, features))
+        self.head = nn.Sequential(Mirror(), conv3d(bands, features))
         self.body = nn.Sequential(
             *(_Block(nn.Conv3d, features, reduction) for _ in range(blocks)),
-            _conv(features, features),
+            conv3d(features, features),
         )
         self.shrink = nn.Sequential(
             *(_shrinker(features, reduction) for _ in range((frames - 3) // 2))
         )
-        self.tail = _conv(features, bands * scale**2, padding=0)
+        self.tail = conv3d(features, bands * scale**2, padding=0)
         self.skip = nn.Sequential(
             _Block(nn.Conv2d, bands * frames, reduction),
             weight_norm(nn.Conv2d(bands * frames, bands * scale**2, 3, padding=1)),
@@ -104,15 +94,18 @@ class RAMS(nn.Module):
         return y.to(frames.dtype) * STD + MEAN  # low precision stays with the deviation
 
 
-def _conv(narrow: int, wide: int, padding: int = 1) -> nn.Module:
-    return weight_norm(nn.Conv3d(narrow, wide, 3, padding=padding))
+def conv3d(narrow: int, wide: int, side: int = 3, *, padding: int | None = None) -> nn.Module:
+    """With weight norm, and as many values after it as before where `padding` is left out."""
+    return weight_norm(
+        nn.Conv3d(narrow, wide, side, padding=side // 2 if padding is None else padding)
+    )
 
 
 def _shrinker(features: int, reduction: int) -> nn.Sequential:
     """Two frames fewer, the window as large as before."""
     return nn.Sequential(
-        _Mirror(), _Block(nn.Conv3d, features, reduction),
-        _conv(features, features, padding=0), nn.ReLU(),
+        Mirror(), _Block(nn.Conv3d, features, reduction),
+        conv3d(features, features, padding=0), nn.ReLU(),
     )  # fmt: skip
 
 

@@ -16,65 +16,13 @@ root of all features, not of a head's.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from geosr.models.card import Design, ModelCard, Recipe
-from geosr.models.nets.multi.highresnet import anchor, beside_anchor, encoder, present
-
-_PART = 4096  # pixels at a time
-
-
-class Attention(nn.Module):
-    """Attention between the items of a sequence, (pixels, items, features)."""
-
-    def __init__(
-        self, features: int, heads: int, *, bias: bool = True, scale: float | None = None
-    ) -> None:
-        super().__init__()
-        self.qkv = nn.Linear(features, 3 * features, bias=bias)
-        self.out = nn.Linear(features, features)
-        self.heads = heads
-        self.scale = scale
-
-    def forward(self, x: Tensor, seen: Tensor | None = None) -> Tensor:
-        """`seen` (pixels, items) is True for items that are looked at."""
-        split = self.qkv(x).unflatten(2, (3, self.heads, -1))
-        q, k, v = split.permute(2, 0, 3, 1, 4)  # each (pixels, heads, items, features / heads)
-        mask = None if seen is None else seen[:, None, None]
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=self.scale)
-        return self.out(y.transpose(1, 2).flatten(2))
-
-
-def in_parts(call: Callable[..., Tensor], *pixels: Tensor) -> Tensor:
-    """What `call` makes of pixels, some thousand at a time.
-
-    Sequences of a whole window are large, and kernels of CUDA take 65,535 at most.
-    """
-    starts = range(0, len(pixels[0]), _PART)
-    return torch.cat([call(*(x[i : i + _PART] for x in pixels)) for i in starts])
-
-
-class _Layer(nn.Module):
-    """One layer, normalised before each half."""
-
-    def __init__(self, features: int, heads: int, hidden: int, dropout: float) -> None:
-        super().__init__()
-        self.first = nn.LayerNorm(features)
-        self.attention = Attention(features, heads, bias=False, scale=features**-0.5)
-        self.drop = nn.Dropout(dropout)
-        self.mlp = nn.Sequential(
-            nn.LayerNorm(features),
-            nn.Linear(features, hidden), nn.GELU(), nn.Dropout(dropout),
-            nn.Linear(hidden, features), nn.Dropout(dropout),
-        )  # fmt: skip
-
-    def forward(self, x: Tensor, seen: Tensor) -> Tensor:
-        x = x + self.drop(self.attention(self.first(x), seen))
-        return x + self.mlp(x)
+from geosr.models.nets.multi.frames import anchor, beside_anchor, encoder, present
+from geosr.models.nets.transformer import Layer, in_parts
 
 
 class _Fusion(nn.Module):
@@ -83,7 +31,7 @@ class _Fusion(nn.Module):
     def __init__(self, features: int, layers: int, heads: int, hidden: int, dropout: float) -> None:
         super().__init__()
         self.token = nn.Parameter(torch.randn(features))
-        self.layers = nn.ModuleList(_Layer(features, heads, hidden, dropout) for _ in range(layers))
+        self.layers = nn.ModuleList(Layer(features, heads, hidden, dropout) for _ in range(layers))
 
     def forward(self, x: Tensor, there: Tensor) -> Tensor:
         x = torch.cat([self.token.expand_as(x[:, :1]), x], 1)  # (pixels, 1 + frames, features)
@@ -107,7 +55,7 @@ class TRMISR(nn.Module):
         heads: int = 8, hidden: int = 128, dropout: float = 0.1,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.encoder = encoder(bands, features, blocks)
+        self.encoder = encoder(2 * bands, features, blocks)
         self.fusion = _Fusion(features, layers, heads, hidden, dropout)
         self.decoder = nn.Sequential(
             nn.Conv2d(features, bands * scale**2, 1), nn.PReLU(), nn.PixelShuffle(scale)

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from geosr.models.card import Design, ModelCard, Recipe
-from geosr.models.nets.single.edsr import RGB_MEAN, Residual, upsampler
+from geosr.models.nets.single.edsr import Residual, mean_of, upsampler
 
 
 class _Shift(nn.Conv2d):
@@ -34,9 +34,8 @@ class _Shift(nn.Conv2d):
 
     def __init__(self, bands: int, sign: int) -> None:
         super().__init__(bands, bands, 1)
-        mean = RGB_MEAN if bands == 3 else (sum(RGB_MEAN) / 3,) * bands
         self.weight.data = torch.eye(bands).view(bands, bands, 1, 1)
-        self.bias = nn.Parameter(sign * torch.tensor(mean))
+        self.bias = nn.Parameter(sign * mean_of(bands).flatten())
         self.requires_grad_(False)
 
     def forward(self, x: Tensor) -> Tensor:

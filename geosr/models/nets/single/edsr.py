@@ -21,6 +21,12 @@ from geosr.models.card import Design, ModelCard, Recipe
 RGB_MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K, in unit values
 
 
+def mean_of(bands: int) -> Tensor:
+    """What nets take off their bands, (1, bands, 1, 1): the same of all but for three."""
+    mean = RGB_MEAN if bands == 3 else (sum(RGB_MEAN) / 3,) * bands
+    return torch.tensor(mean).view(1, -1, 1, 1)
+
+
 class Residual(nn.Module):
     """x + λ · conv(ReLU(conv(x))), no activation after the sum."""
 
@@ -32,6 +38,17 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.scale * self.second(F.relu(self.first(x), inplace=True))
+
+
+class Skip(nn.Module):
+    """x + the layers' output."""
+
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.layers(x)
 
 
 def upsampler(features: int, scale: int, activation: type[nn.Module] | None = None) -> nn.Module:
@@ -57,8 +74,7 @@ class EDSR(nn.Module):
         self, bands: int, scale: int, *, features: int = 64, blocks: int = 16, res: float = 1.0
     ) -> None:
         super().__init__()
-        mean = RGB_MEAN if bands == 3 else (sum(RGB_MEAN) / 3,) * bands
-        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("mean", mean_of(bands), persistent=False)
         self.head = nn.Conv2d(bands, features, 3, padding=1)
         self.body = nn.Sequential(
             *(Residual(features, res) for _ in range(blocks)),

@@ -16,37 +16,34 @@ Every convolution is 3 × 3 with zero padding. The means are over the whole wind
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from geosr.models.card import Design, ModelCard, Recipe
-from geosr.models.nets.single.edsr import RGB_MEAN, upsampler
+from geosr.models.nets.single.edsr import Skip, mean_of, upsampler
 
 
-class _Attention(nn.Module):
-    """x times one weight per feature, from the means over the whole window."""
+class ChannelAttention(nn.Module):
+    """x times one weight per feature, from the means over the whole window.
 
-    def __init__(self, features: int, reduction: int) -> None:
+    Args:
+        reduction: how many times fewer features they are squeezed to.
+        squeezed: how many those are, where that is no whole part.
+    """
+
+    def __init__(self, features: int, reduction: int = 16, squeezed: int | None = None) -> None:
         super().__init__()
-        squeezed = max(features // reduction, 1)
+        squeezed = squeezed or max(features // reduction, 1)
         self.squeeze = nn.Conv2d(features, squeezed, 1)
         self.excite = nn.Conv2d(squeezed, features, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         mean = x.mean((2, 3), keepdim=True)  # (batch, features, 1, 1)
         return x * torch.sigmoid(self.excite(F.relu(self.squeeze(mean))))
-
-
-class _Skip(nn.Module):
-    """x + the layers' output: a block, a group, the body."""
-
-    def __init__(self, *layers: nn.Module) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(*layers)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.layers(x)
 
 
 class RCAN(nn.Module):
@@ -65,11 +62,11 @@ class RCAN(nn.Module):
         reduction: int = 16,
     ) -> None:  # fmt: skip
         super().__init__()
-        mean = RGB_MEAN if bands == 3 else (sum(RGB_MEAN) / 3,) * bands
-        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("mean", mean_of(bands), persistent=False)
+        attention = partial(ChannelAttention, features, reduction)
         self.head = _conv(bands, features)
-        self.body = _Skip(
-            *(_group(features, blocks, reduction) for _ in range(groups)),
+        self.body = Skip(
+            *(group(features, blocks, attention) for _ in range(groups)),
             _conv(features, features),
         )
         self.up = upsampler(features, scale)
@@ -84,17 +81,17 @@ def _conv(narrow: int, wide: int) -> nn.Conv2d:
     return nn.Conv2d(narrow, wide, 3, padding=1)
 
 
-def _group(features: int, blocks: int, reduction: int) -> _Skip:
-    return _Skip(
-        *(_block(features, reduction) for _ in range(blocks)),
+def group(features: int, blocks: int, attention: Callable[[], nn.Module]) -> nn.Module:
+    """A residual group, whose blocks end in an attention each."""
+    return Skip(
+        *(_block(features, attention()) for _ in range(blocks)),
         _conv(features, features),
     )
 
 
-def _block(features: int, reduction: int) -> _Skip:
-    return _Skip(
-        _conv(features, features), nn.ReLU(inplace=True), _conv(features, features),
-        _Attention(features, reduction),
+def _block(features: int, attention: nn.Module) -> Skip:
+    return Skip(
+        _conv(features, features), nn.ReLU(inplace=True), _conv(features, features), attention,
     )  # fmt: skip
 
 
