@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # one core each, before PyTorch counts them
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 import rasterio
 from click.testing import CliRunner
