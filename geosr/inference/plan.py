@@ -26,6 +26,7 @@ from geosr.sensors import OpenOptions
 _KINDS = {"guided": "sentinel2", "sisr": "image", "misr": "series"}  # of scenes, by task of nets
 UNCERTAINTY = "_uncertainty"  # behind the name of a band
 _STRIP = 6_000_000  # output pixels of a row of tiles at most: what is read and made of them waits
+_LARGEST_ROW = 2**30  # bytes of a row of tiles in fp32; several times as much is needed
 _BLENDED_TILE = 480  # output pixels of a net that blends: its pixels hang on the tile
 _FINE_TILE = 768  # of one that makes a finer grid than its inputs
 _MOST_TILE = 512  # input pixels of that one
@@ -252,10 +253,22 @@ def make_plan(
             f"{request.max_pixels:,} (a damaged header?). Give --bounds, or a larger --max-pixels."
         )
     tiles = _tiles(window.coarse(unit), unit, finer, chosen, pad, request, engine)
+    high = max(span.stop - span.start for span in tiles.rows) * unit * finer
+    _check_rows(scene, grid.width * high * len(names))
     frames = max((net.model.card.frames for net in chosen), default=1)
     selection = first_frames(min(frames, scene.frames))
     return Plan(scene, chosen, names, grid, window, unit, finer, tiles, pad, tuple(notes),
                 selection,                 request.consistent, request.ensemble)  # fmt: skip
+
+
+def _check_rows(scene: Scene, values: int) -> None:
+    """Whether a row of tiles fits into memory: it is read and written whole."""
+    size = values * np.dtype(np.float32).itemsize
+    if size > _LARGEST_ROW:
+        raise SceneError(
+            f"{scene.path}: it is {scene.grid.width:,} px wide, one row of tiles takes "
+            f"{size / 2**30:.1f} GiB, more than {_LARGEST_ROW >> 30}. Give --bounds."
+        )
 
 
 def _check_nets(nets: Sequence[Bound], request: Request) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from collections.abc import Callable, Sequence
@@ -129,7 +130,17 @@ def _open(name: str, driver: str) -> Any:
     except (rasterio.errors.RasterioError, OSError) as error:
         raise SceneError(f"cannot open {name}: {cause(error)}. Replace the file.") from error
     _check_blocks(name, dataset)
+    _check_transform(name, dataset)
     return dataset
+
+
+def _check_transform(name: str, dataset: Any) -> None:
+    """Whether pixels lie somewhere and have a size."""
+    transform = dataset.transform
+    if not all(map(math.isfinite, transform[:6])) or not transform.determinant:
+        dataset.close()
+        numbers = " ".join(f"{value:g}" for value in transform[:6])
+        raise SceneError(f"{name}: a transform ({numbers}) that places no pixel. Mend its tags.")
 
 
 def _check_blocks(name: str, dataset: Any) -> None:

@@ -9,6 +9,7 @@ import make_scene
 import numpy as np
 import pytest
 import rasterio
+from affine import Affine
 from rasterio.control import GroundControlPoint
 from rasterio.enums import ColorInterp, Resampling
 
@@ -16,6 +17,9 @@ from geosr.cli import gdal
 from geosr.cli.console import tell
 from geosr.cli.scoring import require_local
 from geosr.errors import SceneError, UsageError, without_secrets
+from geosr.inference.engine import Engine
+from geosr.inference.plan import Request, make_plan
+from geosr.models import weights
 from geosr.raster.files import open_hdf5, open_raster, read_window
 from geosr.raster.window import Window
 from geosr.sensors import OpenOptions, open_scene
@@ -272,3 +276,22 @@ def test_names_in_a_zip_do_not_lead_out_of_it(tmp_path):
         archive.writestr("X.SAFE/../../B02.jp2", b"")
     with pytest.raises(SceneError, match="no band images"):
         open_scene(tmp_path / "x.zip")
+
+
+@pytest.mark.parametrize("pixel", [(np.nan, np.nan), (10.0, 0.0), (np.inf, -10.0)])
+def test_a_transform_that_places_no_pixel_is_refused(tmp_path, pixel):
+    make_scene.write_stack(tmp_path / "a.tif", size=60)
+    with rasterio.open(tmp_path / "a.tif", "r+") as dataset:
+        dataset.transform = Affine(pixel[0], 0, 300_000, 0, pixel[1], 6_000_000)
+    with pytest.raises(SceneError, match="places no pixel"):
+        open_scene(tmp_path / "a.tif")
+
+
+def test_rows_wider_than_memory_are_refused_before_they_are_read(tmp_path):
+    profile = {"driver": "GTiff", "width": 6_000_000, "height": 60, "count": 12, "dtype": "uint16",
+               "SPARSE_OK": "TRUE", "BIGTIFF": "YES", "blockysize": 1}  # fmt: skip
+    with rasterio.open(tmp_path / "a.tif", "w", **profile) as dataset:
+        dataset.descriptions = [name for name in make_scene.BANDS if name != "B10"]
+    scene = open_scene(tmp_path / "a.tif")
+    with pytest.raises(SceneError, match="6,000,000 px wide, one row of tiles takes"):
+        make_plan(scene, weights.load("bicubic"), Request(), Engine())

@@ -14,7 +14,7 @@ from faulty import BICUBIC, fails, left
 from geosr.batch import batch, locks, targets
 from geosr.errors import LockedError, SceneError, StoppedError
 from geosr.models import weights
-from geosr.raster import publish
+from geosr.raster import flock, publish
 from geosr.sensors import OpenOptions, find_scenes
 
 GOOD = ("b", "z")
@@ -167,12 +167,10 @@ def test_a_file_that_may_not_be_replaced_is_one_scenes_and_a_folder_everyones(
 
 
 def test_on_a_disk_without_locks_runs_go_on(scenes, tmp_path, monkeypatch, caplog):
-    import fcntl
-
     def refuse(*_):
         raise OSError(95, "Operation not supported")
 
-    monkeypatch.setattr(fcntl, "flock", refuse)
+    monkeypatch.setattr(flock, "flock", refuse)
     outputs = targets.targets(scenes, tmp_path / "out")
     outcomes = batch.run(outputs, batch.Job(weights.load("bicubic")))
     assert [outcome.status for outcome in outcomes] == ["done", "done"]

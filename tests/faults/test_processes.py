@@ -1,7 +1,6 @@
 """Several processes, hosts and containers in one folder, and a DST that changes during a run."""
 
 import errno
-import fcntl
 import os
 import shutil
 import subprocess
@@ -23,6 +22,7 @@ from geosr.raster import flock, lockfile, publish
 
 HERE = ("0a0a0a0a", "7")  # a run of a kernel and a PID namespace in it
 GONE = 999_999_999  # no process has this id
+OURS = 0  # our own process id, which no test is named by
 DAY = 24 * 3600
 
 
@@ -53,11 +53,11 @@ def part(folder: Path, place: str, pid: int, age: float) -> Path:
 
 @pytest.mark.parametrize("place, pid, age, swept", [
     ("host-0a0a0a0a-7", GONE, 0, True),  # the same process ids: they tell at once
-    ("host-0a0a0a0a-7", os.getpid(), 0, False),
-    ("host-0a0a0a0a-7", os.getpid(), 120, True),  # an id that was used again
+    ("host-0a0a0a0a-7", OURS, 0, False),
+    ("host-0a0a0a0a-7", OURS, 120, True),  # an id that was used again
     ("pod-1-0a0a0a0a-7", GONE, 0, True),  # another host name, the same process ids
     ("host-0a0a0a0a-8", GONE, 0, False),  # another container: its ids say nothing here
-    ("host-0a0a0a0a-8", os.getpid(), 120, True),  # but its lock does, soon after
+    ("host-0a0a0a0a-8", OURS, 120, True),  # but its lock does, soon after
     ("host-0b0b0b0b-7", GONE, 120, False),  # another machine, or one that was started again
     ("host-0b0b0b0b-7", GONE, 2 * DAY, True),
     ("host", GONE, 120, False),  # of an earlier version
@@ -67,7 +67,7 @@ def test_temporary_files_are_swept_where_their_process_is_surely_gone(
     tmp_path, monkeypatch, place, pid, age, swept
 ):
     monkeypatch.setattr(publish, "_process_ids", lambda: HERE)
-    path = part(tmp_path, place, pid, age)
+    path = part(tmp_path, place, pid or os.getpid(), age)
     with flock.held(path):
         held = publish.sweep_parts(tmp_path)
     assert held == ([path] if pid == GONE and place.endswith("0a0a0a0a-7") else [])
@@ -87,7 +87,7 @@ def test_on_a_disk_without_locks_only_ids_tell(tmp_path, monkeypatch):
     def refuse(*_: object) -> None:
         raise OSError(errno.EOPNOTSUPP, "Operation not supported")
 
-    monkeypatch.setattr(fcntl, "flock", refuse)
+    monkeypatch.setattr(flock, "flock", refuse)
     part(tmp_path, publish._place(), os.getpid(), 9 * DAY)
     part(tmp_path, "host-0b0b0b0b-7", GONE, 9 * DAY)
     dead = part(tmp_path, publish._place(), GONE, 0)
