@@ -60,8 +60,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write(folder / f"images/scene{i}.tif", picture(i, side=48), grid=GRID)
         write(folder / f"places/harbour/day{i}.tif", picture(i, side=24), grid=GRID)
     write_imgset(folder / "probav/train/RED/imgset0000", size=48)
-    for part in ("RED", "NIR"):
-        write_imgset(folder / f"probav/test/{part}/imgset0001", frames=2, size=128)
+    for part, number in (("RED", 1160), ("NIR", 1306)):  # as the challenge numbers them
+        write_imgset(folder / f"probav/test/{part}/imgset{number}", frames=2, size=128)
     shutil.copytree(ROOT / "examples/scenes", folder / "examples/scenes")
     return folder
 
