@@ -240,7 +240,7 @@ def _run(params: dict[str, Any], *, batch_fixed: bool) -> int:
         return 0
     params["jobs"] = min(params["jobs"], len(outputs))  # one scene gets all threads
     executor = executor_of(params, len(outputs))
-    job = _job(params, loaded, options, batch_fixed=batch_fixed)
+    job = _job(params, loaded, options, src, batch_fixed=batch_fixed)
     report = _reporter(as_json=params["as_json"], quiet=quiet)
     if params["dry_run"]:
         return batch.exit_code(batch.plan(outputs, job, report=report))
@@ -262,6 +262,7 @@ def _job(
     params: dict[str, Any],
     nets: list[Model],
     options: OpenOptions,
+    source: Path,
     *,
     batch_fixed: bool,
 ) -> Job:
@@ -299,7 +300,7 @@ def _job(
         batch_fixed=batch_fixed,
         space_check=not params["no_space_check"],
         check_inputs=params["check_inputs"],
-        source=_paths(params)[0],
+        source=source,
     )
 
 

@@ -20,7 +20,7 @@ from geosr.errors import GeosrError, SceneError
 from geosr.raster.files import open_raster, read_window, unplaced_by
 from geosr.raster.grid import Grid
 from geosr.raster.window import Window
-from geosr.scene.scene import Band, Note, Scene, lost
+from geosr.scene.scene import Band, Note, Quality, Scene, lost
 from geosr.sensors.options import OpenOptions
 from geosr.sensors.sentinel2 import (
     ESA_ORDER,
@@ -50,6 +50,8 @@ class _File:
         names: ESA's, None where a band has none or another.
         described: what the file itself calls them, "" for nothing or a mere number.
         scales, offsets: GDAL's, value = count × scale + offset.
+        alpha: the band that says where the others hold something; GDAL itself heeds it among two
+            or four bands alone. One with a name of Sentinel-2 is a band like others.
     """
 
     path: Path
@@ -64,6 +66,7 @@ class _File:
     tags: dict[str, str]
     palette: bool
     lost: tuple[Note, ...] = ()
+    alpha: int | None = None
 
     @property
     def stacked(self) -> bool:
@@ -75,6 +78,7 @@ class _File:
         return Band(
             name, GSD[name], str(self.path), self.indexes[at], offset=offset, nodata=self.nodata,
             factor=factor, tagged=(self.scales[at], self.offsets[at]),
+            quality=Quality(str(self.path), self.alpha) if self.alpha else None,
         )  # fmt: skip
 
 
@@ -206,15 +210,17 @@ def _nearest(text: str, file: _File) -> str:
 def _look(path: Path, *, vrt: bool) -> _File:
     with open_raster(path, vrt=vrt) as dataset:
         kinds = dataset.colorinterp
-        at = [i for i, kind in enumerate(kinds) if kind != ColorInterp.alpha]
         try:
+            alphas = [i for i, kind in enumerate(kinds) if kind == ColorInterp.alpha
+                      and not band_name(dataset.descriptions[i])]  # fmt: skip
+            at = [i for i in range(dataset.count) if i not in alphas]
             described = [dataset.descriptions[i] or "" for i in at]
             return _File(
                 path, Grid.of(dataset), tuple(i + 1 for i in at), _names(path, described),
                 tuple(_worded(described)), _nodata(dataset), np.dtype(dataset.dtypes[0]),
                 tuple(dataset.scales[i] for i in at), tuple(dataset.offsets[i] for i in at),
                 dataset.tags(), ColorInterp.palette in kinds,
-                lost(unplaced_by(dataset), path.name),
+                lost(unplaced_by(dataset), path.name), alphas[0] + 1 if alphas else None,
             )  # fmt: skip
         except UnicodeDecodeError as error:
             raise SceneError(

@@ -62,6 +62,7 @@ def _opened(path: Path, options: OpenOptions, *, frame: bool = False) -> Scene:
     with open_raster(path, vrt=options.vrt) as dataset:
         _check(path, dataset)
         indexes = [i for i in dataset.indexes if not _is_alpha(dataset, i)]
+        alpha = next((i for i in dataset.indexes if i not in indexes), None)
         written = _written(dataset, indexes) if frame else None
         indexes = [i for i in indexes if i != written]
         names = _names([dataset.descriptions[i - 1] for i in indexes])
@@ -70,10 +71,11 @@ def _opened(path: Path, options: OpenOptions, *, frame: bool = False) -> Scene:
         unplaced = lost(unplaced_by(dataset), path.name)
         tagged = tuple(zip(dataset.scales, dataset.offsets, strict=True))
         nodata, grid = nodata_value(dataset.nodata, dtype), Grid.of(dataset)
+    covered = Quality(str(path), alpha) if alpha else None
     bands = tuple(
         Band(
             name, GSD, str(path), index, nodata=nodata,
-            quality=_in_file(path, written, said, name) if written else None,
+            quality=_in_file(path, written, said, name) if written else covered,
             tagged=tagged[index - 1],
         )
         for name, index in zip(names, indexes, strict=True)

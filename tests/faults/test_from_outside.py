@@ -84,6 +84,9 @@ def test_an_alpha_band_is_a_mask_and_no_band(stack):
     scene = open_scene(path)
     assert [band.name for band in scene.bands if band.name == "B10"] == []
     assert sorted(band.index for band in scene.bands) == list(range(2, 14))
+    with scene.open() as reader:
+        usable = reader.read(["B2"], 10, scene.grids[10].window).usable[0]
+    assert not usable[:4].any() and usable[4:].all()
 
 
 def test_a_name_twice_in_a_folders_file_is_refused(tmp_path):

@@ -431,7 +431,7 @@ def test_requests_that_make_no_sense_are_refused(tmp_path, port):
     for target, more, said in (
         ("o.pt", {}, "Give it that ending"),
         ("no/o.safetensors", {}, "no such folder"),
-        ("bare.safetensors", {"overwrite": True}, "is there already"),
+        ("bare.safetensors", {"overwrite": True}, "is what is to be converted"),
         ("o.safetensors", {"net": "rcan"}, "cannot be converted to"),
         ("o.safetensors", {"bands10": ("B4", "B3", "B2")}, "give B2, B3, B4 and B8"),
     ):

@@ -476,7 +476,7 @@ def test_what_is_named_hdf5_must_be_hdf5(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(SceneError, match=re.escape(PRODUCT)) as error:
         open_scene(path, IMAGE)
-    assert "not an HDF5 file" in str(error.value) or "cannot open" in str(error.value)
+    assert any(s in str(error.value) for s in ("not an HDF5 file", "HDF5 file of unusual"))
 
 
 def test_a_cut_product_is_refused(product):
