@@ -253,7 +253,7 @@ def open_scene(
         SceneError: no scene of that kind; the message says what was looked for and what is there.
     """
     options = OpenOptions(dn_offset, _sentinel2_bands(bands_in), quantification, allow_vrt,
-                          allow_remote, kind, pattern, align)  # fmt: skip
+                          allow_remote, kind, pattern, align, max_pixels=None)  # fmt: skip
     return _open_scene(_source(path, remote=allow_remote), options)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
     if len(paths) != 1:
         names = ", ".join(path.name for path in paths[:6]) or "none"
         raise UsageError(f"{params['path']} holds {len(paths)} scenes ({names}). Name one of them.")
-    scene = open_scene(Path(paths[0]), open_options(params))
+    scene = open_scene(Path(paths[0]), replace(open_options(params), max_pixels=None))
     try:
         wanted = params["model_names"] or DEFAULT
         facts = inspect(scene, forecast.nets(wanted), forecast.read_runs(runs_file()))

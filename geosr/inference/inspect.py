@@ -10,8 +10,12 @@ from geosr.inference import forecast
 from geosr.inference.forecast import Run, Sizes
 from geosr.inference.plan import Plan, Request, make_plan
 from geosr.models.card import Model
+from geosr.raster.grid import Grid
 from geosr.raster.window import Window
 from geosr.scene.scene import Scene
+
+_WHOLE = 2**25  # pixels of a grid that are all read for `geosr info`
+_LOOK = 1024  # finest pixels along a window of a larger one
 
 
 def inspect(scene: Scene, models: Sequence[Model], runs: Sequence[Run] = ()) -> dict[str, Any]:
@@ -56,15 +60,25 @@ def _level(scene: Scene, gsd: int) -> dict[str, Any]:
 
 
 def _nodata_share(scene: Scene, names: Sequence[str], gsd: int) -> float:
-    """Share of pixels that hold nothing or are masked, read in strips of 256 rows."""
-    grid, missing = scene.grids[gsd], 0
+    """Share of pixels that hold nothing or are masked; of a large scene in windows of it."""
+    missing = looked = 0
     with scene.open() as reader:
-        for row in range(0, grid.height, 256):
-            height = min(256, grid.height - row)
-            missing += int(
-                (~reader.read(names, gsd, Window(row, 0, height, grid.width)).sensed).sum()
-            )
-    return missing / (grid.height * grid.width * len(names))
+        for window in _looks(scene.grids[gsd], _LOOK * scene.finest // gsd):
+            sensed = reader.read(names, gsd, window).sensed
+            missing, looked = missing + int((~sensed).sum()), looked + sensed.size
+    return missing / looked
+
+
+def _looks(grid: Grid, side: int) -> list[Window]:
+    """All of a grid in strips, or nine windows of `side` of a large one."""
+    height, width = grid.shape
+    if height * width <= _WHOLE:
+        return [Window(row, 0, min(256, height - row), width) for row in range(0, height, 256)]
+    sides = min(height, side), min(width, side)
+    rows, cols = (
+        sorted({0, (n - own) // 2, n - own}) for n, own in zip(grid.shape, sides, strict=True)
+    )
+    return [Window(row, col, *sides) for row in rows for col in cols]
 
 
 def _forecast(plan: Plan, runs: Sequence[Run]) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def scene_options(models: Sequence[Model], options: OpenOptions) -> OpenOptions:
     if len(kinds) > 1:
         raise UsageError("guided nets and nets for any raster do not go together. Run them apart.")
     quantification = options.quantification or models[0].card.quantification or None
-    return replace(options, kind=kinds.pop(), quantification=quantification)
+    return replace(options, kind=kinds.pop(), quantification=quantification, max_pixels=None)
 
 
 @dataclass(frozen=True)

@@ -32,12 +32,21 @@ def open_scene(path: str | Path, options: OpenOptions | None = None) -> Scene:
     """The scene at `path`, whatever its kind.
 
     Raises:
-        SceneError: no known kind; the message says what was looked for and what is there.
+        SceneError: no known kind; the message says what was looked for and what is there. Or it
+            is larger than `options.max_pixels`.
     """
+    options = options or OpenOptions()
     try:
-        return _opened(Path(path), options or OpenOptions())
+        scene = _opened(Path(path), options)
     except OSError as error:
         raise SceneError(f"cannot read {path}: {cause(error)}. Check its permissions.") from error
+    rows, cols = scene.grid.shape
+    if options.max_pixels and rows * cols > options.max_pixels:
+        raise SceneError(
+            f"{path}: {rows} × {cols} px, more than {options.max_pixels:,} (a damaged header?). "
+            "Cut it first."
+        )
+    return scene
 
 
 def _opened(path: Path, options: OpenOptions) -> Scene:

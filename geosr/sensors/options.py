@@ -23,6 +23,7 @@ class OpenOptions:
         pattern: names of the rasters that count in a folder of them.
         align: bring the rasters of a series that lie on other grids onto the grid of the first
             by name, bilinear.
+        max_pixels: of the finest grid, for those who read scenes whole; None is no limit.
     """
 
     dn_offset: float | None = None
@@ -33,6 +34,7 @@ class OpenOptions:
     kind: str = "sentinel2"
     pattern: str | None = None
     align: bool = False
+    max_pixels: int | None = 4_000_000_000
 
 
 def may_be(test: Callable[[Path], bool], path: Path) -> bool:

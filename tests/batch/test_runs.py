@@ -503,7 +503,7 @@ def test_a_second_interrupt_leaves_at_once(tmp_path):
 
 
 def test_a_signal_ends_with_a_report_and_a_line_in_the_log(tmp_path):
-    make_scene.write_folder(tmp_path / "slow", size=480)
+    make_scene.write_folder(tmp_path / "slow", size=960)
     process = subprocess.Popen(
         [sys.executable, "-m", "geosr", "superres", "slow", "out", *BICUBIC, "--tile-size", "12",
          "--log-file", "log"], cwd=tmp_path, env=settings({}), stderr=subprocess.PIPE, text=True,
