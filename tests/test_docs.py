@@ -170,3 +170,12 @@ def test_commands_of_methods_are_there_with_their_options_and_nets():
         assert set(re.findall(r"--[\w-]+", rest)) <= known, (name, rest)
         for model in re.findall(r"--model ([\w-]+)(?= |$)", rest):
             assert registry.known(model), model
+
+
+def test_the_tests_of_the_fault_matrix_are_there():
+    named = re.findall(
+        r"`([^\s`]+\.py)::(test_\w+)`", (ROOT / "tests/faults/README.md").read_text()
+    )
+    assert len(named) > 100
+    for path, name in named:
+        assert f"def {name}(" in (ROOT / "tests" / path).read_text(), (path, name)
