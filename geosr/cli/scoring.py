@@ -228,7 +228,7 @@ def _line(model: str, cells: Sequence[tuple[float | None, int]]) -> str:
 def as_csv(found: Evaluation) -> str:
     """scene, group, model, net, band ("" is the whole scene), metric, value."""
     text = io.StringIO()
-    writer = csv.writer(text)
+    writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["scene", "path", "group", "model", "net", "band", "metric", "value"])
     for score in found.scores:
         head = [score.scene, score.path, score.group, score.model, score.net]
