@@ -60,7 +60,7 @@ class Job:
 
     models: tuple[Model, ...]
     request: Request = field(default_factory=Request)
-    options: OpenOptions = field(default_factory=OpenOptions)
+    options: OpenOptions = field(default_factory=lambda: OpenOptions(max_pixels=None))
     engine: Engine = field(default_factory=Engine)
     precision: str = "auto"
     overwrite: bool = False

@@ -41,7 +41,7 @@ def scenes(tmp_path) -> Path:
 def slow(tmp_path) -> Path:
     """Two scenes, p and q, that take seconds with tiny tiles."""
     for name in "pq":
-        make_scene.write_folder(tmp_path / "slow" / name, size=480)
+        make_scene.write_folder(tmp_path / "slow" / name, size=960)
     return tmp_path / "slow"
 
 
