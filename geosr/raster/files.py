@@ -113,7 +113,6 @@ def open_hdf5(path: str | Path, layer: str = "") -> Any:
         raise SceneError(f"{path}: not an HDF5 file ({_said(head)}). Replace the file.")
     if not layer:  # looked through once; its datasets are opened after it
         require_alone(Path(path))
-    if not layer:
         return _open(str(path), "HDF5")
     if '"' in str(path):
         raise SceneError(f"{path}: a quotation mark in the name of an HDF5 file. Rename it.")

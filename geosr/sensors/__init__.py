@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from geosr.errors import SceneError, UsageError, cause
 from geosr.scene.scene import Scene
-from geosr.sensors import geotiff, image, offsets, sentinel2
+from geosr.sensors import geotiff, image, offsets, sentinel2, stack
 from geosr.sensors.options import OpenOptions, may_be
 
 __all__ = ["OpenOptions", "find_scenes", "is_remote", "open_scene", "remote_path"]
@@ -19,7 +19,7 @@ _KINDS: tuple[tuple[Callable[[Path], bool], _Opener], ...] = (
     (sentinel2.is_safe, sentinel2.open_safe),
     (sentinel2.is_flat, sentinel2.open_flat),
     (geotiff.is_folder_scene, geotiff.open_folder),
-    (geotiff.is_raster, geotiff.open_stack),
+    (stack.is_raster, stack.open_stack),
 )
 _LOOKED_FOR = (
     "looked for a SAFE product (MTD_MSIL1C.xml or MTD_MSIL2A.xml, folder or zip), "
