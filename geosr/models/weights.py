@@ -185,6 +185,11 @@ def _load_onnx(path: Path, sha256: str) -> Model:
     _require_same(path, model.card.sha256, sha256)
     try:
         _require_output(model, _TRIED_ONNX if model.card.arch == ARCH else _TRIED)
+    except MemoryError as error:
+        raise WeightsError(
+            f"{path}: takes more memory than there is on the smallest image "
+            f"({cause(error)[:120]}). Use another file."
+        ) from error
     except (RuntimeError, LookupError, TypeError, ValueError) as error:
         raise WeightsError(
             f"{path}: does not do what its card says ({cause(error)[:120]}). Correct the card, or "

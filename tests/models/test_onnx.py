@@ -403,6 +403,55 @@ def test_a_graph_that_geosr_cannot_feed_is_refused(tmp_path, how, said):
         weights.load_file(upsampler(tmp_path / "x.onnx", **how))
 
 
+def looping(op: str) -> onnx.NodeProto:
+    """A Loop as it would never end, alone or within the branch of an If."""
+    turn = helper.make_graph(
+        [helper.make_node("Identity", ["go_in"], ["go_out"]),
+         helper.make_node("Identity", ["v"], ["v_out"])], "turn",
+        [helper.make_tensor_value_info("i", TensorProto.INT64, []),
+         helper.make_tensor_value_info("go_in", TensorProto.BOOL, []),
+         helper.make_tensor_value_info("v", TensorProto.FLOAT, None)],
+        [helper.make_tensor_value_info("go_out", TensorProto.BOOL, []),
+         helper.make_tensor_value_info("v_out", TensorProto.FLOAT, None)],
+    )  # fmt: skip
+    loop = helper.make_node("Loop", ["turns", "go", "pixels"], ["same"], body=turn)
+    if op == "Loop":
+        return loop
+    same = helper.make_tensor_value_info("same", TensorProto.FLOAT, None)
+    branch = helper.make_graph([loop], "branch", [], [same])
+    return helper.make_node("If", ["go"], ["same"], then_branch=branch, else_branch=branch)
+
+
+@pytest.mark.parametrize("op", ["Loop", "If"])
+def test_a_graph_with_loops_is_refused_before_it_runs(tmp_path, op):
+    path = upsampler(tmp_path / "x.onnx")
+    proto = onnx.load(path)
+    proto.graph.node.insert(0, looping(op))
+    proto.graph.node[1].input[0] = "same"
+    proto.graph.initializer.extend(
+        [helper.make_tensor("turns", TensorProto.INT64, [], [2**62]),
+         helper.make_tensor("go", TensorProto.BOOL, [], [True])]
+    )  # fmt: skip
+    path.write_bytes(proto.SerializeToString())
+    with pytest.raises(WeightsError, match="has a Loop, and how often it turns"):
+        weights.load_file(path)
+
+
+def test_a_graph_that_fills_the_memory_by_itself_is_a_fault_of_the_file(tmp_path):
+    path = upsampler(tmp_path / "x.onnx")
+    proto = onnx.load(path)
+    proto.graph.initializer.append(helper.make_tensor("size", TensorProto.INT64, [1], [2**48]))
+    proto.graph.node.extend(
+        [helper.make_node("ConstantOfShape", ["size"], ["zeros"]),
+         helper.make_node("ReduceMax", ["zeros"], ["zero"], keepdims=0),
+         helper.make_node("Add", ["finer", "zero"], ["more"])]
+    )  # fmt: skip
+    proto.graph.output[0].name = "more"
+    path.write_bytes(proto.SerializeToString())
+    with pytest.raises(WeightsError, match="more memory than there is"):
+        weights.load_file(path)
+
+
 @pytest.mark.parametrize(
     ("kind", "shape", "said"),
     [

@@ -11,6 +11,7 @@ from typing import Any
 from geosr.errors import UsageError, WeightsError, cause
 
 _LARGEST = 2**31  # bytes of a file; no more fits into one protobuf
+_ENDLESS = ("Loop", "Scan", "SequenceMap")  # only running them tells when, or whether, they end
 
 
 def library(name: str, path: Path, package: str | None = None) -> Any:
@@ -32,7 +33,7 @@ def parsed(path: Path, data: bytes) -> Any:
 
     Raises:
         UsageError: onnx is not installed.
-        WeightsError: it is damaged, holds no net, or points to other files.
+        WeightsError: it is damaged, holds no net, points to other files, or has loops.
     """
     onnx = library("onnx", path)
     if len(data) >= _LARGEST:
@@ -50,7 +51,28 @@ def parsed(path: Path, data: bytes) -> Any:
             f"{path}: tensor '{outside}' lies in another file, and other files are never opened. "
             "Save the net as one file: onnx.save(onnx.load(…), …, save_as_external_data=False)."
         )
+    endless = next((node.op_type for node in _nodes(proto) if node.op_type in _ENDLESS), None)
+    if endless is not None:
+        raise WeightsError(
+            f"{path}: has a {endless}, and how often it turns only running it tells. geosr runs "
+            "no loops from files. Export the net with its loops unrolled."
+        )
     return proto
+
+
+def _nodes(proto: Any) -> Iterator[Any]:
+    """All nodes of a file, those of its functions and of the graphs within nodes too."""
+    training = [part for t in proto.training_info for part in (t.initialization, t.algorithm)]
+    for part in (proto.graph, *training, *proto.functions):
+        yield from _within(part.node)
+
+
+def _within(nodes: Any) -> Iterator[Any]:
+    for node in nodes:
+        yield node
+        for item in node.attribute:
+            for graph in (item.g, *item.graphs):
+                yield from _within(graph.node)
 
 
 def _tensors(proto: Any) -> Iterator[Any]:
