@@ -113,7 +113,7 @@ class Duration(ParamType):
         "--loss",
         metavar="NAME[+W*NAME…]",
         help="l1, mse, charbonnier, dssim, ms-ssim, gradient, "
-        "tv, sam, frequency, psnr, perceptual[:FILE], registered, laplace-nll, dual-edsr, "
+        "tv, sam, frequency, low-l1, psnr, perceptual[:FILE], registered, laplace-nll, dual-edsr, "
         "enhanced, adversarial.",
     ),
     option(
@@ -158,7 +158,8 @@ class Duration(ParamType):
         "discriminator_options",
         multiple=True,
         metavar="NAME=VALUE",
-        help="features=32, or given=true for one that sees the input; may be given again.",
+        help="features=32, given=true for one that sees the input, high=true for one of the finest "
+        "detail alone; may be given again.",
     ),
     option("--discriminator-lr", type=float, help="Its learning rate; default is the net's."),
     option("--discriminator-updates", type=click.IntRange(1), help="Its steps in one of the net."),

@@ -22,6 +22,7 @@ from geosr.training.datasets import Batch
 from geosr.training.discriminators import kind_of
 from geosr.training.distributed import Ranks
 from geosr.training.losses.criterion import Term
+from geosr.training.losses.frequencies import low_pass
 from geosr.training.losses.masked import clean
 
 KINDS = ("gan", "lsgan", "hinge", "relativistic")
@@ -103,7 +104,7 @@ class Adversary:
             raise UsageError(f"unknown adversarial '{how.kind}' (known: {', '.join(KINDS)}).")
         kind, options = kind_of(how.discriminator, how.options, side)
         self.how, self.card, self.ranks, self.device, self.bf16 = how, card, ranks, device, bf16
-        self.given = options.pop("given")
+        self.given, self.high = options.pop("given"), options.pop("high")
         self.net = kind.build(_channels(card, given=self.given), **options).to(device)
         self.names = [name for name, _ in self.net.named_parameters()]
         self.ratio = how.lr / lr if how.lr else 1.0
@@ -172,6 +173,7 @@ class Adversary:
         return judged(self.how.kind, of_true, of_made, means, by_net=by_net)
 
     def _score(self, x: Tensor, given: Tensor | None) -> Tensor:
+        x = x - low_pass(x) if self.high else x
         with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=self.bf16):
             score: Tensor = self.net(x if given is None else torch.cat([x, given], 1))
         return score.float()

@@ -19,6 +19,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from geosr.errors import UsageError
 
 _SLOPE = 0.2
+_OPTIONS = {"features": 64, "given": False, "high": False}
 
 
 class VGG(nn.Module):
@@ -108,20 +109,21 @@ class Kind:
     Attributes:
         least: smallest side of a patch of truth, pixels.
         multiple: what the side must be a multiple of.
-        options: keyword arguments, and `given`: whether it sees the net's input too.
+        options: keyword arguments, and `given`: whether it sees the net's input too, and `high`:
+            whether of images only the high frequencies, above a quarter of a cycle per pixel.
     """
 
     build: Callable[..., nn.Module]
     least: int
     multiple: int = 1
-    options: Mapping[str, Any] = field(default_factory=lambda: {"features": 64, "given": False})
+    options: Mapping[str, Any] = field(default_factory=lambda: dict(_OPTIONS))
 
 
 DISCRIMINATORS = {
     "vgg": Kind(VGG, 32),
     "unet": Kind(UNet, 8, 8),
     "patch": Kind(Patch, 24),
-    "conditional": Kind(Patch, 24, options={"features": 64, "given": True}),
+    "conditional": Kind(Patch, 24, options={**_OPTIONS, "given": True}),
 }
 
 

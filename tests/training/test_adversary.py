@@ -76,6 +76,7 @@ def test_the_share_waits_and_rises():
 @pytest.mark.parametrize("how", [
     HOW, replace(HOW, kind="gan", discriminator="vgg", updates=2, after=2),
     replace(HOW, kind="hinge", discriminator="conditional"),
+    replace(HOW, options={"features": 4, "high": True}),
 ])  # fmt: skip
 def test_stopped_and_resumed_equals_undisturbed(images, tmp_path, how):  # noqa: F811
     config = replace(JUDGED, adversarial=how, patch=32)
@@ -116,14 +117,19 @@ def test_before_its_time_it_has_no_say(images, tmp_path):  # noqa: F811
     assert not same_weights(tmp_path / "now/last.safetensors", tmp_path / "none/last.safetensors")
 
 
-def test_a_discriminator_learns_to_tell(tmp_path):
-    """Noise from flat images: scores part within a few updates."""
+def judge_of(**options) -> Adversary:
+    from geosr.training.distributed import Ranks
+
     torch.manual_seed(0)
-    config = TrainConfig("edsr-baseline", scale=2)
-    judge = Adversary(
-        Adversarial("gan", "patch", {"features": 8}), config.card, side=32, lr=1e-3, device="cpu",
-        ranks=config_ranks(),
+    return Adversary(
+        Adversarial("gan", "patch", {"features": 8, **options}),
+        TrainConfig("edsr-baseline", scale=2).card, side=32, lr=1e-3, device="cpu", ranks=Ranks(),
     )  # fmt: skip
+
+
+def test_a_discriminator_learns_to_tell():
+    """Noise from flat images: scores part within a few updates."""
+    judge = judge_of()
     flat, noise = torch.full((4, 1, 32, 32), 0.3), torch.rand(4, 1, 32, 32)
     for _ in range(20):
         judge._images = noise, flat, None
@@ -132,10 +138,11 @@ def test_a_discriminator_learns_to_tell(tmp_path):
     assert true > made + 1
 
 
-def config_ranks():
-    from geosr.training.distributed import Ranks
-
-    return Ranks()
+def test_one_for_high_frequencies_sees_no_others():
+    rough, level = torch.rand(4, 1, 32, 32), torch.rand(4, 1, 1, 1)
+    whole, high = judge_of(), judge_of(high=True)
+    assert not torch.allclose(whole._score(rough, None), whole._score(rough + level, None))
+    torch.testing.assert_close(high._score(rough, None), high._score(rough + level, None))
 
 
 @pytest.mark.parametrize("which", ["loss", "score"])

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from geosr.errors import UsageError
 from geosr.training.losses import LOSSES, Criterion, images
 from geosr.training.losses.criterion import PRESETS
+from geosr.training.losses.frequencies import low_pass
 from geosr.training.losses.images import laplace_nll
 from geosr.training.losses.perceptual import _random_pyramid, _vgg, perceptual
 
@@ -136,7 +137,9 @@ def test_ms_ssim_agrees_with_torchmetrics():
     assert (1 - ours).item() == pytest.approx(theirs.item(), abs=1e-4)
 
 
-@pytest.mark.parametrize("name, side", [("dssim", 11), ("ms-ssim", 176), ("registered", 12)])
+@pytest.mark.parametrize("name, side", [
+    ("dssim", 11), ("ms-ssim", 176), ("registered", 12), ("low-l1", 13),
+])  # fmt: skip
 def test_patches_too_small_for_a_loss_are_refused(name, side):
     image = torch.rand(1, 1, side, side)
     mask = torch.ones_like(image, dtype=torch.bool)
@@ -179,6 +182,27 @@ def test_psnr_is_minus_a_hundredth_of_the_decibels():
     prediction = torch.full_like(target, 0.1)  # 20 dB
     total, count = images.psnr(prediction, target, torch.ones_like(target, dtype=torch.bool))
     assert (total.item(), count.item()) == (pytest.approx(-0.4, abs=1e-5), 2)
+
+
+def waves(cycles):
+    """A wave along the rows, of so many cycles per pixel."""
+    return torch.cos(2 * torch.pi * cycles * torch.arange(96.0)).expand(1, 1, 96, 96).double()
+
+
+def test_low_frequencies_pass_and_high_ones_do_not():
+    inner = (..., slice(8, -8), slice(8, -8))
+    for cycles, share in [(0, 1), (0.125, 1), (0.25, 0.5), (0.4, 0), (0.5, 0)]:
+        slow = low_pass(waves(cycles))[inner]
+        assert (slow - share * waves(cycles)[inner]).abs().max() < 0.05, cycles
+
+
+def test_low_l1_leaves_high_frequencies_free():
+    mask = torch.ones(1, 1, 96, 96, dtype=torch.bool)
+    truth = waves(0.05)
+    for detail, wanted in [(waves(0.45), 0), (waves(0.05), 2 / torch.pi)]:
+        assert mean(LOSSES["low-l1"](truth + detail, truth, mask)) == pytest.approx(
+            wanted, abs=0.04
+        )
 
 
 def test_registered_finds_a_shifted_and_brightened_truth():

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from geosr.errors import UsageError
-from geosr.training.losses import images
+from geosr.training.losses import frequencies, images
 from geosr.training.losses.masked import coarser
 from geosr.training.losses.perceptual import load_perceptual, perceptual
 
@@ -41,7 +41,8 @@ LOSSES: dict[str, Loss] = {
     "gradient": images.gradient,
     "tv": images.tv,
     "sam": images.sam,
-    "frequency": images.frequency,
+    "frequency": frequencies.frequency,
+    "low-l1": frequencies.low_l1,
     "perceptual": perceptual,
     "registered": images.registered,
 }

@@ -128,14 +128,6 @@ def sam(prediction: Tensor, target: Tensor, mask: Tensor) -> tuple[Tensor, Tenso
     return (cosine.arccos() * usable).sum(), count(usable, x)
 
 
-def frequency(prediction: Tensor, target: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Absolute error of log(1 + |F|), F the orthonormal spectrum of a band; counts its numbers."""
-    x, y, valid = clean(prediction, target, mask)
-    spectra = [torch.fft.rfft2(image, norm="ortho").abs().log1p() for image in (x, y)]
-    error = (spectra[0] - spectra[1]).abs()
-    return error.sum(), count(valid.flatten(2).any(2), x) * math.prod(error.shape[-2:])
-
-
 def registered(prediction: Tensor, target: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """Absolute error at the best of 49 shifts of up to 3 px, each band's brightness aligned.
 
