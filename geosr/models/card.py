@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from geosr.errors import UsageError, WeightsError
@@ -24,6 +25,7 @@ PAIRS: dict[str, tuple[str, ...]] = {
 }
 DEFAULT = PAIRS["dsen2-ps"]  # what sharpens Sentinel-2 where nobody says otherwise
 ESTIMATES = "estimates, not measurements: made by a net that a discriminator taught"
+_FRAMES, _BANDS, _REACH = 1024, 100_000, 8192  # more than any net has
 _UNIT = 10000.0  # inputs per unit of a single- or multi-image net, as reflectance is scaled
 
 
@@ -122,26 +124,50 @@ class ModelCard:
             card = cls(**data)
             _check(card)
             return card
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise WeightsError(
                 f"not a model card ({error}). Train or convert the file again."
             ) from error
 
 
 def _check(card: ModelCard) -> None:
-    """Raise ValueError where the parts of a card do not go together."""
+    """Raise ValueError where the parts of a card are not what they should be, or do not fit."""
+    _check_types(card)
     if card.task not in ("guided", "sisr", "misr"):
         raise ValueError(f"no such task: {card.task!r}")
     if not card.inputs or not all(item.bands for item in (*card.inputs, card.output)):
         raise ValueError("no inputs, or one without bands")
-    if min(min(item.gsd, item.frames) for item in (*card.inputs, card.output)) < 1:
-        raise ValueError("a GSD or number of frames below 1")
-    if min(card.margin, card.blend, card.tile) < 0:
-        raise ValueError(f"margin {card.margin}, blend {card.blend} or tile {card.tile} below 0")
-    first, last, made = card.inputs[0].gsd, card.inputs[-1].gsd, card.output.gsd
-    scale = last / made if card.task == "guided" else first
+    if not all(1 <= item.frames <= _FRAMES for item in (*card.inputs, card.output)):
+        raise ValueError(f"a number of frames that is not from 1 to {_FRAMES}")
+    gsds = [item.gsd for item in card.inputs]
+    if min(*gsds, card.output.gsd) < 1 or gsds != sorted(set(gsds)):
+        raise ValueError(f"GSDs {gsds[:9]}, which are not above 0 and finest first")
+    if not all(0 <= reach <= _REACH for reach in (card.margin, card.blend, card.tile)):
+        raise ValueError(
+            f"margin {card.margin}, blend {card.blend} or tile {card.tile} not from 0 to {_REACH}"
+        )
+    if card.task != "guided" and len(gsds) > 1:
+        raise ValueError(f"{len(gsds)} inputs, where {card.task} has one")
+    if card.task != "misr" and (card.shifts or card.fewer or card.frames > 1):
+        raise ValueError(f"frames or shifts, which {card.task} has none of")
+    scale = gsds[-1] / card.output.gsd if card.task == "guided" else gsds[0]
     if card.scale != scale:
         raise ValueError(f"scale {card.scale}, but {scale:g} by the GSDs of inputs and output")
+
+
+def _check_types(card: ModelCard) -> None:
+    kinds: dict[str, Any] = {"str": str, "int": int, "bool": bool, "float": (int, float)}
+    for item in fields(card):
+        value, kind = getattr(card, item.name), kinds.get(str(item.type))
+        if kind and (not isinstance(value, kind) or isinstance(value, bool) != (kind is bool)):
+            raise ValueError(f"{item.name} is {str(value)[:40]!r}, no {item.type}")
+    if not isinstance(card.options, Mapping):
+        raise ValueError("options are no mapping")
+    if not 0 <= card.quantification < math.inf:
+        raise ValueError(f"quantification {card.quantification}, which is no number above 0")
+    bands = [band for item in (*card.inputs, card.output) for band in item.bands]
+    if not all(isinstance(band, str) for band in bands) or len(bands) > _BANDS:
+        raise ValueError(f"names of bands that are no texts, or more than {_BANDS}")
 
 
 def _input(data: Mapping[str, Any]) -> Input:

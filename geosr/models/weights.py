@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import stat
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 INTACT, DAMAGED, MISSING, ABSENT = "intact", "damaged", "missing", "not fetched"
 _CARD = "card"
+_OPTION = 1024  # of a card, which is plausible for any file
 _TRIED = 4  # coarsest pixels a side
 _PICKLE = (".pt", ".pth")
 _FOREIGN = (*_PICKLE, ".h5", ".hdf5")
@@ -166,16 +168,48 @@ def load_file(path: Path, *, sha256: str = "") -> Model:
     try:
         from geosr.models import registry
 
+        tensors = load_tensors(data)
+        _require_plausible(card, tensors)
         model = registry.build(card)
-        model.net.load_state_dict({k: v.float() for k, v in load_tensors(data).items()})
+        model.net.load_state_dict({k: v.float() for k, v in tensors.items()})
         model.net.eval()
         _require_output(model, _TRIED)
+        _require_margin(card)
+    except UsageError as error:  # an architecture of another version
+        raise WeightsError(f"{path}: {error}") from error
     except (RuntimeError, SafetensorError, LookupError, TypeError, ValueError) as error:
         raise WeightsError(
             f"{path}: its tensors are not those of '{card.name}' "
             f"({type(error).__name__}: {cause(error)[:120]}). Use the file of that model."
         ) from error
     return model
+
+
+def _require_plausible(card: ModelCard, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Raise ValueError where a card asks for more layers or features than its file can hold."""
+    sizes = (size for tensor in tensors.values() for size in tensor.shape)
+    most = max(_OPTION, len(tensors), max(sizes, default=0))
+    for name, value in card.options.items():
+        if isinstance(value, int) and value > most:
+            raise ValueError(f"its card says {name} {value}, and nothing in the file is so many")
+
+
+def _require_margin(card: ModelCard) -> None:
+    """Raise ValueError where a net sees further than its card says: tiles would not fit.
+
+    It is measured only where the card is not as the registry makes it, which takes a moment.
+    """
+    from geosr.models import registry
+
+    known = registry.DESIGNS.get(card.name)
+    if card.blend or not known:
+        return
+    usual = known.card_ or known.card(scale=card.scale)
+    if card.options == usual.options and card.margin >= usual.margin:
+        return
+    needed = registry.measured(card).margin
+    if card.margin < needed:
+        raise ValueError(f"its card says margin {card.margin}, and the net sees {needed} px far")
 
 
 def _load_onnx(path: Path, sha256: str) -> Model:
@@ -200,6 +234,8 @@ def _load_onnx(path: Path, sha256: str) -> Model:
 
 def _bytes(path: Path) -> bytes:
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise WeightsError(f"weights {path}: no file but a device, pipe or folder. Check it.")
         return path.read_bytes()
     except OSError as error:
         raise WeightsError(
