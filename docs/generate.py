@@ -37,6 +37,7 @@ TASKS = {
     "guided": "Sentinel-2: fine bands guide the coarse ones",
     "sisr": "Any raster, one image",
     "misr": "Any raster, several images of one place",
+    "spectral": "Sentinel-2: few bands tell the others",
 }
 _PART = re.compile(
     r"(?P<head><!-- generated: (?P<name>\S+) -->\n).*?(?P<tail><!-- end of (?P=name) -->)",

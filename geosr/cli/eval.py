@@ -80,7 +80,18 @@ class _Peak(ParamType):
     option(
         "--protocol",
         type=click.Choice(
-            ["auto", "wald", "twin", "folder", "series", "pairs", "dual", "kelvins", "full"]
+            [
+                "auto",
+                "wald",
+                "twin",
+                "folder",
+                "series",
+                "pairs",
+                "dual",
+                "kelvins",
+                "full",
+                "spectral",
+            ]
         ),
         default="auto",
         help="What is truth; auto tells by nets and data.",

@@ -165,7 +165,8 @@ def overwrite_option(what: str, group: str = OUTPUT) -> Callable[[F], F]:
     return option_group(group, option("--overwrite", is_flag=True, help=f"Replace {what}."))
 
 
-_DATA_KINDS = ["auto", "wald", "folder", "pairs", "npz", "dual", "series", "kelvins"]
+_DATA_KINDS = ["auto", "wald", "folder", "pairs", "npz", "dual", "series", "kelvins",
+               "spectral"]  # fmt: skip
 _DEGRADATIONS = ["auto", "sensor", "gaussian", "mixed", "bicubic", "box", "blur-noise"]
 _net_options = option_group(  # which of the nets of a name
     MAIN,

@@ -176,7 +176,7 @@ def _free(card: ModelCard, names: tuple[str, ...]) -> tuple[dict[int, Any], ...]
             {0: batch, 2: k * rows if k > 1 else rows, 3: k * cols if k > 1 else cols}
             for k in times
         )
-    if card.task == "sisr":
+    if card.task in ("sisr", "spectral"):
         return ({0: batch, 2: rows, 3: cols},)
     first = {0: batch}
     if card.fewer:
@@ -219,7 +219,7 @@ def _arguments(
     if card.task == "guided":
         return tuple(inputs[item.gsd] for item in card.inputs)
     x = inputs[card.inputs[0].gsd]
-    if card.task == "sisr":
+    if card.task in ("sisr", "spectral"):
         return (x,)
     parts = {"frames": x[:, :, :-1], "clear": x[:, :, -1:], "shifts": inputs.get(SHIFTS, x)}
     return tuple(parts[name].contiguous() for name in names)
