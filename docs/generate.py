@@ -54,11 +54,10 @@ def commands() -> dict[str, click.Command]:
 
 
 def _leaves(name: str, command: click.Command | None) -> Iterator[tuple[str, click.Command]]:
-    if isinstance(command, click.Group):
-        for key, inner in command.commands.items():
-            yield from _leaves(f"{name} {key}", inner)
-    elif command:
+    if command and not isinstance(command, click.Group):
         yield name, command
+    for key, inner in getattr(command, "commands", {}).items():
+        yield from _leaves(f"{name} {key}", inner)
 
 
 def help_of(name: str) -> str:

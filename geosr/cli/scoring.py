@@ -35,6 +35,7 @@ _SHOWN = {  # metric: heading, digits; in the table
 
 def settings_of(params: dict[str, Any]) -> dict[str, Any]:
     """What a second run needs, as plain values."""
+    _check_blur(params)
     options, frames = open_options(params), frames_of(params)
     auto = {key: None if params[key] == "auto" else params[key] for key in
             ("protocol", "degradation")}  # fmt: skip
@@ -43,8 +44,28 @@ def settings_of(params: dict[str, Any]) -> dict[str, Any]:
         "scale": _scale(params), "data": str(params["data"].absolute()),
         "pattern": params["pattern"], "tile_size": params["tile_size"], **auto,
         "options": asdict(options), "frames": asdict(frames),
+        "psf": list(params["psf"]), "noise": list(params["noise"]),
         "peak": params["peak"], "lpips": _stamped(params["lpips"]),
     }  # fmt: skip
+
+
+def _check_blur(params: dict[str, Any]) -> None:
+    """Raise where a blur is told twice, or for what has its own.
+
+    Raises:
+        UsageError: says which of the two to leave out.
+    """
+    from geosr.errors import UsageError
+
+    if not params["psf"] and not params["noise"]:
+        return
+    for key, plain in (("degradation", ("auto",)), ("protocol", ("auto", "folder"))):
+        if params[key] not in plain:
+            raise UsageError(
+                f"--psf and --noise degrade images by themselves, beside --{key} {params[key]}. "
+                "Leave one out."
+            )
+    params["protocol"] = "folder"
 
 
 def _stamped(path: Path | None) -> dict[str, str] | None:
@@ -107,7 +128,8 @@ def data_of(settings: dict[str, Any]) -> Data:
         options["bands_in"] = tuple(options["bands_in"])
     return Data(Path(settings["data"]), settings["protocol"], settings["pattern"],
                 settings["degradation"], OpenOptions(**options), settings["tile_size"],
-                FrameOptions(**settings.get("frames", {})))  # fmt: skip
+                FrameOptions(**settings.get("frames", {})), tuple(settings.get("psf", ())),
+                tuple(settings.get("noise", ())))  # fmt: skip
 
 
 def placed(names: Sequence[str], scale: int | None, where: Engine) -> dict[str, list[Model]]:

@@ -63,6 +63,8 @@ class Data:
     Attributes:
         protocol: one of `geosr.evaluation.protocols.PROTOCOLS`, or None to tell by what lies there.
         operator: how images are degraded.
+        psf, noise: σ of Gaussians in input pixels and of white noise in units of 1.0, every pair
+            of which is scored; images alone, and instead of an operator.
         frames: how several images of a place are prepared; of simulated series how many.
     """
 
@@ -73,6 +75,8 @@ class Data:
     options: OpenOptions = OpenOptions()  # noqa: RUF009 - frozen
     tile_size: int | None = None
     frames: FrameOptions = FrameOptions()  # noqa: RUF009 - frozen
+    psf: tuple[float, ...] = ()
+    noise: tuple[float, ...] = ()
 
 
 def scenes(data: Data, kind: str, failed: dict[str, str]) -> Iterator[Scene]:
