@@ -18,7 +18,6 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -218,7 +217,6 @@ class _Patched:
         return low + field
 
 
-@lru_cache(8)
 def read_pool(path: Path) -> Pool:
     """The pool in a file.
 
@@ -266,7 +264,7 @@ def _kernel(path: Path, entry: Mapping[str, Any]) -> Kernel:
 
 def _noise(entry: Mapping[str, Any]) -> Noise:
     patches = np.array(entry["patches"], np.float32)
-    if patches.ndim != 3 or patches.shape[1] != patches.shape[2] or not np.isfinite(patches).all():
+    if patches.ndim != 3 or not patches.size or patches.shape[1] != patches.shape[2] or not np.isfinite(patches).all():
         raise ValueError(f"the noise of {entry['image']} is no patches of numbers")
     return Noise(str(entry["image"]), str(entry["band"]), float(entry["sigma"]), patches)
 
