@@ -306,9 +306,7 @@ def _check_nets(nets: Sequence[Bound], request: Request) -> None:
     for card in (net.model.card for net in nets):
         several = card.task == "misr"
         if request.consistent and card.task == "spectral":
-            raise UsageError(
-                f"--consistent: '{card.name}' tells bands that have no input. Drop it."
-            )
+            raise UsageError(f"--consistent: '{card.name}' tells new bands. Drop it.")
         if request.consistent and several:
             raise UsageError(f"--consistent: '{card.name}' takes several images. Drop it.")
         if request.ensemble > 1 and (not several or card.frames == 2):
@@ -381,11 +379,7 @@ def _guided(
         chosen.append(Bound(model, inputs, model.card.bands))
     if asked and not chosen:
         scene.select(names=asked[0].card.bands)
-    if scene.dtype == np.uint8 and any(net.model.parameters for net in chosen):
-        raise SceneError(
-            f"{scene.path}: 8-bit values are not Sentinel-2 counts (a picture?). "
-            "Give the 16-bit product; only --model bicubic takes 8 bits."
-        )
+    _require_counts(scene, chosen)
     if any(net.model.card.output.gsd != scene.finest for net in chosen):
         raise SceneError(
             f"{scene.path} has no 10 m bands, whose grid the output takes (found: "
@@ -410,7 +404,17 @@ def _spectral(scene: Scene, models: Sequence[Model]) -> tuple[Bound, ...]:
         raise UsageError(f"{said}: a net that tells new bands runs alone. Choose one --model.")
     card = models[0].card
     scene.select(names=card.inputs[0].bands, gsd=scene.finest)  # says what is missing
-    return (Bound(models[0], ((1, scene.finest, card.inputs[0].bands),), card.bands),)
+    nets = (Bound(models[0], ((1, scene.finest, card.inputs[0].bands),), card.bands),)
+    _require_counts(scene, nets)
+    return nets
+
+
+def _require_counts(scene: Scene, nets: Sequence[Bound]) -> None:
+    if scene.dtype == np.uint8 and any(net.model.parameters for net in nets):
+        raise SceneError(
+            f"{scene.path}: 8-bit values are not Sentinel-2 counts (a picture?). "
+            "Give the 16-bit product; only --model bicubic takes 8 bits."
+        )
 
 
 def _require(scene: Scene, bands: Sequence[str], names: Sequence[str]) -> None:

@@ -264,7 +264,12 @@ def _kernel(path: Path, entry: Mapping[str, Any]) -> Kernel:
 
 def _noise(entry: Mapping[str, Any]) -> Noise:
     patches = np.array(entry["patches"], np.float32)
-    if patches.ndim != 3 or not patches.size or patches.shape[1] != patches.shape[2] or not np.isfinite(patches).all():
+    if (
+        patches.ndim != 3
+        or not patches.size
+        or patches.shape[1] != patches.shape[2]
+        or not np.isfinite(patches).all()
+    ):
         raise ValueError(f"the noise of {entry['image']} is no patches of numbers")
     return Noise(str(entry["image"]), str(entry["band"]), float(entry["sigma"]), patches)
 
