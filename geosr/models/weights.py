@@ -96,7 +96,7 @@ def _bundled(card: ModelCard) -> Model:
         return Model(card, model.net.eval())
     found = entry(card)
     if found is None:
-        scale = "" if card.task == "guided" else f" --scale {card.scale}"
+        scale = "" if card.task in ("guided", "spectral") else f" --scale {card.scale}"
         raise WeightsError(
             f"no weights are bundled for '{card.name}' (looked in {folder()}). Train them: "
             f"geosr train --model {card.name}{scale} --data IMAGES --out RUN, "

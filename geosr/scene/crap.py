@@ -1,8 +1,9 @@
 """Crap: what may befall an image between the ground and a file, drawn at random.
 
-After decrappify (entry 14.2.4 of the catalogue: a net learns to undo spoilt images). In this order:
-haze that thickens towards one side, shot and read-out noise, stripes of columns or rows, and the
-losses of JPEG (ITU-T T.81, table K.1, by the usual scale of qualities). Values in units of 1.0.
+After decrappify (Antic, Howard, Manor 2019), where a net learns to undo what was done on purpose.
+In this order: haze that thickens towards one side, shot and read-out noise, stripes of columns or
+rows, and the losses of JPEG (ITU-T T.81, table K.1, by the usual scale of qualities). Values in
+units of 1.0.
 """
 
 from __future__ import annotations

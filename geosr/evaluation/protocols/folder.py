@@ -1,7 +1,7 @@
 """Images, degraded by an operator; the images are the truth.
 
 Where a blur and a noise are told apart from the scale, every pair of both is a group by itself:
-sampling and blur are two things (entry 14.3.11 of the catalogue).
+sampling and blur are two things (as in Planet's study of EDSR on degraded SkySat images).
 """
 
 from __future__ import annotations

@@ -73,6 +73,11 @@ def export(model: Model, target: Path, *, opset: int = OPSET, overwrite: bool = 
         library(name, target)
     if isinstance(model.net, OnnxNet) or model.card.arch == ARCH:
         raise UsageError(f"'{model.card.name}' is an ONNX file already. Copy it.")
+    if not getattr(model.net, "exportable", True):
+        raise UsageError(
+            f"'{model.card.name}' walks through trees, which make no ONNX file of any use. "
+            "Use it as it is."
+        )
     names = _names(model)
     try:
         with _quiet():

@@ -1,8 +1,8 @@
 """RFSR: a random forest tells from a pixel's surroundings what bicubic interpolation lacks.
 
-Entry 14.2.3 of the catalogue of satellite super-resolution, after the notebook of the RFSR
-repository. Every pixel of the enlarged image is described by its 5 × 5 neighbourhood, less the
-pixel itself; 100 regression trees of depth 12 give the image's pixel less the enlarged one.
+After the notebook of the RFSR repository. Every pixel of the enlarged image is described by its
+5 × 5 neighbourhood, less the pixel itself; 100 regression trees of depth 12 give the image's pixel
+less the enlarged one.
 
     image ─ bicubic ×s ─┬─ 24 shifted copies − itself ─ mean of 100 trees ─ + ─
                         └───────────────────────────────────────────────────┘
@@ -37,6 +37,7 @@ class RandomForest(nn.Module):
         radius: of the neighbourhood in pixels of the enlarged image.
     """
 
+    exportable = False  # every step of every tree would be a part of the graph
     child: Tensor
     feature: Tensor
     threshold: Tensor
@@ -113,7 +114,7 @@ def build(card: ModelCard) -> RandomForest:
 
 DESIGNS = (
     Design("rfsr", "sisr", "rfsr", build, {2: 3, 3: 2, 4: 2}, 2,
-           "entry 14.2.3, random forest on a 5 × 5 neighbourhood",
+           "RFSR, a random forest on 5 × 5 surroundings",
            options={"trees": 100, "depth": 12, "nodes": 2**13 - 1, "radius": 2},
            recipe=Recipe("mse", steps=0, jitter=0.0), paper=Recipe("mse", steps=0),
            solved=True),

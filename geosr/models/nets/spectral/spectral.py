@@ -1,8 +1,8 @@
 """Spectral super-resolution: the twelve bands of Sentinel-2 from three or four of them.
 
-Entry 14.2.36 of the catalogue of satellite super-resolution (there a U-Net of 117 million numbers
-brings 9 bands to 170, by L1 and the spectral angle beside a discriminator). Here the trunk of EDSR
-(Lim et al., CVPR workshops 2017; sanghyun-son/EDSR-PyTorch) at scale 1, beside a linear map.
+A published thesis brings the 9 bands of ALI to the 170 of Hyperion so, by a U-Net of 117 million
+numbers, L1, the spectral angle and a discriminator. Here it is the trunk of EDSR (Lim et al., CVPR
+workshops 2017; sanghyun-son/EDSR-PyTorch) at scale 1, beside a linear map, without a discriminator.
 
     bands in ─┬─ conv ─ n × [conv ReLU conv +] ─ conv ─ + ─ conv ─ + ─ bands out
               │                                                    │
@@ -83,7 +83,7 @@ def _design(name: str, given: tuple[str, ...], blocks: int, alias: str = "") -> 
         scale=1,
         margin=2 * blocks + 3 if blocks else 0,
         options={"features": 64, "blocks": blocks},
-        source="entry 14.2.36; trunk of Lim et al., CVPR workshops 2017"
+        source="trunk of Lim et al., CVPR workshops 2017, beside a linear map"
         if blocks else "least squares, band by band",
         task="spectral",
     )  # fmt: skip
