@@ -35,7 +35,6 @@ _SHOWN = {  # metric: heading, digits; in the table
 
 def settings_of(params: dict[str, Any]) -> dict[str, Any]:
     """What a second run needs, as plain values."""
-    _check_blur(params)
     options, frames = open_options(params), frames_of(params)
     auto = {key: None if params[key] == "auto" else params[key] for key in
             ("protocol", "degradation")}  # fmt: skip
@@ -47,25 +46,6 @@ def settings_of(params: dict[str, Any]) -> dict[str, Any]:
         "psf": list(params["psf"]), "noise": list(params["noise"]),
         "peak": params["peak"], "lpips": _stamped(params["lpips"]),
     }  # fmt: skip
-
-
-def _check_blur(params: dict[str, Any]) -> None:
-    """Raise where a blur is told twice, or for what has its own.
-
-    Raises:
-        UsageError: says which of the two to leave out.
-    """
-    from geosr.errors import UsageError
-
-    if not params["psf"] and not params["noise"]:
-        return
-    for key, plain in (("degradation", ("auto",)), ("protocol", ("auto", "folder"))):
-        if params[key] not in plain:
-            raise UsageError(
-                f"--psf and --noise degrade images by themselves, beside --{key} {params[key]}. "
-                "Leave one out."
-            )
-    params["protocol"] = "folder"
 
 
 def _stamped(path: Path | None) -> dict[str, str] | None:

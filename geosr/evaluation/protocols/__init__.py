@@ -60,6 +60,8 @@ def protocol_of(data: Data, task: str) -> str:
     """
     if data.protocol:
         return data.protocol
+    if data.psf or data.noise:
+        return "folder"
     if probav.is_imgsets(data.path):
         return "kelvins"
     kind = kind_of(data.path, task)

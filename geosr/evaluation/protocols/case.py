@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from geosr.errors import GeosrError
+from geosr.errors import GeosrError, UsageError
 from geosr.inference.engine import Engine
 from geosr.inference.plan import Request, make_plan
 from geosr.inference.strips import strips
@@ -77,6 +77,24 @@ class Data:
     frames: FrameOptions = FrameOptions()  # noqa: RUF009 - frozen
     psf: tuple[float, ...] = ()
     noise: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot go together.
+
+        Raises:
+            UsageError: a blur or noise beside an operator or another protocol, or below 0.
+        """
+        if min([*self.psf, *self.noise], default=0.0) < 0:
+            raise UsageError(f"psf {self.psf}, noise {self.noise}: no σ is below 0. Give others.")
+        if not self.psf and not self.noise:
+            return
+        beside = f"degradation {self.operator}" if self.operator else ""
+        if self.protocol not in (None, "folder"):
+            beside = f"protocol {self.protocol}"
+        if beside:
+            raise UsageError(
+                f"psf and noise degrade images by themselves, beside --{beside}. Leave one out."
+            )
 
 
 def scenes(data: Data, kind: str, failed: dict[str, str]) -> Iterator[Scene]:
