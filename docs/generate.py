@@ -37,6 +37,7 @@ TASKS = {
     "guided": "Sentinel-2: fine bands guide the coarse ones",
     "sisr": "Any raster, one image",
     "misr": "Any raster, several images of one place",
+    "spectral": "Sentinel-2: few bands tell the others",
 }
 _PART = re.compile(
     r"(?P<head><!-- generated: (?P<name>\S+) -->\n).*?(?P<tail><!-- end of (?P=name) -->)",
@@ -53,11 +54,10 @@ def commands() -> dict[str, click.Command]:
 
 
 def _leaves(name: str, command: click.Command | None) -> Iterator[tuple[str, click.Command]]:
-    if isinstance(command, click.Group):
-        for key, inner in command.commands.items():
-            yield from _leaves(f"{name} {key}", inner)
-    elif command:
+    if command and not isinstance(command, click.Group):
         yield name, command
+    for key, inner in getattr(command, "commands", {}).items():
+        yield from _leaves(f"{name} {key}", inner)
 
 
 def help_of(name: str) -> str:

@@ -383,6 +383,8 @@ def evaluate(
     scale: int | None = None,
     protocol: str | None = None,
     degradation: str | None = None,
+    psf: Sequence[float] | None = None,
+    noise: Sequence[float] | None = None,
     extra: bool = False,
     peak: Peak = 10000.0,
     lpips: str | Path | None = None,
@@ -422,7 +424,8 @@ def evaluate(
     options = OpenOptions(dn_offset, _sentinel2_bands(bands_in), quantification, allow_vrt,
                           allow_remote, align=align)  # fmt: skip
     source = Data(Path(data), protocol, pattern, degradation, options, tile_size,
-                  FrameOptions(frames, clearance, register, brightness))  # fmt: skip
+                  FrameOptions(frames, clearance, register, brightness), tuple(psf or ()),
+                  tuple(noise or ()))  # fmt: skip
     named = _by_name(model, scale)
     placed = {
         name: [place(net, where) for net in nets]

@@ -22,6 +22,7 @@ from geosr.cli.groups import (
 from geosr.cli.options import (
     PATH,
     Auto,
+    Degradation,
     ParamType,
     device_options,
     frame_options,
@@ -80,17 +81,44 @@ class _Peak(ParamType):
     option(
         "--protocol",
         type=click.Choice(
-            ["auto", "wald", "twin", "folder", "series", "pairs", "dual", "kelvins", "full"]
+            [
+                "auto",
+                "wald",
+                "twin",
+                "folder",
+                "series",
+                "pairs",
+                "dual",
+                "kelvins",
+                "full",
+                "spectral",
+            ]
         ),
         default="auto",
         help="What is truth; auto tells by nets and data.",
     ),
     option(
         "--degradation",
-        type=click.Choice(["auto", "gaussian", "sensor", "bicubic", "box"]),
+        type=Degradation(["auto", "gaussian", "sensor", "bicubic", "box", "crap"]),
         default="auto",
         help="How inputs are made of the truth: auto is gaussian, as published, for scenes and "
-        "bicubic for images; sensor is the bands' own point spread, consistent with scale.",
+        "bicubic for images; sensor is the bands' own point spread, consistent with scale; crap "
+        "and POOL.json are for images, and hold them in memory.",
+    ),
+    option(
+        "--psf",
+        type=click.FloatRange(0),
+        multiple=True,
+        metavar="SIGMA",
+        help="Blur images by a Gaussian of this σ in input pixels, without a block mean; may be "
+        "given again: every pair with --noise is scored.",
+    ),
+    option(
+        "--noise",
+        type=click.FloatRange(0),
+        multiple=True,
+        metavar="SIGMA",
+        help="Add white noise of this σ, in units of 1.0; may be given again.",
     ),
 )
 @option_group(

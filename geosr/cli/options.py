@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -165,8 +165,34 @@ def overwrite_option(what: str, group: str = OUTPUT) -> Callable[[F], F]:
     return option_group(group, option("--overwrite", is_flag=True, help=f"Replace {what}."))
 
 
-_DATA_KINDS = ["auto", "wald", "folder", "pairs", "npz", "dual", "series", "kelvins"]
-_DEGRADATIONS = ["auto", "sensor", "gaussian", "mixed", "bicubic", "box", "blur-noise"]
+_DATA_KINDS = ["auto", "wald", "folder", "pairs", "npz", "dual", "series", "kelvins",
+               "spectral"]  # fmt: skip
+
+
+class Degradation(ParamType):
+    """One of some ways of degrading, or the file of a pool of them."""
+
+    name = "degradation"
+
+    def __init__(self, choices: Sequence[str]) -> None:
+        self.choices = tuple(choices)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        """All that can be said."""
+        return f"[{'|'.join(self.choices)}|POOL.json]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The choice, or the absolute path of the file."""
+        text = str(value)
+        if text in self.choices:
+            return text
+        if not text.lower().endswith(".json"):
+            self.fail(f"'{text}' is none of {', '.join(self.choices)}, and no POOL.json.", param,
+                      ctx)  # fmt: skip
+        return str(Path(text).absolute())
+
+
+_DEGRADATIONS = ["auto", "sensor", "gaussian", "mixed", "bicubic", "box", "blur-noise", "crap"]
 _net_options = option_group(  # which of the nets of a name
     MAIN,
     option("--scale", type=click.IntRange(2), help="Of nets that come in several."),
@@ -179,10 +205,11 @@ pair_options = option_group(  # what training pairs are made of, and how
     option("--data-kind", type=click.Choice(_DATA_KINDS), default="auto",
            help="How pairs are made; auto tells by net and folder."),
     option("--pattern", metavar="GLOB", help="Only files whose name matches."),
-    option("--degradation", type=click.Choice(_DEGRADATIONS), default="auto",
+    option("--degradation", type=Degradation(_DEGRADATIONS), default="auto",
            help="How inputs are made of the truth: auto is sensor for scenes, the bands' own "
            "point spread, and bicubic for images; gaussian is as published for DSen2; "
-           "mixed is gaussian for a quarter, else sensor."),
+           "mixed is gaussian for a quarter, else sensor; crap is blur, haze, noise, stripes and "
+           "JPEG by chance; POOL.json is what geosr data degradation found."),
     option("--quantification", type=Auto(float, 1e-6), default="auto",
            help="Value of 1.0 in images; auto is 255 for 8 bits, 65535 for PNG of 16 bits, "
            "10000 for other integers, 1 for floats."),

@@ -43,6 +43,7 @@ def settings_of(params: dict[str, Any]) -> dict[str, Any]:
         "scale": _scale(params), "data": str(params["data"].absolute()),
         "pattern": params["pattern"], "tile_size": params["tile_size"], **auto,
         "options": asdict(options), "frames": asdict(frames),
+        "psf": list(params["psf"]), "noise": list(params["noise"]),
         "peak": params["peak"], "lpips": _stamped(params["lpips"]),
     }  # fmt: skip
 
@@ -107,7 +108,8 @@ def data_of(settings: dict[str, Any]) -> Data:
         options["bands_in"] = tuple(options["bands_in"])
     return Data(Path(settings["data"]), settings["protocol"], settings["pattern"],
                 settings["degradation"], OpenOptions(**options), settings["tile_size"],
-                FrameOptions(**settings.get("frames", {})))  # fmt: skip
+                FrameOptions(**settings.get("frames", {})), tuple(settings.get("psf", ())),
+                tuple(settings.get("noise", ())))  # fmt: skip
 
 
 def placed(names: Sequence[str], scale: int | None, where: Engine) -> dict[str, list[Model]]:

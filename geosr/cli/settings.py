@@ -74,11 +74,10 @@ def odd_settings(
 
 def leaves(name: str, made: click.Command | None) -> Iterator[tuple[str, click.Command]]:
     """A command, or what a group of commands holds, as "kelvins submit"."""
-    if isinstance(made, click.Group):
-        for key, inner in made.commands.items():
-            yield from leaves(f"{name} {key}", inner)
-    elif made:
+    if made and not isinstance(made, click.Group):
         yield name, made
+    for key, inner in getattr(made, "commands", {}).items():
+        yield from leaves(f"{name} {key}", inner)
 
 
 def variables(param: click.Parameter) -> list[str]:

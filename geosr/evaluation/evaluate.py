@@ -167,7 +167,9 @@ def bicubic_beside(
     """
     found = {name: list(nets) for name, nets in models.items() if name != "bicubic"}
     nets = [net for parts in found.values() for net in parts]
-    generic = sorted({net.card.scale for net in nets if net.card.task != "guided"})
+    if nets and all(net.card.task == "spectral" for net in nets):
+        return found  # nothing to interpolate
+    generic = sorted({net.card.scale for net in nets if net.card.task in ("sisr", "misr")})
     if not nets and scale:
         generic = [scale]
     if generic:

@@ -23,7 +23,12 @@ from geosr.scene.frames import FrameOptions, FrameSelection, first_frames
 from geosr.scene.scene import Scene
 from geosr.sensors import OpenOptions
 
-_KINDS = {"guided": "sentinel2", "sisr": "image", "misr": "series"}  # of scenes, by task of nets
+_KINDS = {  # of scenes, by task of nets
+    "guided": "sentinel2",
+    "sisr": "image",
+    "misr": "series",
+    "spectral": "sentinel2",
+}
 UNCERTAINTY = "_uncertainty"  # behind the name of a band
 _STRIP = 6_000_000  # output pixels of a row of tiles at most: what is read and made of them waits
 _LARGEST_ROW = 2**30  # bytes of a row of tiles in fp32; several times as much is needed
@@ -161,16 +166,37 @@ class Plan:
     @property
     def predicted(self) -> frozenset[str]:
         """Output bands that are super-resolved."""
-        return frozenset(name for net in self.nets for name in net.bands)
+        made = {name for net in self.nets for name in net.bands}
+        return frozenset(made - self.measured)
+
+    @property
+    def measured(self) -> frozenset[str]:
+        """What a net tells though the scene has it on the output's grid: it is copied."""
+        if self.finer > 1:
+            return frozenset()
+        return frozenset(band.name for band in self.scene.select(gsd=self.scene.finest))
+
+    @cached_property
+    def stands_for(self) -> Mapping[str, str]:
+        """Bands that nobody sensed there, and the band of the scene that they are told from."""
+        return {
+            name: net.inputs[0][2][0]
+            for net in self.nets
+            if net.model.card.task == "spectral"
+            for name in net.bands
+            if name not in self.measured
+        }
 
     @property
     def uncertain(self) -> frozenset[str]:
         """Output bands that say how uncertain another one is."""
-        return frozenset(name for net in self.nets for name in net.outputs) - self.predicted
+        bands = {name for net in self.nets for name in net.bands}
+        return frozenset(name for net in self.nets for name in net.outputs) - bands
 
     def band(self, name: str) -> str:
-        """The scene's band that an output band is or speaks of."""
-        return name.removesuffix(UNCERTAINTY) if name in self.uncertain else name
+        """The scene's band that an output band is, speaks of or is told from."""
+        name = name.removesuffix(UNCERTAINTY) if name in self.uncertain else name
+        return self.stands_for.get(name, name)
 
     @property
     def zoom(self) -> int:
@@ -217,7 +243,7 @@ def make_plan(
         SceneError: nothing can be made of this scene, or not what was asked.
     """
     notes: list[str] = []
-    any_raster = any(model.card.task != "guided" for model in models)
+    any_raster = any(model.card.task in ("sisr", "misr") for model in models)
     if any_raster:
         chosen = _any_raster(scene, models, request)
     else:
@@ -225,7 +251,7 @@ def make_plan(
     finer = models[0].card.scale if any_raster else 1
     copied = () if any_raster or request.only_sr else scene.select(gsd=scene.finest)
     native = [band.name for band in copied]
-    names = scene.order({*native, *(name for net in chosen for name in net.bands)})
+    names = _ordered(scene, chosen, native)
     if request.bands is not None:
         _require(scene, request.bands, names)
         names = tuple(name for name in names if name in request.bands)
@@ -279,6 +305,8 @@ def _check_nets(nets: Sequence[Bound], request: Request) -> None:
     """
     for card in (net.model.card for net in nets):
         several = card.task == "misr"
+        if request.consistent and card.task == "spectral":
+            raise UsageError(f"--consistent: '{card.name}' tells new bands. Drop it.")
         if request.consistent and several:
             raise UsageError(f"--consistent: '{card.name}' takes several images. Drop it.")
         if request.ensemble > 1 and (not several or card.frames == 2):
@@ -335,6 +363,8 @@ def _guided(
     scene: Scene, models: Sequence[Model], request: Request, notes: list[str]
 ) -> tuple[Bound, ...]:
     """The models whose bands are wanted and, of several models, not all absent."""
+    if any(model.card.task == "spectral" for model in models):
+        return _spectral(scene, models)
     present = {band.name for band in scene.bands}
     wanted = set(request.bands) if request.bands is not None else None
     asked = [m for m in models if wanted is None or wanted & set(m.card.bands)]
@@ -349,17 +379,42 @@ def _guided(
         chosen.append(Bound(model, inputs, model.card.bands))
     if asked and not chosen:
         scene.select(names=asked[0].card.bands)
-    if scene.dtype == np.uint8 and any(net.model.parameters for net in chosen):
-        raise SceneError(
-            f"{scene.path}: 8-bit values are not Sentinel-2 counts (a picture?). "
-            "Give the 16-bit product; only --model bicubic takes 8 bits."
-        )
+    _require_counts(scene, chosen)
     if any(net.model.card.output.gsd != scene.finest for net in chosen):
         raise SceneError(
             f"{scene.path} has no 10 m bands, whose grid the output takes (found: "
             f"{' '.join(band.name for band in scene.bands)}). Add B2, B3, B4 and B8."
         )
     return tuple(chosen)
+
+
+def _ordered(scene: Scene, nets: Sequence[Bound], native: Sequence[str]) -> tuple[str, ...]:
+    """Names of the output's bands in the scene's order; in a net's, where it tells new ones."""
+    made = [name for net in nets for name in net.bands]
+    if any(net.model.card.task == "spectral" for net in nets):
+        own = {band.name for band in scene.select(gsd=scene.finest)}
+        return tuple(dict.fromkeys(n for n in (*made, *native) if n in native or n not in own))
+    return scene.order({*native, *made})
+
+
+def _spectral(scene: Scene, models: Sequence[Model]) -> tuple[Bound, ...]:
+    """The one net that tells new bands of a scene's finest ones."""
+    if len(models) > 1:
+        said = ", ".join(model.card.name for model in models)
+        raise UsageError(f"{said}: a net that tells new bands runs alone. Choose one --model.")
+    card = models[0].card
+    scene.select(names=card.inputs[0].bands, gsd=scene.finest)  # says what is missing
+    nets = (Bound(models[0], ((1, scene.finest, card.inputs[0].bands),), card.bands),)
+    _require_counts(scene, nets)
+    return nets
+
+
+def _require_counts(scene: Scene, nets: Sequence[Bound]) -> None:
+    if scene.dtype == np.uint8 and any(net.model.parameters for net in nets):
+        raise SceneError(
+            f"{scene.path}: 8-bit values are not Sentinel-2 counts (a picture?). "
+            "Give the 16-bit product; only --model bicubic takes 8 bits."
+        )
 
 
 def _require(scene: Scene, bands: Sequence[str], names: Sequence[str]) -> None:

@@ -80,8 +80,8 @@ def require(found: Check, limit: float | None, path: str) -> None:
 
 
 def predicted_of(plan: Plan) -> dict[int, tuple[str, ...]]:
-    """The super-resolved bands of the output by their native GSD."""
-    made = [name for name in plan.names if name in plan.predicted]
+    """The super-resolved bands of the output by their native GSD, as far as the scene has them."""
+    made = [n for n in plan.names if n in plan.predicted and plan.band(n) == n]
     gsds = sorted({plan.scene.gsd(name) for name in made})
     return {gsd: tuple(n for n in made if plan.scene.gsd(n) == gsd) for gsd in gsds}
 

@@ -195,7 +195,7 @@ def _any_sensed(net: Bound, tile: Tile, row: _Row, plan: Plan) -> bool:
     """Whether the tile's own part holds anything of the bands that the net predicts."""
     k, ramp = plan.per_unit(net.target), max(net.model.card.blend for net in plan.nets)
     names = plan.reads[net.target]
-    index = [names.index(name) for name in net.bands]
+    index = [names.index(name) for name in {plan.band(band) for band in net.bands}]
     inside = tile.core.grow(ramp).intersect(row.area).at(k).within(row.area.at(k))
     return bool(row.pixels[net.target].crop(inside).sensed[index].any())
 

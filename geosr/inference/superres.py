@@ -23,7 +23,7 @@ from geosr.inference.plan import Plan, Request, make_plan
 from geosr.inference.prefetch import write_behind
 from geosr.inference.selfcheck import Check
 from geosr.inference.strips import Strip, strips
-from geosr.models.card import ESTIMATES, Model
+from geosr.models.card import ESTIMATED_BANDS, ESTIMATES, Model
 from geosr.raster.writer import Layout, create
 from geosr.scene.frames import SelectedFrame, select_frames
 from geosr.scene.pixels import Reader
@@ -150,7 +150,7 @@ def with_frames(plan: Plan, reader: Reader, request: Request) -> Plan:
 
 def _layout(plan: Plan, request: Request, *, masked: bool) -> Layout:
     scene = plan.scene
-    nodata: float | None = scene.select(names=plan.names[:1])[0].nodata
+    nodata: float | None = scene.select(names=[plan.band(plan.names[0])])[0].nodata
     if nodata is not None and math.isnan(nodata) and scene.dtype.kind != "f":
         nodata = None  # every count of an integer type may be sensed
     cards = [model.card for model in plan.models]
@@ -165,6 +165,8 @@ def _layout(plan: Plan, request: Request, *, masked: bool) -> Layout:
     }
     if any(card.adversarial for card in cards):
         tags["GEOSR_NOTE"] = ESTIMATES
+    if plan.stands_for:
+        tags["GEOSR_NOTE"] = f"{' '.join(plan.stands_for)}: {ESTIMATED_BANDS}"
     return Layout(plan.grid, plan.names, scene.dtype, nodata, masked, request.format,
                   request.options, tags, _scales(plan))  # fmt: skip
 
@@ -211,7 +213,7 @@ def output_rows(strip: Strip, plan: Plan, dtype: np.dtype[Any], counts: Counts) 
         gsd = scene.gsd(own)
         pixels = strip.read[gsd]
         index = plan.reads[gsd].index(own)
-        if name not in strip.predicted:
+        if name in plan.native:
             rows[i] = pixels.values[index][at]
             continue
         k = plan.per_pixel(name)

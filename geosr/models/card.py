@@ -26,6 +26,7 @@ PAIRS: dict[str, tuple[str, ...]] = {
 DEFAULT = PAIRS["dsen2-ps"]  # what sharpens Sentinel-2 where nobody says otherwise
 ESTIMATES = "estimates, not measurements: made by a net that a discriminator taught"
 _FRAMES, _BANDS, _REACH = 1024, 100_000, 8192  # more than any net has
+ESTIMATED_BANDS = "estimates, not measurements: told from other bands of the scene"
 _UNIT = 10000.0  # inputs per unit of a single- or multi-image net, as reflectance is scaled
 
 
@@ -52,7 +53,8 @@ class ModelCard:
             coarse pixel see beyond it, measured by gradient support on the native inputs,
             upsampling included; tiles read it around their core. Nets that blend read this much,
             though they see further.
-        task: "guided", "sisr" (one image) or "misr" (several images of one place).
+        task: "guided", "sisr" (one image), "misr" (several images of one place) or "spectral"
+            (other bands than its input's, on its grid).
         blend: half the ramp between neighbouring tiles in coarsest input pixels; 0 for nets
             whose margin holds all that they see.
         options: keyword arguments of the architecture.
@@ -133,7 +135,7 @@ class ModelCard:
 def _check(card: ModelCard) -> None:
     """Raise ValueError where the parts of a card are not what they should be, or do not fit."""
     _check_types(card)
-    if card.task not in ("guided", "sisr", "misr"):
+    if card.task not in ("guided", "sisr", "misr", "spectral"):
         raise ValueError(f"no such task: {card.task!r}")
     if not card.inputs or not all(item.bands for item in (*card.inputs, card.output)):
         raise ValueError("no inputs, or one without bands")
@@ -293,6 +295,7 @@ class Design:
             read.
         card_: the one card of a guided net; None makes cards for any band count.
         paper: the published training, `--preset paper`.
+        solved: found at once from samples, without steps of an optimiser.
     """
 
     name: str
@@ -312,6 +315,7 @@ class Design:
     shifts: bool = False
     fewer: bool = False
     tile: int = 0
+    solved: bool = False
 
     def card(self, *, scale: int | None = None, bands: int = 1, **options: Any) -> ModelCard:
         """The card at a scale, for `bands` bands at once (1: each band by itself).

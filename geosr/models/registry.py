@@ -57,6 +57,7 @@ from geosr.models.nets.single import (
     lpan,
     pecnn,
     rcan,
+    rfsr,
     rrdb,
     sgfbgan,
     srcnn,
@@ -65,6 +66,7 @@ from geosr.models.nets.single import (
     transenet,
     vdsr,
 )
+from geosr.models.nets.spectral import spectral
 
 __all__ = ["ANY", "DEFAULT", "DESIGNS", "PAIRS", "SHIFTS", "Design", "Input", "Model", "ModelCard",
            "Recipe", "Uncertain", "build", "cards", "count", "design", "known",
@@ -73,8 +75,8 @@ __all__ = ["ANY", "DEFAULT", "DESIGNS", "PAIRS", "SHIFTS", "Design", "Input", "M
 _MODULES = (
     dsen2, dsen2ps, aesr, baseline, lpan, lapsrn, srcnn, vdsr, espcn, fsrcnn, srresnet, edsr, carn,
     rcan, han, dmcn, pecnn, ddrn, hsenet, haunet, transenet, swinir, hat, rrdb, eegan, sgfbgan,
-    dual, highresnet, trmisr, piunet, rams, deepsum, wdsr3d, misrgru, recursive, worldstrat, ibpnet,
-    fusion, bicubic,
+    rfsr, dual, highresnet, trmisr, piunet, rams, deepsum, wdsr3d, misrgru, recursive, worldstrat,
+    ibpnet, fusion, spectral, bicubic,
 )  # fmt: skip
 DESIGNS: dict[str, Design] = {d.name: d for module in _MODULES for d in module.DESIGNS}
 _BUILDERS = {d.arch: d.build for d in DESIGNS.values()}

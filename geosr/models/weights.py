@@ -98,7 +98,7 @@ def _bundled(card: ModelCard) -> Model:
         return Model(card, model.net.eval())
     found = entry(card)
     if found is None:
-        scale = "" if card.task == "guided" else f" --scale {card.scale}"
+        scale = "" if card.task in ("guided", "spectral") else f" --scale {card.scale}"
         raise WeightsError(
             f"no weights are bundled for '{card.name}' (looked in {folder()}). Train them: "
             f"geosr train --model {card.name}{scale} --data IMAGES --out RUN, "
@@ -202,7 +202,7 @@ def _require_margin(card: ModelCard) -> None:
     from geosr.models import registry
 
     known = registry.DESIGNS.get(card.name)
-    if card.blend or not known:
+    if card.blend or not known or known.solved:
         return
     usual = known.card_ or known.card(scale=card.scale)
     if card.options == usual.options and card.margin >= usual.margin:

@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from geosr.raster.grid import Grid
 from geosr.raster.window import Window
 from geosr.scene import degrade, pointspread
+from geosr.scene.degradation import Blur, Finish
 from geosr.scene.fill import fill
 from geosr.scene.pixels import Pixels, Reader, fold
+from geosr.scene.scene import Scene
 
 _FILL_REACH = 16
 
@@ -33,7 +35,7 @@ class WaldReader:
 
     Args:
         operator: "sensor" (each band's own point spread, consistent with scale), "gaussian" (the
-            published one), or another of `degrade.OPERATORS`.
+            published one), another of `degrade.OPERATORS`, or a filter.
         origin: row and column of the target's grid where the first degraded pixel begins.
         truths: the bands whose own resolution is the truth; without any, "sensor" is what
             `degrade.taps` calls it.
@@ -43,7 +45,7 @@ class WaldReader:
     source: Reader
     factor: int
     gsds: tuple[int, ...]
-    operator: str = "gaussian"
+    operator: str | Blur = "gaussian"
     origin: tuple[int, int] = (0, 0)
     truths: tuple[str, ...] = ()
     wider: float = 1.0
@@ -74,6 +76,7 @@ class WaldReader:
         return False
 
     def _taps(self, name: str, gsd: int) -> NDArray[np.float64]:
+        assert isinstance(self.operator, str)
         if self.operator == "sensor" and self.truths:
             sigma = pointspread.blur(name, self.truths, self.factor, wider=self.wider)
             return degrade.point_spread(self.factor, sigma / gsd)
@@ -82,18 +85,64 @@ class WaldReader:
     def _degraded(
         self, names: Sequence[str], gsd: int, values: NDArray[np.float32], pad: int
     ) -> NDArray[np.float32]:
+        if isinstance(self.operator, Blur):
+            return self.operator(values, self.factor, pad=pad)
         if self.operator == "gaussian":
             return degrade.degrade(values, self.factor)
         taps = [self._taps(name, gsd) for name in names]
         return degrade.shrink_each(values, self.factor, taps, pad=pad)
 
     def _pad(self, names: Sequence[str], gsd: int) -> int:
+        if isinstance(self.operator, Blur):
+            return self.operator.beyond(self.factor)
         if self.operator == "gaussian":
             return degrade.reach(self.factor)
         return max(degrade.beyond(self._taps(name, gsd), self.factor) for name in names)
 
 
-def truth(source: Reader, names: Sequence[str], gsd: int, window: Window, operator: str) -> Pixels:
+@dataclass
+class SpoiltReader:
+    """What `blurred` gives of a scene, finished as a sensor and a product would; held whole.
+
+    Args:
+        finish: takes all of some bands in units of 1.0.
+        seed: of what it draws; the same bands are always spoilt alike.
+    """
+
+    blurred: WaldReader
+    scene: Scene
+    finish: Finish
+    seed: int
+    grids: Mapping[int, Grid] = field(init=False)
+    _whole: dict[tuple[str, ...], NDArray[np.float32]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.grids = self.blurred.grids
+
+    def read(self, names: Sequence[str], gsd: int, window: Window, *, frame: int = 0) -> Pixels:
+        """Bands in a window of the degraded grid; all pixels count as valid."""
+        grid = self.grids[gsd]
+        folded = fold(window, grid.height, grid.width)
+        every = tuple(band.name for band in self.scene.bands)
+        if every not in self._whole:
+            counts = self.blurred.read(every, gsd, grid.window, frame=frame).values
+            unit = np.float32(self.scene.quantification)
+            rng = np.random.default_rng(self.seed)
+            units = np.asarray(counts / unit, np.float32)
+            self._whole[every] = np.asarray(self.finish(units, rng) * unit, np.float32)
+        values = self._whole[every][[every.index(name) for name in names]]
+        true = np.ones(values.shape, bool)
+        inside = Pixels(values, true, true, ~true)
+        return folded.take(inside.crop(folded.hull.within(grid.window)))
+
+    def has_mask(self, names: Sequence[str], gsd: int) -> bool:
+        """Degraded scenes carry no mask."""
+        return False
+
+
+def truth(
+    source: Reader, names: Sequence[str], gsd: int, window: Window, operator: str | Blur
+) -> Pixels:
     """The bands of `gsd` that a degraded scene is compared with; gaps hold 0 and do not count.
 
     With "sensor" all are brought to the sharpness of the softest, which the guides have there.

@@ -175,6 +175,9 @@ def _pair(sample: Sample, card: ModelCard) -> NDArray[np.uint8]:
     low = sample.inputs[card.native_gsd]
     if card.task == "misr":
         low = low[0, :-1]
-    ends = picture.limits(sample.target, sample.mask)
-    parts = (picture.enlarge(low, card.scale), sample.target)
+    truth, mask = sample.target, sample.mask
+    if card.task == "spectral":
+        truth, mask = truth[[-1, -4, 4]], mask[[-1, -4, 4]]
+    ends = picture.limits(truth, mask)
+    parts = (picture.enlarge(low, card.scale), truth)
     return picture.strip([picture.visible(part, *ends) for part in parts])

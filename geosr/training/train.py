@@ -23,6 +23,7 @@ from geosr.models.card import Design, Model, ModelCard, Recipe, Uncertain
 from geosr.models.weights import load_file
 from geosr.raster import marks, picture
 from geosr.sensors import OpenOptions
+from geosr.training import forest, linear, solved
 from geosr.training.adversary import Adversarial, Adversary, joined_terms
 from geosr.training.checkpoint import RunFolder, State, optimizer_tensors, restore_optimizer
 from geosr.training.datasets import Batch, Choice, Sets, open_sets
@@ -38,6 +39,7 @@ from geosr.training.validation import Check, validate
 log = logging.getLogger("geosr")
 _NAN_LIMIT = 10  # steps in a row
 _ENDLESS = 10**9
+_SOLVERS = {"rfsr": forest.grow, "spectral": linear.solve}  # by architecture
 
 
 @dataclass(frozen=True)
@@ -238,11 +240,17 @@ def train(
         StoppedError: ten losses in a row were no numbers; the last good weights are kept.
         LockedError: another training goes on in `out`.
     """
-    card = config.card
+    card, design = config.card, registry.design(config.model)
+    if design.solved:
+        solved.check(asdict(config), design.recipe, resume=resume, ranks=ranks.world)
     ranks.check(config.recipe.batch_size)
     if ranks.first:
         RunFolder(out).check(resume=resume, overwrite=overwrite)
     sets = open_sets(data, card, config.choice(card))
+    if design.solved:
+        result = _solve(out, config, card, sets, device, overwrite, progress, stop)
+        sets.close()
+        return result
     with joined(ranks, device):
         run = _Run(out, config, card, sets, device, ranks)
         with run.folder.locked() if ranks.first else nullcontext():
@@ -274,6 +282,44 @@ def _learn(run: _Run, progress: Callable[[Progress], None], stop: Callable[[], b
         run.save()
     best = run.folder.path / "best.safetensors"
     return Result(best, run.step, stopped, run.skipped, run.broken)
+
+
+def _solve(
+    out: Path, config: TrainConfig, card: ModelCard, sets: Sets, device: str, overwrite: bool,
+    progress: Callable[[Progress], None], stop: Callable[[], bool],
+) -> Result:  # fmt: skip
+    """What is found without steps: in the same folder, with the same log, weights and picture."""
+    folder, began, loss = RunFolder(out), time.monotonic(), math.nan
+    parts = card.options.get("trees") or len(sets.training)
+
+    def tell(count: int, error: float) -> None:
+        nonlocal loss
+        loss = error
+        progress(Progress(count, parts, error, count / (time.monotonic() - began), 0.0))
+
+    def ended() -> bool:
+        return stop() or bool(config.seconds and time.monotonic() - began >= config.seconds)
+
+    with folder.locked():
+        folder.prepare(asdict(config), resume=False, overwrite=overwrite)
+        made = _SOLVERS[card.arch](sets, card, seed=config.seed, threads=torch.get_num_threads(),
+                            progress=tell, stop=ended)  # fmt: skip
+        model = registry.build(made.card)
+        model.net.load_state_dict({name: x.float() for name, x in made.tensors.items()})
+        found = validate(model.to(device), sets.held, sets.held.spots(config.val_windows), device,
+                         Ranks())  # fmt: skip
+        kept = replace(made.card, source=f"{card.source}; trained by geosr")
+        for name in ("best", "last"):
+            folder.keep(name, kept, made.tensors)
+        seconds = time.monotonic() - began
+        folder.log({"step": str(made.parts), "loss": f"{loss:.6f}", **found.row(),
+                    "pixels": str(made.pixels), "seconds": f"{seconds:.0f}"})  # fmt: skip
+        if found.picture is not None:
+            path = folder.path / f"step{made.parts:07d}.png"
+            picture.write_png(path, found.picture, marks.TRAINING)
+    speed = made.parts / seconds
+    progress(Progress(made.parts, made.parts, loss, speed, 0.0, found))
+    return Result(folder.path / "best.safetensors", made.parts, False, 0, made.broken)
 
 
 def _begin_with(model: Model, path: Path) -> None:
@@ -539,11 +585,9 @@ class _Run:
             self.adversary.restore(state)
 
     def _row(self, loss: float, waiting: float, found: Check) -> dict[str, str]:
-        bicubic = found.interpolation
         return {
             "step": str(self.step), "loss": f"{loss:.6f}", "rate": f"{self.rate:.3e}",
-            "psnr": f"{found.psnr['model']:.4f}", "psnr_bicubic": f"{found.psnr[bicubic]:.4f}",
-            "rmse": f"{found.rmse['model']:.3f}", "rmse_bicubic": f"{found.rmse[bicubic]:.3f}",
+            **found.row(),
             "images_per_second": f"{self.speed:.2f}", "waiting": f"{waiting:.3f}",
             "skipped": str(self.skipped), "seconds": f"{self._clock():.0f}",
             **(self.adversary.figures() if self.adversary else {}),

@@ -17,11 +17,14 @@ from geosr.errors import SceneError
 from geosr.models.card import SHIFTS, Model, ModelCard
 from geosr.models.nets.bicubic import Bicubic
 from geosr.models.nets.multi import fusion
+from geosr.models.nets.spectral.spectral import nearest
 from geosr.raster import picture
 from geosr.training.datasets import Batch, Spot, Windows, stack
 from geosr.training.distributed import Ranks
 
 _SHOWN = 4  # windows in the picture
+_BY_RMSE = ("guided", "spectral")  # tasks
+_PLAIN = {"spectral": ("nearest band",)}  # what stands beside, by task
 
 
 @dataclass(frozen=True)
@@ -40,13 +43,21 @@ class Check:
     picture: NDArray[np.uint8] | None = None
 
     def figure(self, card: ModelCard) -> float:
-        """What the best weights have least of: RMSE for guided nets, else minus the PSNR."""
-        return self.rmse["model"] if card.task == "guided" else -self.psnr["model"]
+        """What the best weights have least of: RMSE where bands differ, else minus the PSNR."""
+        return self.rmse["model"] if card.task in _BY_RMSE else -self.psnr["model"]
 
     @property
     def interpolation(self) -> str:
         """The name of the better interpolation: where there are several frames there are two."""
         return max((k for k in self.psnr if k != "model"), key=self.psnr.__getitem__)
+
+    def row(self) -> dict[str, str]:
+        """As the log of a training has them."""
+        other = self.interpolation
+        return {
+            "psnr": f"{self.psnr['model']:.4f}", "psnr_bicubic": f"{self.psnr[other]:.4f}",
+            "rmse": f"{self.rmse['model']:.3f}", "rmse_bicubic": f"{self.rmse[other]:.3f}",
+        }  # fmt: skip
 
 
 class _Sums:
@@ -56,7 +67,8 @@ class _Sums:
         shape = (images, len(card.bands))
         self.count = torch.zeros(shape, dtype=torch.float64)
         several = ("ibp" if card.shifts else "bicubic of frame 1", "bicubic mean")
-        names = ("model", *(several if card.task == "misr" else ("bicubic",)))
+        beside = several if card.task == "misr" else _PLAIN.get(card.task, ("bicubic",))
+        names = ("model", *beside)
         self.squared = {name: torch.zeros(shape, dtype=torch.float64) for name in names}
 
     def add(self, image: int, batch: Batch, estimates: dict[str, Tensor]) -> None:
@@ -95,6 +107,8 @@ def interpolations(card: ModelCard, batch: Batch) -> dict[str, Tensor]:
     if card.task == "guided":
         return {"bicubic": Bicubic(card.native_gsd, card.scale)(batch.inputs)}
     x = batch.inputs[card.inputs[0].gsd]
+    if card.task == "spectral":
+        return {"nearest band": x[:, nearest(card)]}
     if card.task == "sisr":
         return {"bicubic": _enlarged(x, card.scale)}
     count, frames = x.shape[:2]
@@ -137,10 +151,9 @@ def _row(card: ModelCard, batch: Batch, estimate: Tensor) -> NDArray[np.uint8]:
     if card.task == "misr":
         low = low[0, :-1]
     truth, mask = batch.target[0].cpu().numpy(), batch.mask[0].cpu().numpy()
+    made = estimate[0].float().cpu().numpy()
+    if card.task == "spectral":  # its last bands are furthest from those that come in
+        truth, made, mask = (x[[-1, -4, 4]] for x in (truth, made, mask))
     ends = picture.limits(truth, mask)
-    parts = (
-        picture.enlarge(low.cpu().numpy(), card.scale),
-        estimate[0].float().cpu().numpy(),
-        truth,
-    )
+    parts = (picture.enlarge(low.cpu().numpy(), card.scale), made, truth)
     return picture.strip([picture.visible(part, *ends) for part in parts])

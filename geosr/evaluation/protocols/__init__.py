@@ -6,6 +6,7 @@ folder    images, degraded by an operator; the images are the truth
 series    the same, as several simulated frames
 pairs     matching coarse and fine files; dual: two coarse ones each
 kelvins   imgsets of the Proba-V challenge, with its own rules
+spectral  Sentinel-2 scenes on one grid, some bands given, all of them the truth
 full      no truth: the output, degraded by the sensor's point spread, against the input, and its
           local correlation with the native bands
 
@@ -18,7 +19,16 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from geosr.errors import UsageError
-from geosr.evaluation.protocols import folder, full, kelvins, pairs, series, twin, wald
+from geosr.evaluation.protocols import (
+    folder,
+    full,
+    kelvins,
+    pairs,
+    series,
+    spectral,
+    twin,
+    wald,
+)
 from geosr.evaluation.protocols.case import Case, Data, Rows, whole
 from geosr.models.card import ModelCard
 from geosr.sensors import probav
@@ -37,6 +47,7 @@ _SCORED: dict[str, tuple[_Cases, tuple[str, ...]]] = {
     "dual": (partial(pairs.cases, dual=True), ("sisr", "misr")),
     "kelvins": (kelvins.cases, ("sisr", "misr")),
     "full": (full.cases, ("guided", "sisr")),
+    "spectral": (spectral.cases, ("spectral",)),
 }  # by what, and nets of which tasks
 PROTOCOLS = tuple(_SCORED)
 
@@ -49,6 +60,8 @@ def protocol_of(data: Data, task: str) -> str:
     """
     if data.protocol:
         return data.protocol
+    if data.psf or data.noise:
+        return "folder"
     if probav.is_imgsets(data.path):
         return "kelvins"
     kind = kind_of(data.path, task)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from geosr.errors import GeosrError
+from geosr.errors import GeosrError, UsageError
 from geosr.inference.engine import Engine
 from geosr.inference.plan import Request, make_plan
 from geosr.inference.strips import strips
@@ -63,6 +63,8 @@ class Data:
     Attributes:
         protocol: one of `geosr.evaluation.protocols.PROTOCOLS`, or None to tell by what lies there.
         operator: how images are degraded.
+        psf, noise: σ of Gaussians in input pixels and of white noise in units of 1.0, every pair
+            of which is scored; images alone, and instead of an operator.
         frames: how several images of a place are prepared; of simulated series how many.
     """
 
@@ -73,6 +75,26 @@ class Data:
     options: OpenOptions = OpenOptions()  # noqa: RUF009 - frozen
     tile_size: int | None = None
     frames: FrameOptions = FrameOptions()  # noqa: RUF009 - frozen
+    psf: tuple[float, ...] = ()
+    noise: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot go together.
+
+        Raises:
+            UsageError: a blur or noise beside an operator or another protocol, or below 0.
+        """
+        if min([*self.psf, *self.noise], default=0.0) < 0:
+            raise UsageError(f"psf {self.psf}, noise {self.noise}: no σ is below 0. Give others.")
+        if not self.psf and not self.noise:
+            return
+        beside = f"degradation {self.operator}" if self.operator else ""
+        if self.protocol not in (None, "folder"):
+            beside = f"protocol {self.protocol}"
+        if beside:
+            raise UsageError(
+                f"psf and noise degrade images by themselves, beside --{beside}. Leave one out."
+            )
 
 
 def scenes(data: Data, kind: str, failed: dict[str, str]) -> Iterator[Scene]:

@@ -73,6 +73,11 @@ def export(model: Model, target: Path, *, opset: int = OPSET, overwrite: bool = 
         library(name, target)
     if isinstance(model.net, OnnxNet) or model.card.arch == ARCH:
         raise UsageError(f"'{model.card.name}' is an ONNX file already. Copy it.")
+    if not getattr(model.net, "exportable", True):
+        raise UsageError(
+            f"'{model.card.name}' walks through trees, which make no ONNX file of any use. "
+            "Use it as it is."
+        )
     names = _names(model)
     try:
         with _quiet():
@@ -176,7 +181,7 @@ def _free(card: ModelCard, names: tuple[str, ...]) -> tuple[dict[int, Any], ...]
             {0: batch, 2: k * rows if k > 1 else rows, 3: k * cols if k > 1 else cols}
             for k in times
         )
-    if card.task == "sisr":
+    if card.task in ("sisr", "spectral"):
         return ({0: batch, 2: rows, 3: cols},)
     first = {0: batch}
     if card.fewer:
@@ -219,7 +224,7 @@ def _arguments(
     if card.task == "guided":
         return tuple(inputs[item.gsd] for item in card.inputs)
     x = inputs[card.inputs[0].gsd]
-    if card.task == "sisr":
+    if card.task in ("sisr", "spectral"):
         return (x,)
     parts = {"frames": x[:, :, :-1], "clear": x[:, :, -1:], "shifts": inputs.get(SHIFTS, x)}
     return tuple(parts[name].contiguous() for name in names)

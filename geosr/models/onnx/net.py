@@ -30,7 +30,7 @@ def roles(card: ModelCard) -> tuple[str, ...]:
     """Names of a net's inputs in geosr's own files, in the order of the net's arguments."""
     if card.task == "guided":
         return tuple(f"gsd{item.gsd}" for item in card.inputs)
-    if card.task == "sisr":
+    if card.task in ("sisr", "spectral"):
         return ("image",)
     return ("frames", "clear", "shifts") if card.shifts else ("frames", "clear")
 

@@ -11,7 +11,7 @@ from typing import Any
 from geosr.errors import UsageError
 from geosr.models.card import ModelCard
 from geosr.sensors import OpenOptions, probav
-from geosr.training.datasets import folder, kelvins, pairs, places, series, wald
+from geosr.training.datasets import folder, kelvins, pairs, places, series, spectral, wald
 from geosr.training.datasets.batches import Batch, Sample, stack
 from geosr.training.datasets.windows import (
     Area,
@@ -27,7 +27,7 @@ __all__ = [
 ]  # fmt: skip
 
 _CHECKED = 192  # pixels of truth along a held-out window, where the images have them
-KINDS = ("wald", "folder", "pairs", "npz", "dual", "series", "kelvins")
+KINDS = ("wald", "folder", "pairs", "npz", "dual", "series", "kelvins", "spectral")
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,8 @@ def kind_of(data: Path, task: str) -> str:
     """
     if not data.exists():
         raise UsageError(f"{data}: no such file or folder. Check --data.")
-    if task == "guided":
-        return "wald"
+    if task in ("guided", "spectral"):
+        return {"guided": "wald"}.get(task, task)
     if probav.is_imgsets(data):
         return "kelvins"
     if pairs.dual_folder(data) or pairs.dual_folder(data, "test"):
@@ -102,6 +102,9 @@ def open_sets(data: Path, card: ModelCard, choice: Choice) -> Sets:
         found = wald.areas(data, card, choice.options, choice.pattern)
         place = places.of_scene
         make = partial(wald.WaldWindows, operator=choice.operator or "sensor")
+    elif kind == "spectral":
+        found = spectral.areas(data, card, choice.options, choice.pattern)
+        place, make = places.of_scene, spectral.SpectralWindows
     elif kind == "npz":
         found, unit = pairs.array_areas(data, card)
         make = partial(pairs.ArrayWindows, data=data, unit=unit)
@@ -142,6 +145,7 @@ def _check(kind: str, card: ModelCard) -> None:
     fits = {
         "guided": ("wald",),
         "sisr": ("folder", "pairs", "npz", "dual", "series", "kelvins"),
+        "spectral": ("spectral",),
         "misr": ("series", "pairs", "dual", "kelvins"),
     }[card.task]
     if kind not in fits:

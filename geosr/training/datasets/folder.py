@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from geosr.errors import GeosrError, UsageError
 from geosr.models.card import ModelCard
 from geosr.raster.window import Window
-from geosr.scene import degrade
+from geosr.scene.degradation import way_of
 from geosr.scene.fill import fill
 from geosr.scene.radiometry import reflectance
 from geosr.scene.scene import Scene
@@ -20,10 +20,11 @@ from geosr.training.datasets.batches import Sample
 from geosr.training.datasets.windows import Area, Spot, Windows, check_bands, pick
 
 _FILL_REACH = 8
+_UNIT = 10000.0  # counts of 1.0
 
 
 class FolderWindows(Windows[Scene]):
-    """Windows of images, degraded by one of `degrade.OPERATORS`."""
+    """Windows of images, degraded in a way of `geosr.scene.degradation.way_of`."""
 
     kind = "folder"
     anywhere = True
@@ -33,17 +34,18 @@ class FolderWindows(Windows[Scene]):
         jitter: float = 0.0, operator: str = "bicubic",
     ) -> None:  # fmt: skip
         super().__init__(areas, card, patch, seed=seed, jitter=jitter)
-        self.operator = operator
+        self.way = way_of(operator)
+        self.way.draw(card.scale, np.random.default_rng(0))  # says what is not for this scale
 
     def cut(self, spot: Spot, rng: np.random.Generator) -> Sample:
         """A window of truth and its degraded self; gaps are filled before they are degraded."""
         factor = self.card.scale
-        taps = degrade.taps(self.operator, factor, rng)
-        pad = degrade.beyond(taps, factor)
+        drawn = self.way.draw(factor, rng)
+        pad = drawn.blur.beyond(factor)
         values, usable = self._truth(spot, pad)
-        small = degrade.shrink(values, factor, taps, taps, pad=pad)
-        if self.operator == "blur-noise":
-            small += degrade.noise(rng, small.shape) * np.float32(10000)
+        small = drawn.blur(values, factor, pad=pad)
+        if drawn.finish is not None:
+            small = drawn.finish(small / np.float32(_UNIT), rng) * np.float32(_UNIT)
         inner = (slice(None), *[slice(pad, pad + self.patch)] * 2)
         return Sample({self.card.inputs[0].gsd: small}, values[inner], usable[inner])
 
