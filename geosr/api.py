@@ -48,7 +48,7 @@ def superres(
     out: str | Path,
     *,
     model: Nets | None = None,
-    scale: int | None = None,
+    scale: float | None = None,
     bands: Sequence[str] | None = None,
     bounds: tuple[float, float, float, float] | None = None,
     bounds_crs: str | None = None,
@@ -258,7 +258,7 @@ def open_scene(
 
 
 def load_model(
-    name: str | Path, *, scale: int | None = None, device: str = "cpu"
+    name: str | Path, *, scale: float | None = None, device: str = "cpu"
 ) -> tuple[Model, ...]:
     """The nets that a name or a weights file stands for: two of a pair such as "dsen2", else one.
 
@@ -284,7 +284,7 @@ def train(
     out: str | Path,
     *,
     model: str,
-    scale: int | None = None,
+    scale: float | None = None,
     bands: int = 1,
     preset: str = "default",
     steps: int | None = None,
@@ -380,7 +380,7 @@ def evaluate(
     model: Nets,
     data: str | Path,
     *,
-    scale: int | None = None,
+    scale: float | None = None,
     protocol: str | None = None,
     degradation: str | None = None,
     extra: bool = False,
@@ -461,7 +461,7 @@ def _sentinel2_bands(names: Sequence[str] | None) -> tuple[str, ...] | None:
     return tuple(band for band in bands.values() if band)
 
 
-def _by_name(model: Nets, scale: int | None) -> dict[str, tuple[Model, ...]]:
+def _by_name(model: Nets, scale: float | None) -> dict[str, tuple[Model, ...]]:
     """Nets by the name they were asked by."""
     found: dict[str, tuple[Model, ...]] = {}
     for each in [model] if isinstance(model, str | Path | Model) else model:
@@ -472,7 +472,7 @@ def _by_name(model: Nets, scale: int | None) -> dict[str, tuple[Model, ...]]:
     return found
 
 
-def _nets(model: Nets | None, scale: int | None) -> tuple[Model, ...]:
+def _nets(model: Nets | None, scale: float | None) -> tuple[Model, ...]:
     """The nets asked for; where none are, those that sharpen Sentinel-2.
 
     Raises:

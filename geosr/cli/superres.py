@@ -27,6 +27,7 @@ from geosr.cli.groups import (
 )
 from geosr.cli.options import (
     PATH,
+    SCALE,
     Auto,
     NameList,
     compile_option,
@@ -71,7 +72,16 @@ if TYPE_CHECKING:
         "given twice; default dsen2-ps. geosr models lists them.",
     ),
     option(
-        "--scale", type=click.IntRange(2), help="Of nets that come in several; else their default."
+        "--scale",
+        type=SCALE,
+        help="Of nets that come in several, else their default; of nets of any scale (liif, "
+        "bicubic) 2.5 for example.",
+    ),
+    option(
+        "--gsd",
+        type=click.FloatRange(0, min_open=True),
+        metavar="METRES",
+        help="Pixel size of the output, for nets of any scale; instead of --scale.",
     ),
     option("--bands", type=NameList(), help="Output bands by name, B5,B11; default all."),
     option(
@@ -203,7 +213,8 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
     bit for bit, the others sharpened to 10 m. DST ending in .tif is a file, else a folder.
     Finished outputs are skipped, so the same command again finishes an interrupted run.
     Nets for any raster (lapsr, edsr, …) take every GeoTIFF, PNG or JPEG of SRC, band by band, to
-    a grid --scale times finer with the same bounds; multi-image nets take a folder of rasters of
+    a grid --scale times finer with the same bounds, those of any scale (liif) to one of --gsd
+    metres; multi-image nets take a folder of rasters of
     one place, or a folder of such folders.
     SRC and DST default to IMAGES_PATH and SR_IMAGES_PATH (environment or .env).
     """
@@ -282,7 +293,7 @@ def _job(
         params["bands"], params["only_sr"], params["bounds"], params["bounds_crs"],
         params["tile_size"], params["overlap"], params["format"], params["creation"],
         frames_of(params), params["ensemble"], params["uncertainty"], params["consistent"],
-        params["max_pixels"], params["skip_empty"], params["tmp_dir"],
+        params["max_pixels"], params["skip_empty"], params["tmp_dir"], params["gsd"],
     )  # fmt: skip
     return batch.Job(
         tuple(place(net, where) for net in nets) if here else tuple(nets),
@@ -354,6 +365,8 @@ def _models(params: dict[str, Any]) -> list[Model]:
     from geosr.models import weights
     from geosr.models.card import DEFAULT
 
+    if params["gsd"] is not None and params["scale"] is not None:
+        raise UsageError("--gsd and --scale both say how fine the output is. Leave one out.")
     files = [params[key] for key in ("weights_20", "weights_60") if params[key]]
     names = params["model_names"] or tuple(str(path) for path in files) or DEFAULT
     return [model for name in names for model in weights.load(name, scale=params["scale"])]

@@ -16,8 +16,10 @@ from geosr.errors import SceneError, UsageError
 from geosr.inference.consistency import REACH
 from geosr.inference.engine import Engine
 from geosr.inference.tiles import TileGrid, best_shape
+from geosr.inference.zoom import at_gsd, check_zoom
 from geosr.models.card import ANY, Model
 from geosr.raster.grid import Grid
+from geosr.raster.lattice import Lattice, finer_window
 from geosr.raster.window import Window
 from geosr.scene.frames import FrameOptions, FrameSelection, first_frames
 from geosr.scene.scene import Scene
@@ -51,6 +53,7 @@ class Request:
         consistent: make the output degrade exactly to the input.
         skip_empty: write nothing where nothing was sensed.
         tmp_dir: where the output lies until it is whole; None is beside it.
+        gsd: metres of an output pixel, for nets of any scale; None is what the nets make.
     """
 
     bands: tuple[str, ...] | None = None
@@ -68,6 +71,7 @@ class Request:
     max_pixels: int = 4_000_000_000
     skip_empty: bool = False
     tmp_dir: Path | None = None
+    gsd: float | None = None
 
 
 def scene_options(models: Sequence[Model], options: OpenOptions) -> OpenOptions:
@@ -124,13 +128,15 @@ class Plan:
         grid: of the output.
         window: of the output, in the scene's finest grid.
         unit: pixels of the finest grid along a pixel of the coarsest input.
-        finer: output pixels along a pixel of the finest grid.
+        finer: output pixels along a pixel of the finest grid; of nets of any scale rounded up.
         tiles: in those coarsest pixels; they may reach past `window` by less than a pixel.
         pad: coarsest pixels read around a tile.
         notes: what is left out and why.
         selection: the frames that are read, registered and of one brightness.
         consistent: predictions are made consistent with the input.
         ensemble: orders of the frames whose predictions are averaged.
+        continuous: what `finer` is rounded up from, of a net of any scale; else 0. Output pixels
+            then lie as `geosr.raster.lattice` says, and `unit` is 1.
     """
 
     scene: Scene
@@ -146,6 +152,7 @@ class Plan:
     selection: FrameSelection
     consistent: bool = False
     ensemble: int = 1
+    continuous: float = 0.0
 
     @property
     def models(self) -> tuple[Model, ...]:
@@ -176,6 +183,19 @@ class Plan:
     def zoom(self) -> int:
         """Output pixels along a pixel of the coarsest input."""
         return self.unit * self.finer
+
+    @cached_property
+    def lattices(self) -> tuple[Lattice, Lattice]:
+        """Output pixels along the coarsest input pixels, down and across."""
+        scale = self.continuous or self.zoom
+        return Lattice(self.tiles.window.height, scale), Lattice(self.tiles.window.width, scale)
+
+    def made(self, window: Window) -> Window:
+        """The output's own pixels that a window of the finest grid gives, as far as wanted."""
+        kept = window.intersect(self.window)
+        if self.continuous:
+            return finer_window(kept, self.window, self.continuous)
+        return kept.shift(-self.window.row, -self.window.col).at(self.finer)
 
     @property
     def tile_shape(self) -> tuple[int, int]:
@@ -217,12 +237,14 @@ def make_plan(
         SceneError: nothing can be made of this scene, or not what was asked.
     """
     notes: list[str] = []
+    models = at_gsd(scene, models, request.gsd)
     any_raster = any(model.card.task != "guided" for model in models)
     if any_raster:
         chosen = _any_raster(scene, models, request)
     else:
         chosen = _guided(scene, models, request, notes)
     finer = models[0].card.scale if any_raster else 1
+    continuous = models[0].card.continuous if any_raster else 0.0
     copied = () if any_raster or request.only_sr else scene.select(gsd=scene.finest)
     native = [band.name for band in copied]
     names = scene.order({*native, *(name for net in chosen for name in net.bands)})
@@ -246,7 +268,8 @@ def make_plan(
     pad = max(-(-margin // (unit * finer)), -(-(request.overlap or 0) // unit), blend)
     if request.consistent:
         pad += max(-(-REACH * (net.target // scene.finest) // unit) for net in chosen)
-    grid = scene.grids[scene.finest].crop(window).finer(finer)
+    cropped = scene.grids[scene.finest].crop(window)
+    grid = cropped.finer_by(continuous) if continuous else cropped.finer(finer)
     if grid.width * grid.height > request.max_pixels:
         raise SceneError(
             f"{scene.path}: the output would have {grid.height} × {grid.width} px, more than "
@@ -258,7 +281,7 @@ def make_plan(
     frames = max((net.model.card.frames for net in chosen), default=1)
     selection = first_frames(min(frames, scene.frames))
     return Plan(scene, chosen, names, grid, window, unit, finer, tiles, pad, tuple(notes),
-                selection,                 request.consistent, request.ensemble)  # fmt: skip
+                selection, request.consistent, request.ensemble, continuous)  # fmt: skip
 
 
 def _check_rows(scene: Scene, values: int) -> None:
@@ -279,6 +302,7 @@ def _check_nets(nets: Sequence[Bound], request: Request) -> None:
     """
     for card in (net.model.card for net in nets):
         several = card.task == "misr"
+        check_zoom(card, consistent=request.consistent)
         if request.consistent and several:
             raise UsageError(f"--consistent: '{card.name}' takes several images. Drop it.")
         if request.ensemble > 1 and (not several or card.frames == 2):

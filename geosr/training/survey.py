@@ -12,10 +12,19 @@ from numpy.typing import NDArray
 
 from geosr.errors import GeosrError, UsageError
 from geosr.models import registry
-from geosr.models.card import ModelCard
+from geosr.models.card import PLACES, ModelCard
 from geosr.raster import marks, picture
 from geosr.sensors import OpenOptions, find_scenes, open_scene
-from geosr.training.datasets import Choice, Sample, Sets, kind_of, open_sets, pairs, wald
+from geosr.training.datasets import (
+    Choice,
+    Sample,
+    Sets,
+    continuous,
+    kind_of,
+    open_sets,
+    pairs,
+    wald,
+)
 
 _LOOKED_AT = 96  # windows
 _SHOWN = 4
@@ -176,5 +185,9 @@ def _pair(sample: Sample, card: ModelCard) -> NDArray[np.uint8]:
     if card.task == "misr":
         low = low[0, :-1]
     ends = picture.limits(sample.target, sample.mask)
-    parts = (picture.enlarge(low, card.scale), sample.target)
+    if PLACES in sample.inputs:
+        low = continuous.under(low, sample.inputs[PLACES])
+    else:
+        low = picture.enlarge(low, card.scale)
+    parts = (low, sample.target)
     return picture.strip([picture.visible(part, *ends) for part in parts])

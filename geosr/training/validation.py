@@ -14,11 +14,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from geosr.errors import SceneError
-from geosr.models.card import SHIFTS, Model, ModelCard
+from geosr.models.card import PLACES, SHIFTS, Model, ModelCard
 from geosr.models.nets.bicubic import Bicubic
+from geosr.models.nets.continuous.places import Places, bicubic
 from geosr.models.nets.multi import fusion
 from geosr.raster import picture
-from geosr.training.datasets import Batch, Spot, Windows, stack
+from geosr.training.datasets import Batch, Spot, Windows, continuous, stack
 from geosr.training.distributed import Ranks
 
 _SHOWN = 4  # windows in the picture
@@ -95,6 +96,8 @@ def interpolations(card: ModelCard, batch: Batch) -> dict[str, Tensor]:
     if card.task == "guided":
         return {"bicubic": Bicubic(card.native_gsd, card.scale)(batch.inputs)}
     x = batch.inputs[card.inputs[0].gsd]
+    if card.continuous:
+        return {"bicubic": bicubic(x, Places.of(batch.inputs.get(PLACES), x, card.factor))}
     if card.task == "sisr":
         return {"bicubic": _enlarged(x, card.scale)}
     count, frames = x.shape[:2]
@@ -138,9 +141,9 @@ def _row(card: ModelCard, batch: Batch, estimate: Tensor) -> NDArray[np.uint8]:
         low = low[0, :-1]
     truth, mask = batch.target[0].cpu().numpy(), batch.mask[0].cpu().numpy()
     ends = picture.limits(truth, mask)
-    parts = (
-        picture.enlarge(low.cpu().numpy(), card.scale),
-        estimate[0].float().cpu().numpy(),
-        truth,
-    )
-    return picture.strip([picture.visible(part, *ends) for part in parts])
+    given, made = low.cpu().numpy(), estimate[0].float().cpu().numpy()
+    if PLACES in batch.inputs:
+        given = continuous.under(given, batch.inputs[PLACES][0].cpu().numpy())
+    else:
+        given = picture.enlarge(given, card.scale)
+    return picture.strip([picture.visible(part, *ends) for part in (given, made, truth)])

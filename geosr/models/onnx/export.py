@@ -73,6 +73,11 @@ def export(model: Model, target: Path, *, opset: int = OPSET, overwrite: bool = 
         library(name, target)
     if isinstance(model.net, OnnxNet) or model.card.arch == ARCH:
         raise UsageError(f"'{model.card.name}' is an ONNX file already. Copy it.")
+    if model.card.continuous:
+        raise UsageError(
+            f"'{model.card.name}' takes any scale, which its ONNX file could not. Use it as it is, "
+            "or export a net of one scale."
+        )
     names = _names(model)
     try:
         with _quiet():
