@@ -56,13 +56,13 @@ class Answers(nn.Module):
     def _position(self, places: Places, down: int, across: int) -> Tensor:
         """The first layer's part of offsets and size, (batch, n, m, hidden)."""
         weight = self.where.weight
-        row = _offset(places.rows, down).to(weight.dtype)[..., None] * weight[:, 0]
-        col = _offset(places.cols, across).to(weight.dtype)[..., None] * weight[:, 1]
+        row = offset(places.rows, down).to(weight.dtype)[..., None] * weight[:, 0]
+        col = offset(places.cols, across).to(weight.dtype)[..., None] * weight[:, 1]
         size = places.cells().to(weight.dtype) @ weight[:, 2:].T
         return row[:, :, None] + col[:, None] + size[:, None, None]
 
 
-def _offset(axis: Axis, side: int) -> Tensor:
+def offset(axis: Axis, side: int) -> Tensor:
     """From a neighbour's centre, in half input pixels, (batch, n)."""
     return 2 * axis.near(side)[1]
 
