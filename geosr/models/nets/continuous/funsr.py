@@ -1,8 +1,8 @@
 """FunSR: every place has a function of its own, made of local and global context.
 
 Chen, Li, Lei, Chen, Jiang, Zou, Shi, "Continuous remote sensing image super-resolution based on
-context interaction in implicit function space", IEEE TGRS 2023, arXiv 2302.08046. Reference repositories:
-KyanChen/FunSR, KyanChen/RSPrompter.
+context interaction in implicit function space", IEEE TGRS 2023, arXiv 2302.08046. Reference
+repositories: KyanChen/FunSR, KyanChen/RSPrompter.
 
     features ─ conv s2 CSP ─ conv s2 CSP ─ conv s2 CSP ─
         │           │             │            │
