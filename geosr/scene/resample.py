@@ -66,7 +66,7 @@ def lines(
     centres = pad + start + (np.arange(count) + 0.5) * factor
     reach = factor / 2 + pad
     first = np.ceil(centres - reach - 1e-6).astype(np.int64)
-    wide = math.floor(2 * reach - 1e-6)
+    wide = math.floor(2 * reach + 1e-6)
     away = np.abs(first[:, None] + np.arange(wide) + 0.5 - centres[:, None])
     if operator == "bicubic":
         weights = degrade.cubic(away / factor)
