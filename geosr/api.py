@@ -49,6 +49,7 @@ def superres(
     *,
     model: Nets | None = None,
     scale: float | None = None,
+    gsd: float | None = None,
     bands: Sequence[str] | None = None,
     bounds: tuple[float, float, float, float] | None = None,
     bounds_crs: str | None = None,
@@ -125,6 +126,8 @@ def superres(
     _require("if_locked", if_locked, ("fail", "skip", "wait"))
     _require("register", register, _REGISTER)
     source, target = _source(src, remote=allow_remote), Path(out)
+    if gsd is not None and scale is not None:
+        raise UsageError("gsd and scale both say how fine the output is. Leave one out.")
     nets = _nets(model, scale)
     options = scene_options(nets, OpenOptions(
         dn_offset, _sentinel2_bands(bands_in), quantification, allow_vrt, allow_remote,
@@ -149,7 +152,7 @@ def superres(
         tuple(bands) if bands is not None else None, only_sr, bounds, bounds_crs, tile_size,
         overlap, format, dict(co or {}),
         FrameOptions(frames, clearance, register, brightness),
-        ensemble, uncertainty, consistent, max_pixels, skip_empty, part,
+        ensemble, uncertainty, consistent, max_pixels, skip_empty, part, gsd,
     )  # fmt: skip
     job = Job(
         tuple(place(net, where) for net in nets) if jobs == 1 else nets, request, options, where,

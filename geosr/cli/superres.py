@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ import click
 from click.core import ParameterSource
 
 from geosr import __version__
-from geosr.cli.console import Bar, note, say, set_up_log, tell
+from geosr.cli.console import Bar, note, say, set_up_log
 from geosr.cli.groups import (
     CHECKS,
     INPUTS,
@@ -42,6 +42,7 @@ from geosr.cli.options import (
     overwrite_option,
     sentinel2_bands,
 )
+from geosr.cli.outcomes import last_line, reporter
 from geosr.cli.runs import (
     executor_of,
     input_checks,
@@ -252,7 +253,7 @@ def _run(params: dict[str, Any], *, batch_fixed: bool) -> int:
     params["jobs"] = min(params["jobs"], len(outputs))  # one scene gets all threads
     executor = executor_of(params, len(outputs))
     job = _job(params, loaded, options, src, batch_fixed=batch_fixed)
-    report = _reporter(as_json=params["as_json"], quiet=quiet)
+    report = reporter(as_json=params["as_json"], quiet=quiet)
     if params["dry_run"]:
         return batch.exit_code(batch.plan(outputs, job, report=report))
     folders = {output.parent for output in outputs.values()}
@@ -341,7 +342,7 @@ def _work(
     code = batch.exit_code(outcomes)
     if not code and (path := runs_file()):
         meter.save(path, job.engine, time.monotonic() - started)
-    _last_line(outcomes, code, quiet=params["quiet"])
+    last_line(outcomes, code, quiet=params["quiet"])
     return code
 
 
@@ -384,51 +385,3 @@ def _for_nets(options: OpenOptions, nets: list[Model], params: dict[str, Any]) -
     if options.kind == "sentinel2":
         params["bands"] = sentinel2_bands(params["bands"], "--bands")
     return options
-
-
-def _reporter(*, as_json: bool, quiet: bool) -> Callable[[Outcome], None]:
-    def report(outcome: Outcome) -> None:
-        if as_json:
-            tell(outcome.to_json())
-        failed = outcome.status == "failed"
-        line = _line(outcome)
-        if failed:
-            say(f"geosr: {line}")
-        else:
-            say(line, quiet=quiet)
-        note(logging.ERROR if failed else logging.INFO, line, outcome=asdict(outcome))
-
-    return report
-
-
-def _line(outcome: Outcome) -> str:
-    if outcome.status == "failed":
-        return f"{outcome.scene}: {outcome.message}"
-    took = f" in {outcome.seconds:.1f} s" if outcome.seconds else ""
-    said = f" ({outcome.message})" if outcome.message else ""
-    return f"{outcome.scene}: {outcome.status}{took}{said} {outcome.output}{_counts(outcome)}"
-
-
-def _counts(outcome: Outcome) -> str:
-    """The numbers that were touched on the way, where there are any."""
-    names = ("clipped", "filled", "shifted")
-    said = [f"{getattr(outcome, n):,} {n}" for n in names if getattr(outcome, n)]
-    if outcome.frames:
-        said.append(f"{len(outcome.frames)} frames")
-    if outcome.changed:
-        by = max(band["rmse"] for band in outcome.changed.values())
-        said.append(f"made consistent by up to {by:.1f} RMSE")
-    if outcome.check:
-        worst = max((v for v in outcome.check["rmse"].values() if v is not None), default=0.0)
-        said.append(f"self-check RMSE up to {worst:.1f}")
-    return f" [{', '.join(said)}]" if said else ""
-
-
-def _last_line(outcomes: list[Outcome], code: int, *, quiet: bool) -> None:
-    counts = {
-        status: sum(outcome.status == status for outcome in outcomes)
-        for status in ("done", "skipped", "failed")
-    }
-    line = ", ".join(f"{count} {status}" for status, count in counts.items())
-    say(line, quiet=quiet and not counts["failed"])
-    note(logging.ERROR if code else logging.INFO, line, code=code, **counts)

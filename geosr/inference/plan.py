@@ -8,11 +8,9 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from rasterio.crs import CRS
-from rasterio.errors import RasterioError
-from rasterio.warp import transform_bounds
 
 from geosr.errors import SceneError, UsageError
+from geosr.inference.bounds import wanted
 from geosr.inference.consistency import REACH
 from geosr.inference.engine import Engine
 from geosr.inference.tiles import TileGrid, best_shape
@@ -262,7 +260,7 @@ def make_plan(
     inputs = {gsd for net in chosen for _, gsd, _ in net.inputs}
     scene.check_nested(sorted(inputs | {scene.finest}))
     unit = max(inputs | {scene.finest}) // scene.finest
-    window = _window(scene, request, unit)
+    window = wanted(scene, request.bounds, request.bounds_crs, unit)
     margin = max([net.model.card.margin for net in chosen], default=0)
     blend = max([net.model.card.blend for net in chosen], default=0)
     pad = max(-(-margin // (unit * finer)), -(-(request.overlap or 0) // unit), blend)
@@ -406,34 +404,3 @@ def _note_left_out(
     left = [n for n in present if n not in (*predicted, "B10") and scene.gsd(n) != scene.finest]
     if left and request.bands is None:
         notes.append(f"no chosen net makes {' '.join(left)}: left out")
-
-
-def _window(scene: Scene, request: Request, unit: int) -> Window:
-    """The part of the finest grid to write: whole coarse pixels over the bounds, or all."""
-    if request.bounds is None:
-        return scene.window
-    bounds = request.bounds
-    grid = scene.grids[scene.finest]
-    if request.bounds_crs:
-        bounds = _reproject(scene, bounds, request.bounds_crs)
-    snapped = grid.covering(bounds).coarse(unit).at(unit)
-    window = snapped.intersect(scene.window)
-    if not window.height or not window.width:
-        raise SceneError(
-            f"{scene.path}: --bounds {' '.join(f'{b:.10g}' for b in bounds)} does not touch the "
-            f"scene ({' '.join(f'{b:.10g}' for b in scene.grid.bounds)}). "
-            "Give W S E N in the scene's CRS, or say --bounds-crs."
-        )
-    return window
-
-
-def _reproject(
-    scene: Scene, bounds: tuple[float, float, float, float], crs: str
-) -> tuple[float, float, float, float]:
-    if scene.grid.crs is None:
-        raise SceneError(f"{scene.path} has no CRS. Give --bounds in its own coordinates.")
-    try:
-        source = CRS.from_user_input(crs)
-        return transform_bounds(source, scene.grid.crs, *bounds)
-    except (RasterioError, ValueError) as error:
-        raise UsageError(f"--bounds-crs {crs}: not usable ({error}). Try EPSG:4326.") from error

@@ -172,7 +172,8 @@ def _spots(sets: Sets, count: int) -> list[tuple[Any, Any]]:
 
 def _shapes(sets: Sets) -> Mapping[str, list[int]]:
     sample = sets.training.at(sets.training.spots(1)[0])
-    return {str(gsd): list(values.shape) for gsd, values in sample.inputs.items()}
+    shapes = {gsd: list(values.shape) for gsd, values in sample.inputs.items() if gsd != PLACES}
+    return {str(gsd): shape for gsd, shape in shapes.items()}
 
 
 def _order(name: str) -> tuple[int, str]:

@@ -47,11 +47,11 @@ class ContinuousWindows(FolderWindows):
     def scale_at(self, step: int) -> float:
         """Drawn evenly from 1 to the card's scale; it depends on seed and step alone."""
         drawn = np.random.default_rng([self.seed, step, _STREAM]).random()
-        return float(1 + drawn * (self.card.scale - 1))
+        return float(1 + drawn * (self.card.factor - 1))
 
     def spots(self, limit: int) -> list[Spot]:
         """As of all windows; the scales take turns."""
-        scales = [scale for scale in CHECKED if scale <= self.card.scale]
+        scales = [scale for scale in CHECKED if scale <= self.card.factor] or [self.card.factor]
         return [replace(spot, scale=scales[i % len(scales)])
                 for i, spot in enumerate(super().spots(limit))]  # fmt: skip
 
