@@ -80,11 +80,11 @@ class Places:
         Args:
             told: (batch, 2, 3): first centre, step and number, of rows and columns.
         """
-        rows, cols = x.shape[-2:]
         if told is None:
-            told = torch.tensor([[_all(rows, factor), _all(cols, factor)]], dtype=torch.float64)
-            told = told.expand(len(x), 2, 3)
-        return cls(_axis(told[:, 0], rows, x.device), _axis(told[:, 1], cols, x.device))
+            rows, cols = (_over(extent, factor, x) for extent in x.shape[-2:])
+        else:
+            rows, cols = (_axis(told[:, i], x.shape[i - 2], x.device) for i in (0, 1))
+        return cls(rows, cols)
 
     def blocks(self, most: int) -> list[Places]:
         """The same in blocks of whole rows, of about `most` pixels each."""
@@ -97,16 +97,22 @@ class Places:
         return 2 * torch.cat([self.rows.step, self.cols.step], 1)
 
 
-def _all(extent: int, factor: float) -> tuple[float, float, float]:
+def _over(extent: int, factor: float, x: Tensor) -> Axis:
+    """All output pixels over an input, the same of every image."""
     count = math.ceil(extent * factor - TOLERANCE)
-    return 0.5 / factor - 0.5, 1 / factor, float(count)
+    step = torch.full((len(x), 1), 1 / factor, dtype=torch.float64, device=x.device)
+    return Axis((_numbers(count, x.device) + 0.5) * step - 0.5, step, extent)
 
 
 def _axis(told: Tensor, extent: int, device: torch.device) -> Axis:
-    told = told.to("cpu", torch.float64)
-    count = int(told[0, 2])
-    at = told[:, :1] + told[:, 1:2] * torch.arange(count, dtype=torch.float64)
-    return Axis(at.to(device), told[:, 1:2].to(device), extent)
+    """What (batch, 3) tells: first centre, step and number."""
+    first, step, count = told[:, :1], told[:, 1:2], int(told[0, 2])
+    at = first + step * _numbers(count, told.device)
+    return Axis(at.to(device), step.to(device), extent)
+
+
+def _numbers(count: int, device: torch.device) -> Tensor:
+    return torch.arange(count, dtype=torch.float64, device=device)
 
 
 def gather(x: Tensor, rows: Tensor, cols: Tensor) -> Tensor:
