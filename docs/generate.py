@@ -29,6 +29,7 @@ import geosr  # noqa: E402
 from geosr import errors  # noqa: E402
 from geosr.cli.main import cli  # noqa: E402
 from geosr.cli.models import describe  # noqa: E402
+from geosr.models.card import ANY_SCALE  # noqa: E402
 from geosr.models.registry import DESIGNS  # noqa: E402
 
 ENV_EXAMPLE = ROOT / ".env.example"
@@ -122,15 +123,25 @@ def _model_table(task: str) -> str:
 
 def _model_row(design: Any) -> str:
     told = describe(design)
-    scales = ", ".join(f"**{s}**" if s == told["scale"] else str(s) for s in sorted(design.reach))
     weights = f"bundled × {told['scale']}" if told["shipped"] else "train your own"
+    if told["shipped"] and told["scale"] not in design.reach:
+        weights = "bundled"
     names = ", ".join(f"`{name}`" for name in (design.name, *design.aliases))
     cells = (
-        names, scales, f"{told['parameters']:,}",
+        names, _scales(design, told["scale"]), f"{told['parameters']:,}",
         "blended" if design.blend else f"exact, {told['margin']} px",
         weights if told["parameters"] else "needs none", design.source,
     )  # fmt: skip
     return f"| {' | '.join(cells)} |"
+
+
+def _scales(design: Any, default: int) -> str:
+    """The scales on offer, the default one bold."""
+    listed = sorted(scale for scale in design.reach if scale != ANY_SCALE)
+    if ANY_SCALE in design.reach and default not in listed:
+        listed.append(default)
+    said = [f"**{scale}**" if scale == default else str(scale) for scale in listed]
+    return ", ".join([*said, *(["any"] if ANY_SCALE in design.reach else [])])
 
 
 def names_by_task() -> str:

@@ -48,7 +48,8 @@ def superres(
     out: str | Path,
     *,
     model: Nets | None = None,
-    scale: int | None = None,
+    scale: float | None = None,
+    gsd: float | None = None,
     bands: Sequence[str] | None = None,
     bounds: tuple[float, float, float, float] | None = None,
     bounds_crs: str | None = None,
@@ -125,6 +126,8 @@ def superres(
     _require("if_locked", if_locked, ("fail", "skip", "wait"))
     _require("register", register, _REGISTER)
     source, target = _source(src, remote=allow_remote), Path(out)
+    if gsd is not None and scale is not None:
+        raise UsageError("gsd and scale both say how fine the output is. Leave one out.")
     nets = _nets(model, scale)
     options = scene_options(nets, OpenOptions(
         dn_offset, _sentinel2_bands(bands_in), quantification, allow_vrt, allow_remote,
@@ -149,7 +152,7 @@ def superres(
         tuple(bands) if bands is not None else None, only_sr, bounds, bounds_crs, tile_size,
         overlap, format, dict(co or {}),
         FrameOptions(frames, clearance, register, brightness),
-        ensemble, uncertainty, consistent, max_pixels, skip_empty, part,
+        ensemble, uncertainty, consistent, max_pixels, skip_empty, part, gsd,
     )  # fmt: skip
     job = Job(
         tuple(place(net, where) for net in nets) if jobs == 1 else nets, request, options, where,
@@ -258,7 +261,7 @@ def open_scene(
 
 
 def load_model(
-    name: str | Path, *, scale: int | None = None, device: str = "cpu"
+    name: str | Path, *, scale: float | None = None, device: str = "cpu"
 ) -> tuple[Model, ...]:
     """The nets that a name or a weights file stands for: two of a pair such as "dsen2", else one.
 
@@ -284,7 +287,7 @@ def train(
     out: str | Path,
     *,
     model: str,
-    scale: int | None = None,
+    scale: float | None = None,
     bands: int = 1,
     preset: str = "default",
     steps: int | None = None,
@@ -380,7 +383,7 @@ def evaluate(
     model: Nets,
     data: str | Path,
     *,
-    scale: int | None = None,
+    scale: float | None = None,
     protocol: str | None = None,
     degradation: str | None = None,
     psf: Sequence[float] | None = None,
@@ -464,7 +467,7 @@ def _sentinel2_bands(names: Sequence[str] | None) -> tuple[str, ...] | None:
     return tuple(band for band in bands.values() if band)
 
 
-def _by_name(model: Nets, scale: int | None) -> dict[str, tuple[Model, ...]]:
+def _by_name(model: Nets, scale: float | None) -> dict[str, tuple[Model, ...]]:
     """Nets by the name they were asked by."""
     found: dict[str, tuple[Model, ...]] = {}
     for each in [model] if isinstance(model, str | Path | Model) else model:
@@ -475,7 +478,7 @@ def _by_name(model: Nets, scale: int | None) -> dict[str, tuple[Model, ...]]:
     return found
 
 
-def _nets(model: Nets | None, scale: int | None) -> tuple[Model, ...]:
+def _nets(model: Nets | None, scale: float | None) -> tuple[Model, ...]:
     """The nets asked for; where none are, those that sharpen Sentinel-2.
 
     Raises:

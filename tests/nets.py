@@ -33,6 +33,8 @@ THIN = {  # options that make a net quick; only widths where its reach is to sta
     "transenet": {"features": 8, "blocks": 1, "layers": 1, "wide": 32, "narrow": 2},
     "deepsum": {"features": 8, "blocks": 2}, "3dwdsr": {"features": 5},
     "misr-gru": {"features": 4}, "recursive": {"features": 8}, "worldstrat": {"features": 8},
+    "liif": {"features": 8, "hidden": 16}, "cdcr": {"features": 8, "hidden": 16},
+    "funsr": {"features": 8, "width": 16},
 }  # fmt: skip
 
 

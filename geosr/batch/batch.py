@@ -96,7 +96,14 @@ class Job:
             "bands_in": options.bands_in and list(options.bands_in),
             "quantification": options.quantification,
             "precision": self.precision,
+            **({"gsd": request.gsd} if request.gsd else {}),
+            **({"scale": scales} if (scales := self._scales) else {}),
         }
+
+    @property
+    def _scales(self) -> list[float]:
+        """Scales of nets that take any; of others the weights tell."""
+        return [model.card.continuous for model in self.models if model.card.continuous]
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from geosr.cli.groups import (
 )
 from geosr.cli.options import (
     PATH,
+    SCALE,
     Auto,
     Degradation,
     ParamType,
@@ -77,7 +78,9 @@ class _Peak(ParamType):
         help="Pair, net or weights file; may be given again. Bicubic is always scored too.",
     ),
     option("--data", type=PATH, required=True, help="Scene, or folder of scenes, images or pairs."),
-    option("--scale", type=click.IntRange(2), help="Of nets that come in several."),
+    option(
+        "--scale", type=SCALE, help="Of nets that come in several; of nets of any scale any, 2.5."
+    ),
     option(
         "--protocol",
         type=click.Choice(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from geosr.cli.console import tell
-from geosr.cli.options import option
+from geosr.cli.options import SCALE, option
 
 if TYPE_CHECKING:
     from geosr.models.card import Design
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 @click.command("models")
 @click.argument("name", required=False)
-@option("--scale", type=click.IntRange(2), help="Of nets that come in several.")
+@option("--scale", type=SCALE, help="Of nets that come in several.")
 @option("--json", "as_json", is_flag=True, help="A list of all, or one card, as JSON on stdout.")
 @click.pass_context
-def command(ctx: click.Context, /, name: str | None, scale: int | None, as_json: bool) -> None:
+def command(ctx: click.Context, /, name: str | None, scale: float | None, as_json: bool) -> None:
     """List the nets, or show the card of NAME.
 
     \b
@@ -47,7 +47,7 @@ def command(ctx: click.Context, /, name: str | None, scale: int | None, as_json:
     tell(json.dumps(rows) if as_json else _table(rows))
 
 
-def describe(design: Design, scale: int | None = None) -> dict[str, Any]:
+def describe(design: Design, scale: float | None = None) -> dict[str, Any]:
     """One line of the list as plain values."""
     from geosr.models import registry, weights
 
@@ -125,7 +125,7 @@ def _card(card: Any) -> str:
         "task": card.task,
         "architecture": " ".join([card.arch, *(f"{k}={v}" for k, v in card.options.items())]),
         "parameters": f"{registry.count(card):,}",
-        "scale": str(card.scale),
+        "scale": f"any, here {card.factor:g}" if card.continuous else str(card.scale),
         "inputs": "any raster, band by band" if generic and len(card.bands) == 1 else inputs,
         "frames": str(card.frames),
         "outputs": "the same bands" if generic else " ".join(card.bands),

@@ -108,6 +108,27 @@ class Auto(ParamType):
         return number
 
 
+class Scale(ParamType):
+    """A number above 1: an int where it is whole."""
+
+    name = "number"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """2 or 2.5."""
+        try:
+            number = float(value)
+        except ValueError:
+            self.fail(f"'{value}' is no number.", param, ctx)
+        if not 1 < number < math.inf:
+            self.fail(f"{value} is not above 1, and nothing would become finer.", param, ctx)
+        return int(number) if number == int(number) else number
+
+
+SCALE = Scale()
+
+
 def _device(ctx: click.Context, param: click.Parameter, value: str) -> str:
     value = value.strip().lower()
     kind, _, index = value.partition(":")
@@ -195,7 +216,8 @@ class Degradation(ParamType):
 _DEGRADATIONS = ["auto", "sensor", "gaussian", "mixed", "bicubic", "box", "blur-noise", "crap"]
 _net_options = option_group(  # which of the nets of a name
     MAIN,
-    option("--scale", type=click.IntRange(2), help="Of nets that come in several."),
+    option("--scale", type=SCALE,
+           help="Of nets that come in several; of nets of any scale the largest that is learnt."),
     option("--bands", type=click.IntRange(1), default=1,
            help="Bands that the net takes at once; 1 treats every band as a sample."),
 )  # fmt: skip

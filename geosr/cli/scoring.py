@@ -73,7 +73,7 @@ def lpips_of(settings: dict[str, Any]) -> Lpips | None:
     return load(Path(named["file"]), sha256=named["sha256"]) if named else None
 
 
-def _scale(params: dict[str, Any]) -> int | None:
+def _scale(params: dict[str, Any]) -> float | None:
     """The scale asked for; imgsets know no other than 3."""
     from geosr.sensors import probav
 
@@ -112,7 +112,7 @@ def data_of(settings: dict[str, Any]) -> Data:
                 tuple(settings.get("noise", ())))  # fmt: skip
 
 
-def placed(names: Sequence[str], scale: int | None, where: Engine) -> dict[str, list[Model]]:
+def placed(names: Sequence[str], scale: float | None, where: Engine) -> dict[str, list[Model]]:
     """Nets by the name they were asked by, placed; bicubic at every scale among them, last."""
     from geosr.evaluation.evaluate import bicubic_beside
     from geosr.inference.predict import place
@@ -152,7 +152,7 @@ def document(
         "data": settings["data"],
         "settings": settings,
         "nets": [
-            {"model": name, "net": net.card.name, "scale": net.card.scale,
+            {"model": name, "net": net.card.name, "scale": net.card.continuous or net.card.scale,
              "parameters": net.parameters, "sha256": net.card.sha256}
             for name, parts in models.items() for net in parts
         ],

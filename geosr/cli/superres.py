@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ import click
 from click.core import ParameterSource
 
 from geosr import __version__
-from geosr.cli.console import Bar, note, say, set_up_log, tell
+from geosr.cli.console import Bar, note, say, set_up_log
 from geosr.cli.groups import (
     CHECKS,
     INPUTS,
@@ -27,6 +27,7 @@ from geosr.cli.groups import (
 )
 from geosr.cli.options import (
     PATH,
+    SCALE,
     Auto,
     NameList,
     compile_option,
@@ -41,6 +42,7 @@ from geosr.cli.options import (
     overwrite_option,
     sentinel2_bands,
 )
+from geosr.cli.outcomes import last_line, reporter
 from geosr.cli.runs import (
     executor_of,
     input_checks,
@@ -71,7 +73,16 @@ if TYPE_CHECKING:
         "given twice; default dsen2-ps. geosr models lists them.",
     ),
     option(
-        "--scale", type=click.IntRange(2), help="Of nets that come in several; else their default."
+        "--scale",
+        type=SCALE,
+        help="Of nets that come in several, else their default; of nets of any scale (liif, "
+        "bicubic) 2.5 for example.",
+    ),
+    option(
+        "--gsd",
+        type=click.FloatRange(0, min_open=True),
+        metavar="METRES",
+        help="Pixel size of the output, for nets of any scale; instead of --scale.",
     ),
     option("--bands", type=NameList(), help="Output bands by name, B5,B11; default all."),
     option(
@@ -203,7 +214,8 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
     bit for bit, the others sharpened to 10 m. DST ending in .tif is a file, else a folder.
     Finished outputs are skipped, so the same command again finishes an interrupted run.
     Nets for any raster (lapsr, edsr, …) take every GeoTIFF, PNG or JPEG of SRC, band by band, to
-    a grid --scale times finer with the same bounds; multi-image nets take a folder of rasters of
+    a grid --scale times finer with the same bounds, those of any scale (liif) to one of --gsd
+    metres; multi-image nets take a folder of rasters of
     one place, or a folder of such folders.
     SRC and DST default to IMAGES_PATH and SR_IMAGES_PATH (environment or .env).
     """
@@ -241,7 +253,7 @@ def _run(params: dict[str, Any], *, batch_fixed: bool) -> int:
     params["jobs"] = min(params["jobs"], len(outputs))  # one scene gets all threads
     executor = executor_of(params, len(outputs))
     job = _job(params, loaded, options, src, batch_fixed=batch_fixed)
-    report = _reporter(as_json=params["as_json"], quiet=quiet)
+    report = reporter(as_json=params["as_json"], quiet=quiet)
     if params["dry_run"]:
         return batch.exit_code(batch.plan(outputs, job, report=report))
     folders = {output.parent for output in outputs.values()}
@@ -282,7 +294,7 @@ def _job(
         params["bands"], params["only_sr"], params["bounds"], params["bounds_crs"],
         params["tile_size"], params["overlap"], params["format"], params["creation"],
         frames_of(params), params["ensemble"], params["uncertainty"], params["consistent"],
-        params["max_pixels"], params["skip_empty"], params["tmp_dir"],
+        params["max_pixels"], params["skip_empty"], params["tmp_dir"], params["gsd"],
     )  # fmt: skip
     return batch.Job(
         tuple(place(net, where) for net in nets) if here else tuple(nets),
@@ -330,7 +342,7 @@ def _work(
     code = batch.exit_code(outcomes)
     if not code and (path := runs_file()):
         meter.save(path, job.engine, time.monotonic() - started)
-    _last_line(outcomes, code, quiet=params["quiet"])
+    last_line(outcomes, code, quiet=params["quiet"])
     return code
 
 
@@ -354,6 +366,8 @@ def _models(params: dict[str, Any]) -> list[Model]:
     from geosr.models import weights
     from geosr.models.card import DEFAULT
 
+    if params["gsd"] is not None and params["scale"] is not None:
+        raise UsageError("--gsd and --scale both say how fine the output is. Leave one out.")
     files = [params[key] for key in ("weights_20", "weights_60") if params[key]]
     names = params["model_names"] or tuple(str(path) for path in files) or DEFAULT
     return [model for name in names for model in weights.load(name, scale=params["scale"])]
@@ -371,51 +385,3 @@ def _for_nets(options: OpenOptions, nets: list[Model], params: dict[str, Any]) -
     if options.kind == "sentinel2":
         params["bands"] = sentinel2_bands(params["bands"], "--bands")
     return options
-
-
-def _reporter(*, as_json: bool, quiet: bool) -> Callable[[Outcome], None]:
-    def report(outcome: Outcome) -> None:
-        if as_json:
-            tell(outcome.to_json())
-        failed = outcome.status == "failed"
-        line = _line(outcome)
-        if failed:
-            say(f"geosr: {line}")
-        else:
-            say(line, quiet=quiet)
-        note(logging.ERROR if failed else logging.INFO, line, outcome=asdict(outcome))
-
-    return report
-
-
-def _line(outcome: Outcome) -> str:
-    if outcome.status == "failed":
-        return f"{outcome.scene}: {outcome.message}"
-    took = f" in {outcome.seconds:.1f} s" if outcome.seconds else ""
-    said = f" ({outcome.message})" if outcome.message else ""
-    return f"{outcome.scene}: {outcome.status}{took}{said} {outcome.output}{_counts(outcome)}"
-
-
-def _counts(outcome: Outcome) -> str:
-    """The numbers that were touched on the way, where there are any."""
-    names = ("clipped", "filled", "shifted")
-    said = [f"{getattr(outcome, n):,} {n}" for n in names if getattr(outcome, n)]
-    if outcome.frames:
-        said.append(f"{len(outcome.frames)} frames")
-    if outcome.changed:
-        by = max(band["rmse"] for band in outcome.changed.values())
-        said.append(f"made consistent by up to {by:.1f} RMSE")
-    if outcome.check:
-        worst = max((v for v in outcome.check["rmse"].values() if v is not None), default=0.0)
-        said.append(f"self-check RMSE up to {worst:.1f}")
-    return f" [{', '.join(said)}]" if said else ""
-
-
-def _last_line(outcomes: list[Outcome], code: int, *, quiet: bool) -> None:
-    counts = {
-        status: sum(outcome.status == status for outcome in outcomes)
-        for status in ("done", "skipped", "failed")
-    }
-    line = ", ".join(f"{count} {status}" for status, count in counts.items())
-    say(line, quiet=quiet and not counts["failed"])
-    note(logging.ERROR if code else logging.INFO, line, code=code, **counts)

@@ -43,7 +43,7 @@ class SceneScore:
     path: str
     level: str
     group: str
-    factor: int
+    factor: float
     bands: Mapping[str, Values]
     whole: Values
     adversarial: bool = False
@@ -158,7 +158,7 @@ class Evaluation:
 
 
 def bicubic_beside(
-    models: Mapping[str, Sequence[Model]], scale: int | None = None
+    models: Mapping[str, Sequence[Model]], scale: float | None = None
 ) -> dict[str, list[Model]]:
     """The nets to score, and bicubic at every scale among them, last.
 
@@ -169,7 +169,7 @@ def bicubic_beside(
     nets = [net for parts in found.values() for net in parts]
     if nets and all(net.card.task == "spectral" for net in nets):
         return found  # nothing to interpolate
-    generic = sorted({net.card.scale for net in nets if net.card.task in ("sisr", "misr")})
+    generic = sorted({net.card.factor for net in nets if net.card.task in ("sisr", "misr")})
     if not nets and scale:
         generic = [scale]
     if generic:
@@ -211,6 +211,11 @@ def evaluate(
         raise UsageError(
             "without a truth there is nothing to show beside the output here. "
             "Leave pictures out, or draw outputs: geosr superres --report."
+        )
+    if watchers and any(net.card.factor != net.card.scale for _, net in nets):
+        raise UsageError(
+            "pictures and reports show scales of whole numbers alone. Leave --report and "
+            "--save-images out, or choose such a --scale."
         )
     asked.check(protocol)
     scores: list[SceneScore] = []
@@ -269,22 +274,26 @@ def _score(
     if case.group == "kelvins":
         bands, whole = _kelvins(rows, case)
     else:
-        bands, whole = _figures(rows, case, net.card.scale, asked)
+        bands, whole = _figures(rows, case, net.card.factor, asked)
     for watcher in watchers:
         watcher.end()
     return SceneScore(
-        name, net.card.name, case.name, case.path, case.level, case.group, net.card.scale, bands,
+        name, net.card.name, case.name, case.path, case.level, case.group, net.card.factor, bands,
         whole, net.card.adversarial,
     )  # fmt: skip
 
 
 def _figures(
-    rows: Iterator[Rows], case: Case, scale: int, asked: _Asked
+    rows: Iterator[Rows], case: Case, scale: float, asked: _Asked
 ) -> tuple[dict[str, dict[str, float | None]], dict[str, float | None]]:
-    """Scores by band and of the whole scene."""
+    """Scores by band and of the whole scene.
+
+    opensr-test and the figures of detail are of whole scales; at others they are left out.
+    """
+    even = scale == int(scale)
     full = case.group.startswith("full")
     scores = Scores(case.bands, factor=scale, peak=asked.peak, extra=asked.extra or full)
-    more, corner = _Means(), _Corner(scale)
+    more, corner = _Means(), _Corner(int(scale) if even else 1)
     by_band: dict[str, _Means] = {}
     for part in rows:
         scores.add(part.truth, part.estimate, part.mask)
@@ -294,7 +303,7 @@ def _figures(
         if not full and (asked.extra or asked.perceptual):
             corner.add(part)
     whole = scores.whole()
-    if corner.held and asked.extra:
+    if corner.held and asked.extra and even:
         whole |= corner.opensr(case.low())
         whole |= corner.detail(case.low())
     if corner.held and asked.perceptual:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geosr.inference.tiles import Span, Tile, TileGrid
+from geosr.raster.lattice import Lattice
 
 
 class Blender:
@@ -19,13 +20,16 @@ class Blender:
 
     Args:
         grid: the tiles, in the coarsest input's pixels.
-        scale: output pixels along one of those.
-        ramp: half the width of the ramp, in those pixels; predictions cover the tile's window
-            and `ramp` more on every side.
+        scale: output pixels along one of those; where it is no whole number, each output pixel
+            belongs to the input pixel that its centre lies in.
+        ramp: half the width of the ramp, in those pixels; predictions begin with the first output
+            pixel of the tile's window grown by `ramp`, and cover that or more.
     """
 
-    def __init__(self, grid: TileGrid, scale: int, ramp: int = 0) -> None:
-        self.grid, self.scale, self.ramp = grid, scale, ramp
+    def __init__(self, grid: TileGrid, scale: float, ramp: int = 0) -> None:
+        self.grid, self.ramp = grid, ramp
+        self.rows = Lattice(grid.window.height, scale)
+        self.cols = Lattice(grid.window.width, scale)
         self._carry: NDArray[np.float32] | None = None  # rows begun by the last strip
 
     def add(self, strip: Iterable[tuple[Tile, NDArray[np.float32]]]) -> NDArray[np.float32]:
@@ -33,15 +37,15 @@ class Blender:
         parts = list(strip)
         down = self.grid.rows[parts[0][0].row]
         top, bottom = _support(down, self.ramp, self.grid.window.height)
-        bands, width = parts[0][1].shape[0], self.grid.window.width * self.scale
-        rows = np.zeros((bands, (bottom - top) * self.scale, width), np.float32)
+        edge, bands = self.rows.edge, parts[0][1].shape[0]
+        rows = np.zeros((bands, edge(bottom) - edge(top), len(self.cols)), np.float32)
         for tile, prediction in parts:
             self._place(rows, tile, prediction)
         if self._carry is not None:
             rows[:, : self._carry.shape[1]] += self._carry
         last = down.last == self.grid.window.height
         finished = bottom if last else down.last - self.ramp
-        cut = (finished - top) * self.scale
+        cut = edge(finished) - edge(top)
         self._carry = None if last else rows[:, cut:].copy()
         return rows[:, :cut]
 
@@ -52,12 +56,12 @@ class Blender:
         weights, cuts = [], []
         columns = slice(0, 0)
         spans = (self.grid.rows[tile.row], self.grid.cols[tile.col])
-        for span, extent in zip(spans, self.grid.window[2:], strict=True):
-            first, last = _support(span, self.ramp, extent)
-            start = (first - span.start + self.ramp) * self.scale
-            columns = slice(first * self.scale, last * self.scale)
-            cuts.append(slice(start, start + (last - first) * self.scale))
-            weights.append(_weights(span, self.ramp, extent, self.scale))
+        for span, axis in zip(spans, (self.rows, self.cols), strict=True):
+            first, last = (axis.edge(at) for at in _support(span, self.ramp, axis.extent))
+            start = axis.edge(span.start - self.ramp)
+            columns = slice(first, last)
+            cuts.append(slice(first - start, last - start))
+            weights.append(_weights(span, self.ramp, axis))
         part = prediction[:, cuts[0], cuts[1]]
         if self.ramp:
             part = part * (weights[0][:, None] * weights[1])
@@ -69,20 +73,21 @@ def _support(span: Span, ramp: int, extent: int) -> tuple[int, int]:
     return max(span.first - ramp, 0), min(span.last + ramp, extent)
 
 
-def _weights(span: Span, ramp: int, extent: int, scale: int) -> NDArray[np.float32]:
+def _weights(span: Span, ramp: int, axis: Lattice) -> NDArray[np.float32]:
     """The tile's weight at every output pixel of its support along one axis."""
-    first, last = _support(span, ramp, extent)
-    centres = np.arange(first * scale, last * scale, dtype=np.float64) + 0.5
+    first, last = _support(span, ramp, axis.extent)
+    scale = axis.scale
+    centres = np.arange(axis.edge(first), axis.edge(last), dtype=np.float64) + 0.5
     up = (
         np.ones(len(centres))
         if span.first == 0
         else _ramp(centres, span.first * scale, ramp * scale)
     )
-    down = _ramp(centres, span.last * scale, ramp * scale) if span.last < extent else 0.0
+    down = _ramp(centres, span.last * scale, ramp * scale) if span.last < axis.extent else 0.0
     return np.asarray(up - down, np.float32)
 
 
-def _ramp(at: NDArray[np.float64], seam: int, half: int) -> NDArray[np.float64]:
+def _ramp(at: NDArray[np.float64], seam: float, half: float) -> NDArray[np.float64]:
     """0 before the seam, 1 after it, linear over `half` pixels on both sides."""
     if not half:
         return (at >= seam).astype(np.float64)

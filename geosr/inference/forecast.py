@@ -102,7 +102,8 @@ def _listed(model: Model) -> Cost | None:
     """The cost of a net that the manifest lists; None where these are other weights."""
     if isinstance(model, Outline):
         return model.cost
-    entry = weights.entry(model.card) if model.card.sha256 else None
+    other = not model.card.sha256 or model.card.continuous  # of any scale, what one costs
+    entry = None if other else weights.entry(model.card)
     return Cost.of(entry) if entry and entry["sha256"] == model.card.sha256 else None
 
 

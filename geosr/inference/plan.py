@@ -8,16 +8,16 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from rasterio.crs import CRS
-from rasterio.errors import RasterioError
-from rasterio.warp import transform_bounds
 
 from geosr.errors import SceneError, UsageError
+from geosr.inference.bounds import wanted
 from geosr.inference.consistency import REACH
 from geosr.inference.engine import Engine
 from geosr.inference.tiles import TileGrid, best_shape
+from geosr.inference.zoom import at_gsd, check_zoom
 from geosr.models.card import ANY, Model
 from geosr.raster.grid import Grid
+from geosr.raster.lattice import Lattice, finer_window
 from geosr.raster.window import Window
 from geosr.scene.frames import FrameOptions, FrameSelection, first_frames
 from geosr.scene.scene import Scene
@@ -56,6 +56,7 @@ class Request:
         consistent: make the output degrade exactly to the input.
         skip_empty: write nothing where nothing was sensed.
         tmp_dir: where the output lies until it is whole; None is beside it.
+        gsd: metres of an output pixel, for nets of any scale; None is what the nets make.
     """
 
     bands: tuple[str, ...] | None = None
@@ -73,6 +74,7 @@ class Request:
     max_pixels: int = 4_000_000_000
     skip_empty: bool = False
     tmp_dir: Path | None = None
+    gsd: float | None = None
 
 
 def scene_options(models: Sequence[Model], options: OpenOptions) -> OpenOptions:
@@ -129,13 +131,15 @@ class Plan:
         grid: of the output.
         window: of the output, in the scene's finest grid.
         unit: pixels of the finest grid along a pixel of the coarsest input.
-        finer: output pixels along a pixel of the finest grid.
+        finer: output pixels along a pixel of the finest grid; of nets of any scale rounded up.
         tiles: in those coarsest pixels; they may reach past `window` by less than a pixel.
         pad: coarsest pixels read around a tile.
         notes: what is left out and why.
         selection: the frames that are read, registered and of one brightness.
         consistent: predictions are made consistent with the input.
         ensemble: orders of the frames whose predictions are averaged.
+        continuous: what `finer` is rounded up from, of a net of any scale; else 0. Output pixels
+            then lie as `geosr.raster.lattice` says, and `unit` is 1.
     """
 
     scene: Scene
@@ -151,6 +155,7 @@ class Plan:
     selection: FrameSelection
     consistent: bool = False
     ensemble: int = 1
+    continuous: float = 0.0
 
     @property
     def models(self) -> tuple[Model, ...]:
@@ -203,6 +208,19 @@ class Plan:
         """Output pixels along a pixel of the coarsest input."""
         return self.unit * self.finer
 
+    @cached_property
+    def lattices(self) -> tuple[Lattice, Lattice]:
+        """Output pixels along the coarsest input pixels, down and across."""
+        scale = self.continuous or self.zoom
+        return Lattice(self.tiles.window.height, scale), Lattice(self.tiles.window.width, scale)
+
+    def made(self, window: Window) -> Window:
+        """The output's own pixels that a window of the finest grid gives, as far as wanted."""
+        kept = window.intersect(self.window)
+        if self.continuous:
+            return finer_window(kept, self.window, self.continuous)
+        return kept.shift(-self.window.row, -self.window.col).at(self.finer)
+
     @property
     def tile_shape(self) -> tuple[int, int]:
         """(height, width) of a tile in output pixels, without its margin."""
@@ -243,12 +261,14 @@ def make_plan(
         SceneError: nothing can be made of this scene, or not what was asked.
     """
     notes: list[str] = []
+    models = at_gsd(scene, models, request.gsd)
     any_raster = any(model.card.task in ("sisr", "misr") for model in models)
     if any_raster:
         chosen = _any_raster(scene, models, request)
     else:
         chosen = _guided(scene, models, request, notes)
     finer = models[0].card.scale if any_raster else 1
+    continuous = models[0].card.continuous if any_raster else 0.0
     copied = () if any_raster or request.only_sr else scene.select(gsd=scene.finest)
     native = [band.name for band in copied]
     names = _ordered(scene, chosen, native)
@@ -266,13 +286,14 @@ def make_plan(
     inputs = {gsd for net in chosen for _, gsd, _ in net.inputs}
     scene.check_nested(sorted(inputs | {scene.finest}))
     unit = max(inputs | {scene.finest}) // scene.finest
-    window = _window(scene, request, unit)
+    window = wanted(scene, request.bounds, request.bounds_crs, unit)
     margin = max([net.model.card.margin for net in chosen], default=0)
     blend = max([net.model.card.blend for net in chosen], default=0)
     pad = max(-(-margin // (unit * finer)), -(-(request.overlap or 0) // unit), blend)
     if request.consistent:
         pad += max(-(-REACH * (net.target // scene.finest) // unit) for net in chosen)
-    grid = scene.grids[scene.finest].crop(window).finer(finer)
+    cropped = scene.grids[scene.finest].crop(window)
+    grid = cropped.finer_by(continuous) if continuous else cropped.finer(finer)
     if grid.width * grid.height > request.max_pixels:
         raise SceneError(
             f"{scene.path}: the output would have {grid.height} × {grid.width} px, more than "
@@ -284,7 +305,7 @@ def make_plan(
     frames = max((net.model.card.frames for net in chosen), default=1)
     selection = first_frames(min(frames, scene.frames))
     return Plan(scene, chosen, names, grid, window, unit, finer, tiles, pad, tuple(notes),
-                selection,                 request.consistent, request.ensemble)  # fmt: skip
+                selection, request.consistent, request.ensemble, continuous)  # fmt: skip
 
 
 def _check_rows(scene: Scene, values: int) -> None:
@@ -307,6 +328,7 @@ def _check_nets(nets: Sequence[Bound], request: Request) -> None:
         several = card.task == "misr"
         if request.consistent and card.task == "spectral":
             raise UsageError(f"--consistent: '{card.name}' tells new bands. Drop it.")
+        check_zoom(card, consistent=request.consistent)
         if request.consistent and several:
             raise UsageError(f"--consistent: '{card.name}' takes several images. Drop it.")
         if request.ensemble > 1 and (not several or card.frames == 2):
@@ -437,34 +459,3 @@ def _note_left_out(
     left = [n for n in present if n not in (*predicted, "B10") and scene.gsd(n) != scene.finest]
     if left and request.bands is None:
         notes.append(f"no chosen net makes {' '.join(left)}: left out")
-
-
-def _window(scene: Scene, request: Request, unit: int) -> Window:
-    """The part of the finest grid to write: whole coarse pixels over the bounds, or all."""
-    if request.bounds is None:
-        return scene.window
-    bounds = request.bounds
-    grid = scene.grids[scene.finest]
-    if request.bounds_crs:
-        bounds = _reproject(scene, bounds, request.bounds_crs)
-    snapped = grid.covering(bounds).coarse(unit).at(unit)
-    window = snapped.intersect(scene.window)
-    if not window.height or not window.width:
-        raise SceneError(
-            f"{scene.path}: --bounds {' '.join(f'{b:.10g}' for b in bounds)} does not touch the "
-            f"scene ({' '.join(f'{b:.10g}' for b in scene.grid.bounds)}). "
-            "Give W S E N in the scene's CRS, or say --bounds-crs."
-        )
-    return window
-
-
-def _reproject(
-    scene: Scene, bounds: tuple[float, float, float, float], crs: str
-) -> tuple[float, float, float, float]:
-    if scene.grid.crs is None:
-        raise SceneError(f"{scene.path} has no CRS. Give --bounds in its own coordinates.")
-    try:
-        source = CRS.from_user_input(crs)
-        return transform_bounds(source, scene.grid.crs, *bounds)
-    except (RasterioError, ValueError) as error:
-        raise UsageError(f"--bounds-crs {crs}: not usable ({error}). Try EPSG:4326.") from error

@@ -21,7 +21,7 @@ from geosr.inference.plan import Plan
 from geosr.metrics.full_reference import Scores
 from geosr.raster.files import has_mask, open_raster, read_mask, read_window
 from geosr.raster.window import Window
-from geosr.scene import degrade
+from geosr.scene import degrade, resample
 from geosr.scene.pixels import Reader, fold
 from geosr.scene.radiometry import reflectance
 
@@ -100,6 +100,8 @@ def compare(
     dataset: Any, plan: Plan, reader: Reader, names: Sequence[str], window: Window
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
     """Input, degraded output and where they can be compared, in a window of the input's grid."""
+    if plan.continuous:
+        return _compare_any(dataset, plan, reader, names, window)
     scene, gsd = plan.scene, plan.scene.gsd(names[0])
     factor = plan.per_pixel(names[0])
     made = scene.finest / plan.finer
@@ -113,6 +115,22 @@ def compare(
     low = degrade.shrink_each(fine, factor, taps, pad=pad)
     whole = degrade.shrink_each(valid.astype(np.float32), factor, taps, pad=pad) > 0.9999
     pixels = reader.read(names, gsd, window)
+    truth = reflectance(scene, names, pixels.values.astype(np.float32))
+    return truth, low, whole & pixels.usable
+
+
+def _compare_any(
+    dataset: Any, plan: Plan, reader: Reader, names: Sequence[str], window: Window
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
+    """The same of an output of any scale, by an image sensor's point spread."""
+    scene, factor = plan.scene, plan.continuous
+    pad = resample.pad(factor)
+    own = window.shift(-plan.window.row, -plan.window.col)
+    fine, down, across = resample.seen(own, factor, "sensor")
+    values, valid = _read(dataset, plan, names, fine, pad)
+    low = resample.shrink(reflectance(scene, names, values), down, across)
+    whole = resample.shrink(valid.astype(np.float32), down, across) > 0.9999
+    pixels = reader.read(names, scene.gsd(names[0]), window)
     truth = reflectance(scene, names, pixels.values.astype(np.float32))
     return truth, low, whole & pixels.usable
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +17,12 @@ from geosr.inference.plan import Bound, Plan
 from geosr.inference.predict import predict
 from geosr.inference.prefetch import prefetch
 from geosr.inference.tiles import Tile
-from geosr.models.card import SHIFTS
+from geosr.models.card import PLACES, SHIFTS
 from geosr.raster.window import Window
 from geosr.scene.frames import read_frame
 from geosr.scene.pixels import Pixels, Reader
 
-Cut = Mapping[int, NDArray[np.float32]]
+Cut = Mapping[int, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,8 @@ class _Blending:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.ramp = max((net.model.card.blend for net in plan.nets), default=0)
-        self.blenders = [Blender(plan.tiles, plan.zoom, self.ramp) for _ in plan.nets]
+        scale = plan.continuous or plan.zoom
+        self.blenders = [Blender(plan.tiles, scale, self.ramp) for _ in plan.nets]
         self.top = plan.tiles.window.row
 
     def finish(
@@ -203,7 +205,7 @@ def _any_sensed(net: Bound, tile: Tile, row: _Row, plan: Plan) -> bool:
 def _cut(net: Bound, tile: Tile, row: _Row, plan: Plan) -> Cut:
     """The net's inputs under one tile, pad included."""
     window, card = tile.window.grow(plan.pad), net.model.card
-    cut = {}
+    cut: dict[int, NDArray[Any]] = {}
     for key, gsd, names in net.inputs:
         k = plan.per_unit(gsd)
         at = window.at(k).within(row.area.at(k))
@@ -215,7 +217,30 @@ def _cut(net: Bound, tile: Tile, row: _Row, plan: Plan) -> Cut:
             cut[key], cut[SHIFTS] = stack[again], plan.selection.shifts[again]
         else:
             cut[key] = stack[0]
+    if plan.continuous:
+        cut[PLACES] = _places(tile, plan, card.blend)
     return cut
+
+
+def _places(tile: Tile, plan: Plan, ramp: int) -> NDArray[np.float64]:
+    """Which output pixels a net of any scale is asked for, (2, 3), as told to the net.
+
+    Those of the tile and the ramp around it; of all tiles the same number.
+    """
+    spans, found = (plan.tiles.rows[tile.row], plan.tiles.cols[tile.col]), []
+    for span, lattice, count in zip(spans, plan.lattices, _asked(plan, ramp), strict=True):
+        first = lattice.centre(lattice.edge(span.start - ramp)) - (span.start - plan.pad)
+        found.append((first, 1 / lattice.scale, count))
+    return np.array(found)
+
+
+def _asked(plan: Plan, ramp: int) -> tuple[int, int]:
+    """Output pixels, down and across, that every tile is asked for: what the largest one needs."""
+    down, across = (
+        max(lattice.edge(span.stop + ramp) - lattice.edge(span.start - ramp) for span in spans)
+        for lattice, spans in zip(plan.lattices, (plan.tiles.rows, plan.tiles.cols), strict=True)
+    )
+    return down, across
 
 
 def _predictions(
@@ -236,6 +261,8 @@ def _predictions(
     ramp = net.model.card.blend
     spare = (plan.pad - ramp) * plan.zoom
     height, width = (n + 2 * ramp * plan.zoom for n in plan.tile_shape)
+    if plan.continuous:
+        spare, (height, width) = 0, _asked(plan, ramp)
     for want in wanted:
         progress(1)
         if want:

@@ -205,8 +205,8 @@ class Counts:
 
 def output_rows(strip: Strip, plan: Plan, dtype: np.dtype[Any], counts: Counts) -> NDArray[Any]:
     """The strip's rows in the output's type, cut to the output's window: (bands, rows, cols)."""
-    scene, window = plan.scene, strip.window.intersect(plan.window).at(plan.finer)
-    at = window.within(strip.window.at(plan.finer))
+    scene, window = plan.scene, plan.made(strip.window)
+    at = _wanted(strip, plan)
     rows = np.empty((len(plan.names), window.height, window.width), dtype)
     for i, name in enumerate(plan.names):
         own = plan.band(name)
@@ -217,13 +217,13 @@ def output_rows(strip: Strip, plan: Plan, dtype: np.dtype[Any], counts: Counts) 
             rows[i] = pixels.values[index][at]
             continue
         k = plan.per_pixel(name)
-        sensed = _repeat(pixels.sensed[index], k)[at]
+        sensed = _spread(pixels.sensed[index], k, strip, plan)[at]
         band = scene.select(names=[own])[0]
         if name in plan.uncertain:
             band = replace(band, offset=0.0)
         values, clipped, shifted = to_counts(strip.predicted[name][at], scene, band, dtype, sensed)
         if pixels.saturated[index].any():
-            values[_repeat(pixels.saturated[index], k)[at] & sensed] = SATURATED
+            values[_spread(pixels.saturated[index], k, strip, plan)[at] & sensed] = SATURATED
         rows[i] = np.where(sensed, values, _nothing(band, dtype))
         counts.clipped += clipped
         counts.shifted += shifted
@@ -238,8 +238,22 @@ def _nothing(band: Band, dtype: np.dtype[Any]) -> NDArray[Any]:
     return np.asarray(value).astype(dtype)
 
 
-def _repeat(array: NDArray[Any], k: int) -> NDArray[Any]:
-    return array if k == 1 else array.repeat(k, 0).repeat(k, 1)
+def _wanted(strip: Strip, plan: Plan) -> tuple[slice, slice]:
+    """Rows and columns of a strip's predictions that are written: tiles may reach further."""
+    if plan.continuous:  # then they do not
+        return slice(None), slice(None)
+    kept = strip.window.intersect(plan.window).at(plan.finer)
+    return kept.within(strip.window.at(plan.finer))
+
+
+def _spread(array: NDArray[Any], k: int, strip: Strip, plan: Plan) -> NDArray[Any]:
+    """Native pixels of a strip on the output's: each as `k` × `k`, or as its centres lie."""
+    if not plan.continuous:
+        return array if k == 1 else array.repeat(k, 0).repeat(k, 1)
+    made, top = plan.made(strip.window), strip.window.row - plan.window.row
+    down, across = plan.lattices
+    rows = down.under(made.row, made.row + made.height) - top
+    return array[rows[:, None], across.under(0, made.width)]
 
 
 def _mask_gsd(reader: Reader, plan: Plan) -> int | None:
@@ -255,6 +269,6 @@ def _mask_gsd(reader: Reader, plan: Plan) -> int | None:
 
 def _mask(strip: Strip, plan: Plan, gsd: int) -> NDArray[np.bool_]:
     """The input's mask on the output's grid."""
-    at = strip.window.intersect(plan.window).at(plan.finer).within(strip.window.at(plan.finer))
     mask = np.asarray(strip.read[gsd].mask.all(0))
-    return _repeat(mask, gsd // plan.scene.finest * plan.finer)[at]
+    k = gsd // plan.scene.finest * plan.finer
+    return _spread(mask, k, strip, plan)[_wanted(strip, plan)]

@@ -118,7 +118,7 @@ class Scores:
         self,
         names: Sequence[str],
         *,
-        factor: int = 1,
+        factor: float = 1,
         peak: Peak = PEAK,
         extra: bool = True,
     ) -> None:
@@ -304,7 +304,7 @@ def _pooled(bands: Sequence[_Sums]) -> Figure:
     return math.sqrt(sum(band.squared for band in bands) / n) if n else None
 
 
-def _ergas(bands: Sequence[_Sums], factor: int) -> Figure:
+def _ergas(bands: Sequence[_Sums], factor: float) -> Figure:
     """Over the bands that have valid pixels."""
     parts = []
     for band in bands:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from geosr.errors import UsageError, WeightsError
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 ANY = "*"  # a band of any name: the net takes one band at a time
 SHIFTS = 0  # key of the frames' shifts, beside the GSDs of the inputs
 FIXED = -1  # key of what a net finds without its weights, where it is known already
+PLACES = -2  # key of where output pixels lie in the input, of nets of any scale
+ANY_SCALE = 0  # key, among the scales of a design, of every scale that is not listed
+MOST_SCALE = 64.0  # of a net of any scale
 PAIRS: dict[str, tuple[str, ...]] = {
     "dsen2": ("dsen2-20", "dsen2-60"),
     "vdsen2": ("vdsen2-20", "vdsen2-60"),
@@ -66,6 +69,8 @@ class ModelCard:
             likely, not measured.
         tile: side of a tile's core at most, in coarsest input pixels, where the user says none: of
             nets whose work grows faster than a tile's pixels; 0 is no limit.
+        continuous: the scale of a net that takes any, 2.5 for example; `scale` is it, rounded up.
+            0 is a net of the one scale.
     """
 
     name: str
@@ -87,6 +92,35 @@ class ModelCard:
     fewer: bool = False
     adversarial: bool = False
     tile: int = 0
+    continuous: float = 0.0
+
+    @property
+    def factor(self) -> float:
+        """How many output pixels lie along an input pixel: `scale`, but of nets of any scale."""
+        return self.continuous or self.scale
+
+    def at(self, factor: float) -> ModelCard:
+        """The card of the same net of any scale at another one.
+
+        Raises:
+            UsageError: the net has one scale and this is another, or no net takes that one.
+        """
+        if factor == self.factor:
+            return self
+        if not self.continuous:
+            raise UsageError(
+                f"'{self.name}' is at scale {self.scale}, not {factor:g}. Leave --scale out, or "
+                "take a net of any scale (liif)."
+            )
+        if not 1 < factor <= MOST_SCALE:
+            raise UsageError(
+                f"'{self.name}' takes scales above 1 and up to {MOST_SCALE:g}, not {factor:g}. "
+                "Choose one of those."
+            )
+        scale = math.ceil(factor)
+        inputs = tuple(replace(item, gsd=scale) for item in self.inputs)
+        margin = self.margin // self.scale * scale
+        return replace(self, inputs=inputs, scale=scale, margin=margin, continuous=float(factor))
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -155,6 +189,8 @@ def _check(card: ModelCard) -> None:
     scale = gsds[-1] / card.output.gsd if card.task == "guided" else gsds[0]
     if card.scale != scale:
         raise ValueError(f"scale {card.scale}, but {scale:g} by the GSDs of inputs and output")
+    if card.continuous and (card.task != "sisr" or math.ceil(card.continuous) != scale):
+        raise ValueError(f"any scale, of a net for {card.task}, as {card.continuous} and {scale:g}")
 
 
 def _check_types(card: ModelCard) -> None:
@@ -201,7 +237,10 @@ class Model:
 
     Guided nets take the dictionary and normalise by themselves. The others are plain modules
     from unit values to unit values: `net(image)`, `net(frames, clear)` and, where the card says
-    so, `net(frames, clear, shifts)`.
+    so, `net(frames, clear, shifts)`; of nets of any scale `net(image, places)`. `inputs[PLACES]`,
+    (batch, 2, 3), tells those which output pixels are wanted: for rows and columns where the
+    first one's centre lies, in input pixels from the centre of the first, the step to the next
+    one, and how many. Without it all that lie over the input are.
     """
 
     card: ModelCard
@@ -221,11 +260,23 @@ class Model:
         if self.card.task == "misr":
             where = (inputs[SHIFTS],) if self.card.shifts else ()
             out = self.net(x[:, :, :-1] / _UNIT, x[:, :, -1:], *where)
+        elif self.card.continuous:
+            from geosr.models.nets.continuous.places import Places
+
+            out = self.net(x / _UNIT, Places.of(inputs.get(PLACES), x, self.card.factor))
         else:
             out = self.net(x / _UNIT)
         if isinstance(out, Uncertain):
             return Uncertain(out.mean * _UNIT, out.log_scale)
         return [level * _UNIT for level in out] if isinstance(out, list) else out * _UNIT
+
+    def at(self, factor: float) -> Model:
+        """The same net at another scale, where it takes any; weights are shared.
+
+        Raises:
+            UsageError: as of the card.
+        """
+        return self if factor == self.card.factor else Model(self.card.at(factor), self.net)
 
     @property
     def tells_uncertainty(self) -> bool:
@@ -289,7 +340,8 @@ class Design:
     """One name of the registry: an architecture, the scales it comes in, how it is trained.
 
     Attributes:
-        reach: receptive radius in input pixels by scale; its keys are the scales on offer.
+        reach: receptive radius in input pixels by scale; its keys are the scales on offer, of
+            which `ANY_SCALE` stands for all others above 1.
         scale: the default one.
         blend, shifts, fewer, tile: as on the card; where it blends the reach is only what tiles
             read.
@@ -317,7 +369,7 @@ class Design:
     tile: int = 0
     solved: bool = False
 
-    def card(self, *, scale: int | None = None, bands: int = 1, **options: Any) -> ModelCard:
+    def card(self, *, scale: float | None = None, bands: int = 1, **options: Any) -> ModelCard:
         """The card at a scale, for `bands` bands at once (1: each band by itself).
 
         Raises:
@@ -326,9 +378,19 @@ class Design:
         if self.card_ is not None:
             return self._fixed(self.card_, scale, bands)
         scale = scale or self.scale
+        if scale not in self.reach and ANY_SCALE in self.reach:
+            return self._made(self.reach[ANY_SCALE], self.scale, bands, options, any_scale=True).at(
+                scale
+            )
         if scale not in self.reach:
             offered = ", ".join(map(str, self.reach))
-            raise UsageError(f"'{self.name}' comes in scales {offered}, not {scale}. Choose one.")
+            raise UsageError(f"'{self.name}' comes in scales {offered}, not {scale:g}. Choose one.")
+        return self._made(self.reach[int(scale)], int(scale), bands, options)
+
+    def _made(
+        self, reach: int, scale: int, bands: int, options: Mapping[str, Any], *,
+        any_scale: bool = False,
+    ) -> ModelCard:  # fmt: skip
         names = (ANY,) if bands == 1 else tuple(str(i + 1) for i in range(bands))
         return ModelCard(
             name=self.name,
@@ -337,7 +399,7 @@ class Design:
             inputs=(Input(scale, names, self.frames),),
             output=Input(1, names),
             scale=scale,
-            margin=self.reach[scale] * scale,
+            margin=reach * scale,
             options={**self.options, **options},
             source=self.source,
             task=self.task,
@@ -345,9 +407,10 @@ class Design:
             shifts=self.shifts,
             fewer=self.fewer,
             tile=self.tile,
+            continuous=float(scale) if any_scale else 0.0,
         )
 
-    def _fixed(self, card: ModelCard, scale: int | None, bands: int) -> ModelCard:
+    def _fixed(self, card: ModelCard, scale: float | None, bands: int) -> ModelCard:
         if scale not in (None, card.scale) or bands not in (1, len(card.bands)):
             raise UsageError(
                 f"'{self.name}' makes {' '.join(card.bands)} at scale {card.scale}, nothing else. "

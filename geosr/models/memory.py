@@ -16,14 +16,15 @@ KINDS = {"bf16": torch.bfloat16, "fp16": torch.float16}  # of low precision
 _WORK = 1e9  # multiply-adds of the trial
 UNKNOWN = 4096.0  # bytes, where a trial tells nothing
 
-_known: WeakKeyDictionary[nn.Module, dict[torch.dtype | None, float]] = WeakKeyDictionary()
+_known: WeakKeyDictionary[nn.Module, dict[tuple[torch.dtype | None, float], float]]
+_known = WeakKeyDictionary()
 
 
 def per_pixel(model: Model, kind: torch.dtype | None = None) -> float:
     """Bytes that live at once in a pass of a net for one image, by pixel of its coarsest input.
 
-    Its own parameters do not count, nor what kernels need beside tensors. Found once for a net
-    and a kind.
+    Its own parameters do not count, nor what kernels need beside tensors. Found once for a net,
+    a kind and a scale.
 
     Args:
         kind: the low precision of the pass; None is fp32.
@@ -32,15 +33,16 @@ def per_pixel(model: Model, kind: torch.dtype | None = None) -> float:
         return UNKNOWN
     plain = getattr(model.net, "_orig_mod", model.net)  # of a compiled one
     model, found = Model(model.card, plain), _known.setdefault(plain, {})
-    if kind not in found:
+    key = kind, model.card.factor
+    if key not in found:
         zoom = model.card.scale if model.card.task == "guided" else 1
         cost = max(model.parameters, 1) * zoom**2
         side = max(min(int((_WORK / cost) ** 0.5), 48), 6)
         try:
-            found[kind] = max(_live(model, kind, side) / side**2, 1.0)
+            found[key] = max(_live(model, kind, side) / side**2, 1.0)
         except (RuntimeError, MemoryError):  # the pass itself will tell
             return UNKNOWN
-    return found[kind]
+    return found[key]
 
 
 @torch.inference_mode()

@@ -25,6 +25,7 @@ from geosr.models.card import (
     Uncertain,
 )
 from geosr.models.nets import bicubic
+from geosr.models.nets.continuous import cdcr, funsr, liif
 from geosr.models.nets.guided import aesr, dsen2, dsen2ps
 from geosr.models.nets.multi import (
     deepsum,
@@ -76,7 +77,7 @@ _MODULES = (
     dsen2, dsen2ps, aesr, baseline, lpan, lapsrn, srcnn, vdsr, espcn, fsrcnn, srresnet, edsr, carn,
     rcan, han, dmcn, pecnn, ddrn, hsenet, haunet, transenet, swinir, hat, rrdb, eegan, sgfbgan,
     rfsr, dual, highresnet, trmisr, piunet, rams, deepsum, wdsr3d, misrgru, recursive, worldstrat,
-    ibpnet, fusion, spectral, bicubic,
+    ibpnet, fusion, liif, cdcr, funsr, spectral, bicubic,
 )  # fmt: skip
 DESIGNS: dict[str, Design] = {d.name: d for module in _MODULES for d in module.DESIGNS}
 _BUILDERS = {d.arch: d.build for d in DESIGNS.values()}
@@ -122,7 +123,7 @@ def known(name: str) -> bool:
     return name in DESIGNS or name in PAIRS or name in _ALIASES
 
 
-def cards(name: str, *, scale: int | None = None, bands: int = 1) -> tuple[ModelCard, ...]:
+def cards(name: str, *, scale: float | None = None, bands: int = 1) -> tuple[ModelCard, ...]:
     """The cards a name stands for: a pair of nets, or one.
 
     Args:

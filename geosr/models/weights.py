@@ -54,7 +54,7 @@ def manifest() -> Mapping[str, Any]:
         raise WeightsError(f"{path}: damaged ({error}). Install geosr again.") from error
 
 
-def load(name: str, *, scale: int | None = None) -> tuple[Model, ...]:
+def load(name: str, *, scale: float | None = None) -> tuple[Model, ...]:
     """The nets that a name or a weights file stands for, in evaluation mode.
 
     Args:
@@ -67,9 +67,11 @@ def load(name: str, *, scale: int | None = None) -> tuple[Model, ...]:
     path = Path(name)
     if path.suffix == ".safetensors" or path.suffix.lower() in (*_FOREIGN, SUFFIX):
         model = load_file(path)
+        if scale is not None and model.card.continuous:
+            return (model.at(scale),)
         if scale not in (None, model.card.scale):
             raise UsageError(
-                f"{path} holds {model.card.name} at scale {model.card.scale}, not {scale}. "
+                f"{path} holds {model.card.name} at scale {model.card.scale}, not {scale:g}. "
                 "Leave --scale out, or give other weights."
             )
         return (model,)
@@ -110,7 +112,7 @@ def _bundled(card: ModelCard) -> Model:
             f"the weights of '{card.name}' are not on this machine. Get them: "
             f"geosr weights fetch {found['name']}"
         )
-    return load_file(path, sha256=found["sha256"])
+    return load_file(path, sha256=found["sha256"]).at(card.factor)
 
 
 def file_name(found: Mapping[str, Any]) -> str:

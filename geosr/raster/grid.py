@@ -10,6 +10,7 @@ from typing import Any
 from affine import Affine
 from rasterio.crs import CRS
 
+from geosr.raster.lattice import coarser_count, finer_count
 from geosr.raster.window import Window
 
 TOLERANCE = 1e-6  # in pixels: more is another grid, less is float noise
@@ -54,6 +55,21 @@ class Grid:
     def finer(self, k: int) -> Grid:
         """The same ground in pixels `k` times smaller."""
         return Grid(self.crs, self.transform @ Affine.scale(1 / k), self.width * k, self.height * k)
+
+    def finer_by(self, scale: float) -> Grid:
+        """The same upper-left corner in pixels `scale` times smaller, any number above 0.
+
+        It has as many as cover the ground, the last may reach beyond: `geosr.raster.lattice`.
+        """
+        a, b, c, d, e, f = self.transform[:6]
+        transform = Affine(a / scale, b / scale, c, d / scale, e / scale, f)
+        size = finer_count(self.width, scale), finer_count(self.height, scale)
+        return Grid(self.crs, transform, *size)
+
+    def coarser_by(self, scale: float) -> Grid:
+        """The same upper-left corner in pixels `scale` times larger; a remainder is dropped."""
+        size = coarser_count(self.width, scale), coarser_count(self.height, scale)
+        return Grid(self.crs, self.transform @ Affine.scale(scale), *size)
 
     def coarser(self, k: int) -> Grid:
         """The same upper-left corner in pixels `k` times larger; a remainder is dropped."""

@@ -44,9 +44,12 @@ def strip(parts: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
 
 
 def sheet(rows: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """Strips of one width below each other."""
-    gap = np.full((3, _GAP, rows[0].shape[2]), 255, np.uint8)
-    column = [piece for row in rows for piece in (row, gap)][:-1]
+    """Strips below each other; beside narrower ones there is white."""
+    width = max(row.shape[2] for row in rows)
+    gap = np.full((3, _GAP, width), 255, np.uint8)
+    wide = [np.pad(row, ((0, 0), (0, 0), (0, width - row.shape[2])), constant_values=255)
+            for row in rows]  # fmt: skip
+    column = [piece for row in wide for piece in (row, gap)][:-1]
     return np.concatenate(column, axis=1)
 
 

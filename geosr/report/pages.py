@@ -98,7 +98,9 @@ def of_output(output: Path, record: Mapping[str, Any]) -> ScenePage:
         said = dataset.tags().get("GEOSR_NOTE")
         gsd = _gsd_to_show(scene, names)
         bands = tuple(n for n in names if scene.gsd(n) == gsd)
-        factor = dataset.height * gsd // (scene.grid.height * scene.finest)
+        factor, rest = divmod(dataset.height * gsd, scene.grid.height * scene.finest)
+        if rest:
+            raise SceneError(f"{output}: only scales of whole numbers can be shown. Run eval.")
         if recipe["bounds"] is not None or factor < 2:
             raise SceneError(f"{output}: only whole scenes made finer can be shown. Run eval.")
         with scene.open() as reader:

@@ -85,11 +85,15 @@ def of_band(name: str, factor: int, gsd: float) -> NDArray[np.float64]:
 def bicubic(factor: int) -> NDArray[np.float64]:
     """Taps of anti-aliased cubic convolution, a = −0.5, as image libraries shrink pictures."""
     at = np.arange(-2 * factor, 3 * factor) - (factor - 1) / 2
-    x = np.abs(at) / factor
+    weights = cubic(np.abs(at) / factor)
+    return np.asarray(weights / weights.sum())
+
+
+def cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Cubic convolution's kernel, a = −0.5, at distances from its centre."""
     near = 1.5 * x**3 - 2.5 * x**2 + 1
     far = -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
-    weights = np.where(x < 1, near, np.where(x < 2, far, 0.0))
-    return np.asarray(weights / weights.sum())
+    return np.where(x < 1, near, np.where(x < 2, far, 0.0))
 
 
 def taps(operator: str, factor: int, rng: np.random.Generator | None = None) -> NDArray[np.float64]:

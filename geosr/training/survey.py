@@ -12,10 +12,19 @@ from numpy.typing import NDArray
 
 from geosr.errors import GeosrError, UsageError
 from geosr.models import registry
-from geosr.models.card import ModelCard
+from geosr.models.card import PLACES, ModelCard
 from geosr.raster import marks, picture
 from geosr.sensors import OpenOptions, find_scenes, open_scene
-from geosr.training.datasets import Choice, Sample, Sets, kind_of, open_sets, pairs, wald
+from geosr.training.datasets import (
+    Choice,
+    Sample,
+    Sets,
+    continuous,
+    kind_of,
+    open_sets,
+    pairs,
+    wald,
+)
 
 _LOOKED_AT = 96  # windows
 _SHOWN = 4
@@ -163,7 +172,8 @@ def _spots(sets: Sets, count: int) -> list[tuple[Any, Any]]:
 
 def _shapes(sets: Sets) -> Mapping[str, list[int]]:
     sample = sets.training.at(sets.training.spots(1)[0])
-    return {str(gsd): list(values.shape) for gsd, values in sample.inputs.items()}
+    shapes = {gsd: list(values.shape) for gsd, values in sample.inputs.items() if gsd != PLACES}
+    return {str(gsd): shape for gsd, shape in shapes.items()}
 
 
 def _order(name: str) -> tuple[int, str]:
@@ -179,5 +189,9 @@ def _pair(sample: Sample, card: ModelCard) -> NDArray[np.uint8]:
     if card.task == "spectral":
         truth, mask = truth[[-1, -4, 4]], mask[[-1, -4, 4]]
     ends = picture.limits(truth, mask)
-    parts = (picture.enlarge(low, card.scale), truth)
+    if PLACES in sample.inputs:
+        low = continuous.under(low, sample.inputs[PLACES])
+    else:
+        low = picture.enlarge(low, card.scale)
+    parts = (low, truth)
     return picture.strip([picture.visible(part, *ends) for part in parts])

@@ -60,7 +60,7 @@ class TrainConfig:
     """
 
     model: str
-    scale: int | None = None
+    scale: float | None = None
     bands: int = 1
     net_options: Mapping[str, Any] = field(default_factory=dict)
     recipe: Recipe = field(default_factory=Recipe)
@@ -397,6 +397,11 @@ class _Run:
         how = self.config.adversarial
         if not self.criterion.adversarial and not (how and how.discriminator):
             return None
+        if self.model.card.continuous:
+            raise UsageError(
+                f"'{self.model.card.name}' learns several scales at once, which no discriminator "
+                "here compares. Leave the adversarial term out."
+            )
         if how is None or not how.discriminator:
             raise UsageError(
                 f"loss '{self.recipe.loss}' has an adversarial term and no discriminator. "

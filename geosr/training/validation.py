@@ -14,12 +14,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from geosr.errors import SceneError
-from geosr.models.card import SHIFTS, Model, ModelCard
+from geosr.models.card import PLACES, SHIFTS, Model, ModelCard
 from geosr.models.nets.bicubic import Bicubic
+from geosr.models.nets.continuous.places import Places, bicubic
 from geosr.models.nets.multi import fusion
 from geosr.models.nets.spectral.spectral import nearest
 from geosr.raster import picture
-from geosr.training.datasets import Batch, Spot, Windows, stack
+from geosr.training.datasets import Batch, Spot, Windows, continuous, stack
 from geosr.training.distributed import Ranks
 
 _SHOWN = 4  # windows in the picture
@@ -109,6 +110,8 @@ def interpolations(card: ModelCard, batch: Batch) -> dict[str, Tensor]:
     x = batch.inputs[card.inputs[0].gsd]
     if card.task == "spectral":
         return {"nearest band": x[:, nearest(card)]}
+    if card.continuous:
+        return {"bicubic": bicubic(x, Places.of(batch.inputs.get(PLACES), x, card.factor))}
     if card.task == "sisr":
         return {"bicubic": _enlarged(x, card.scale)}
     count, frames = x.shape[:2]
@@ -155,5 +158,9 @@ def _row(card: ModelCard, batch: Batch, estimate: Tensor) -> NDArray[np.uint8]:
     if card.task == "spectral":  # its last bands are furthest from those that come in
         truth, made, mask = (x[[-1, -4, 4]] for x in (truth, made, mask))
     ends = picture.limits(truth, mask)
-    parts = (picture.enlarge(low.cpu().numpy(), card.scale), made, truth)
-    return picture.strip([picture.visible(part, *ends) for part in parts])
+    given = low.cpu().numpy()
+    if PLACES in batch.inputs:
+        given = continuous.under(given, batch.inputs[PLACES][0].cpu().numpy())
+    else:
+        given = picture.enlarge(given, card.scale)
+    return picture.strip([picture.visible(part, *ends) for part in (given, made, truth)])

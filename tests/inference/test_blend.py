@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from geosr.inference.blend import Blender
 from geosr.inference.tiles import TileGrid
+from geosr.raster.lattice import Lattice
 from geosr.raster.window import Window
 
 
@@ -44,3 +45,30 @@ def test_weights_of_ramps_sum_to_one_at_every_pixel(shape, ramp):
 def test_a_ramp_joins_tiles_that_agree_without_a_trace():
     image = np.random.default_rng(1).random((3, 60, 44), np.float32)
     np.testing.assert_allclose(blended(image, 13, 2, 3), image, atol=1e-6)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(1, 40),
+    st.integers(5, 30),
+    st.sampled_from([1.3, 1.7, 2.5, 10 / 3]),
+    st.sampled_from([0, 1, 3]),
+)
+def test_at_any_scale_tiles_join_to_the_image_that_they_agree_on(extent, size, scale, ramp):
+    grid = TileGrid(Window(0, 0, extent, 17), size)
+    lattices = Lattice(extent, scale), Lattice(17, scale)
+    image = np.random.default_rng(0).random((1, *map(len, lattices)), np.float32)
+    blender, rows = Blender(grid, scale, ramp), []
+    for strip in grid.strips():
+        parts = []
+        for tile in strip:
+            at = [
+                np.arange(lattice.edge(span.start - ramp), lattice.edge(span.stop + ramp) + 1)
+                for span, lattice in zip(
+                    (grid.rows[tile.row], grid.cols[tile.col]), lattices, strict=True
+                )
+            ]  # one more than is needed, and what lies beyond the image
+            at = [np.clip(i, 0, len(lattice) - 1) for i, lattice in zip(at, lattices, strict=True)]
+            parts.append((tile, image[:, at[0][:, None], at[1]]))
+        rows.append(blender.add(parts))
+    np.testing.assert_allclose(np.concatenate(rows, axis=1), image, atol=1e-6)

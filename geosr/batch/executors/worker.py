@@ -91,7 +91,7 @@ def _net(card: ModelCard) -> Model:
         return Model(card, registry.build(card).net.eval())
     path = Path(card.file)
     path = path if path.exists() else weights.folder() / path.name
-    return weights.load_file(path, sha256=card.sha256)
+    return weights.load_file(path, sha256=card.sha256).at(card.factor)
 
 
 def _device(asked: str, index: int) -> str:

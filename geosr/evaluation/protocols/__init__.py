@@ -83,4 +83,9 @@ def cases(data: Data, card: ModelCard, failed: dict[str, str]) -> Iterator[Case]
             f"'{card.name}' ({card.task}, scale {card.scale}) cannot be scored by '{protocol}' on "
             f"{data.path}. Choose other data, --protocol or net."
         )
+    if card.factor != card.scale and protocol != "folder":
+        raise UsageError(
+            f"'{card.name}' at scale {card.factor:g}: '{protocol}' compares whole scales alone. "
+            "Choose one, or score it on a folder of images (--protocol folder)."
+        )
     yield from found(data, card, failed)

@@ -149,6 +149,8 @@ def rows_of(
     plan = make_plan(low, [model], Request(tile_size=data.tile_size), engine)
     for strip in strips(reader, plan, engine):
         window = strip.window.at(model.card.scale).shift(*corner)
+        if plan.continuous:
+            window = plan.made(strip.window).shift(*corner)
         pixels = truth.read(names, fine.finest, window)
         inside = np.zeros(window[2:], bool)
         inside[window.intersect(fine.grid.window).within(window)] = True

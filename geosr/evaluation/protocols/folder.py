@@ -15,12 +15,14 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
+from geosr.errors import UsageError
 from geosr.evaluation.protocols.case import Case, Data, Rows, all_names, images, rows_of, whole
 from geosr.inference.engine import Engine
 from geosr.models.card import Model, ModelCard
 from geosr.scene.degradation import Named, PsfAndNoise, Way, way_of
 from geosr.scene.degraded import SpoiltReader, WaldReader
 from geosr.scene.pixels import Reader
+from geosr.scene.resample import ResampledReader
 from geosr.scene.scene import Scene
 
 _PSF = 0.0  # where only the noise is told
@@ -31,7 +33,7 @@ def cases(data: Data, card: ModelCard, failed: dict[str, str]) -> Iterator[Case]
     for scene in images(data, card, failed):
         for said, way in ways(data):
             yield Case(
-                scene.name, scene.path, "", f"x{card.scale}{said}", all_names(scene),
+                scene.name, scene.path, "", f"x{card.factor:g}{said}", all_names(scene),
                 partial(_rows, scene, data, way), partial(_low, scene, way, card),
             )  # fmt: skip
 
@@ -46,10 +48,18 @@ def ways(data: Data) -> list[tuple[str, Way]]:
     ]
 
 
-def _reader(scene: Scene, source: Reader, way: Way, factor: int) -> Reader:
-    """The degraded scene; the same one at every call."""
-    if isinstance(way, Named) and way.name != "blur-noise":
-        return WaldReader(source, factor, (1,), way.name)
+def _reader(scene: Scene, source: Reader, way: Way, card: ModelCard) -> Reader:
+    """The scene, as many times coarser as the net makes it finer; the same one at every call."""
+    factor, named = card.scale, way.name if isinstance(way, Named) else ""
+    if card.factor != factor:
+        if not named:
+            raise UsageError(
+                f"a scale of {card.factor:g} is degraded by an operator of one name alone. Drop "
+                "--psf, --noise and the pool, or give a whole --scale."
+            )
+        return ResampledReader(source, card.factor, named)
+    if named and named != "blur-noise":
+        return WaldReader(source, factor, (1,), named)
     seed = crc32(scene.name.encode())
     drawn = way.draw(factor, np.random.default_rng(seed))
     blurred = WaldReader(source, factor, (1,), drawn.blur)
@@ -60,11 +70,11 @@ def _reader(scene: Scene, source: Reader, way: Way, factor: int) -> Reader:
 
 def _rows(scene: Scene, data: Data, way: Way, model: Model, engine: Engine) -> Iterator[Rows]:
     with scene.open() as source:
-        reader = _reader(scene, source, way, model.card.scale)
+        reader = _reader(scene, source, way, model.card)
         degraded = replace(scene, grids=reader.grids, window=reader.grids[1].window)
         yield from rows_of(degraded, reader, scene, source, data, model, engine, (0, 0))
 
 
 def _low(scene: Scene, way: Way, card: ModelCard) -> NDArray[np.float32]:
     with scene.open() as source:
-        return whole(_reader(scene, source, way, card.scale), scene, all_names(scene))
+        return whole(_reader(scene, source, way, card), scene, all_names(scene))

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from geosr.models.card import Design, Input, ModelCard, guided
+from geosr.models.card import ANY_SCALE, Design, Input, ModelCard, guided
+from geosr.models.nets.continuous.places import Places, bicubic
 
 
 class Bicubic(nn.Module):
@@ -65,9 +66,21 @@ class _Enlarge(nn.Module):
         return F.interpolate(x, scale_factor=self.scale, mode="bicubic", align_corners=False)
 
 
+class _Anywhere(nn.Module):
+    """The same by any factor."""
+
+    def forward(self, x: Tensor, places: Places) -> Tensor:
+        return bicubic(x, places)
+
+
+def build_any(card: ModelCard) -> nn.Module:
+    """The interpolator of a card for any raster."""
+    return _Anywhere() if card.continuous else _Enlarge(card.scale)
+
+
 DESIGNS = (
     guided(_card(20, ("B5", "B6", "B7", "B8A", "B11", "B12")), build),
     guided(_card(60, ("B1", "B9")), build),
-    Design("bicubic", "sisr", "bicubic-any", lambda card: _Enlarge(card.scale),
-           {2: 2, 3: 2, 4: 2, 6: 2, 8: 2}, 2, "cubic convolution, a = -0.75"),
+    Design("bicubic", "sisr", "bicubic-any", build_any,
+           {2: 2, 3: 2, 4: 2, 6: 2, 8: 2, ANY_SCALE: 2}, 2, "cubic convolution, a = -0.75"),
 )  # fmt: skip

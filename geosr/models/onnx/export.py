@@ -78,6 +78,11 @@ def export(model: Model, target: Path, *, opset: int = OPSET, overwrite: bool = 
             f"'{model.card.name}' walks through trees, which make no ONNX file of any use. "
             "Use it as it is."
         )
+    if model.card.continuous:
+        raise UsageError(
+            f"'{model.card.name}' takes any scale, which its ONNX file could not. Use it as it is, "
+            "or export a net of one scale."
+        )
     names = _names(model)
     try:
         with _quiet():

@@ -11,7 +11,16 @@ from typing import Any
 from geosr.errors import UsageError
 from geosr.models.card import ModelCard
 from geosr.sensors import OpenOptions, probav
-from geosr.training.datasets import folder, kelvins, pairs, places, series, spectral, wald
+from geosr.training.datasets import (
+    continuous,
+    folder,
+    kelvins,
+    pairs,
+    places,
+    series,
+    spectral,
+    wald,
+)
 from geosr.training.datasets.batches import Batch, Sample, stack
 from geosr.training.datasets.windows import (
     Area,
@@ -121,11 +130,13 @@ def open_sets(data: Path, card: ModelCard, choice: Choice) -> Sets:
         found = folder.areas(data, card, images, choice.pattern)
         make = series.SeriesWindows
         if kind == "folder":
-            make = partial(folder.FolderWindows, operator=choice.operator or "bicubic")
+            kept = continuous.ContinuousWindows if card.continuous else folder.FolderWindows
+            make = partial(kept, operator=choice.operator or "bicubic")
     parts: Split[Any] = split(found, choice.share, place, patch=choice.patch, scale=card.scale)
-    small: dict[str, Any] = {"small": True} if kind == "wald" else {}
+    more: dict[str, Any] = {"small": True} if kind == "wald" else {}
+    more |= {"sampled": True} if card.continuous else {}
     training = make(
-        parts.training, card, choice.patch, seed=choice.seed, jitter=choice.jitter, **small
+        parts.training, card, choice.patch, seed=choice.seed, jitter=choice.jitter, **more
     )
     held = make(parts.held, card, _checked(parts.held, choice.patch), seed=choice.seed)
     return Sets(kind, training, held)
@@ -153,3 +164,4 @@ def _check(kind: str, card: ModelCard) -> None:
             f"'{card.name}' ({card.task}) learns from {', '.join(fits)}, not from '{kind}'. "
             "Choose another --data-kind or net."
         )
+    continuous.check(card, kind)

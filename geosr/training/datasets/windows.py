@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from geosr.errors import GeosrError, SceneError, UsageError
-from geosr.models.card import ANY, SHIFTS, ModelCard
+from geosr.models.card import ANY, PLACES, SHIFTS, ModelCard
 from geosr.raster.window import Window
 from geosr.scene.pixels import Reader
 from geosr.scene.scene import Scene
@@ -56,11 +56,16 @@ class Area(Generic[I]):
 
 @dataclass(frozen=True)
 class Spot:
-    """One window of one area; `band` is the one to take where the net takes one at a time."""
+    """One window of one area; `band` is the one to take where the net takes one at a time.
+
+    Attributes:
+        scale: of the pair, for nets that take any; 0 is the net's own.
+    """
 
     area: int
     window: Window
     band: int = 0
+    scale: float = 0.0
 
 
 class Windows(ABC, Generic[I]):
@@ -120,6 +125,10 @@ class Windows(ABC, Generic[I]):
         For those who draw windows from memory; others bring batches from the CPU.
         """
 
+    def scale_at(self, step: int) -> float:
+        """The scale of a step's pairs, for nets that take any; 0 is the net's own."""
+        return 0.0
+
     def batch(self, step: int, numbers: Sequence[int]) -> Batch:
         """The samples of those numbers of a step.
 
@@ -141,6 +150,7 @@ class Windows(ABC, Generic[I]):
         rng = np.random.default_rng([self.seed, step, i])
         while len(self.broken) < len({area.item.name for area in self.areas}):
             spot, turned = self._draw(rng), int(rng.integers(8))
+            spot = replace(spot, scale=self.scale_at(step))
             name = self.areas[spot.area].item.name
             if name in self.broken:
                 continue
@@ -240,11 +250,26 @@ def turn(sample: Sample, k: int) -> Sample:
         turned = np.rot90(array, k % 4, (-2, -1))
         return np.ascontiguousarray(turned[..., ::-1] if k >= 4 else turned)
 
-    inputs = {
-        gsd: turned_shifts(values, k) if gsd == SHIFTS else one(values)
-        for gsd, values in sample.inputs.items()
-    }
+    inputs = {gsd: one(values) for gsd, values in sample.inputs.items() if gsd > 0}
+    if SHIFTS in sample.inputs:
+        inputs[SHIFTS] = turned_shifts(sample.inputs[SHIFTS], k)
+    if PLACES in sample.inputs:
+        side = next(iter(inputs.values())).shape[-1]
+        inputs[PLACES] = turned_places(sample.inputs[PLACES], k, side)
     return Sample(inputs, one(sample.target), one(sample.mask))
+
+
+def turned_places(places: NDArray[Any], k: int, side: int) -> NDArray[Any]:
+    """Where the output's pixels lie, (2, 3), in an input of `side` pixels turned as `turn` does."""
+
+    def reversed_(axis: NDArray[Any]) -> NDArray[Any]:
+        first, step, count = axis
+        return np.array([side - 1 - (first + (count - 1) * step), step, count])
+
+    down, across = places
+    for _ in range(k % 4):  # a quarter turn to the left: the last column becomes the first row
+        down, across = reversed_(across), down
+    return np.stack([down, reversed_(across) if k >= 4 else across])
 
 
 def turned_shifts(shifts: NDArray[np.float32], k: int) -> NDArray[np.float32]:

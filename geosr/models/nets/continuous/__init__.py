@@ -1,0 +1,1 @@
+"""Nets that make one image finer by any factor: one encoder, and decoders asked at any place."""
