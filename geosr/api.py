@@ -24,6 +24,7 @@ from geosr.evaluation.evaluate import evaluate as _evaluate
 from geosr.evaluation.protocols import Data
 from geosr.inference import arrays
 from geosr.inference.engine import Engine
+from geosr.inference.fitoptions import KERNELS, FitOptions
 from geosr.inference.plan import Request, scene_options
 from geosr.inference.predict import engine, place
 from geosr.models import registry, weights
@@ -71,6 +72,11 @@ def superres(
     brightness: bool = True,
     align: bool = False,
     ensemble: int = 1,
+    fit_steps: int | None = None,
+    fit_time: float | None = None,
+    fit_seed: int = 0,
+    fit_kernel: str = "auto",
+    save_fit: str | Path | None = None,
     device: str = "auto",
     precision: str = "auto",
     threads: int | None = None,
@@ -104,6 +110,8 @@ def superres(
         model: a name, a weights file, nets of `load_model`, or several of these.
         co: GDAL creation options, NAME to VALUE.
         frames, tile_size, overlap, dn_offset, quantification: None is "auto".
+        fit_time: seconds.
+        save_fit: a folder.
         batch_size: tiles that share a pass; None is 1, and less is never taken where it is given.
         shard: (I, N) does part I of N.
         progress: called with the scene's name, the tiles finished since the last call (negative
@@ -124,6 +132,7 @@ def superres(
     _require("format", format, ("GTiff", "COG", "PNG"))
     _require("if_locked", if_locked, ("fail", "skip", "wait"))
     _require("register", register, _REGISTER)
+    _require("fit_kernel", fit_kernel, KERNELS)
     source, target = _source(src, remote=allow_remote), Path(out)
     nets = _nets(model, scale)
     options = scene_options(nets, OpenOptions(
@@ -150,6 +159,7 @@ def superres(
         overlap, format, dict(co or {}),
         FrameOptions(frames, clearance, register, brightness),
         ensemble, uncertainty, consistent, max_pixels, skip_empty, part,
+        FitOptions(fit_steps, fit_time, fit_seed, fit_kernel, Path(save_fit) if save_fit else None),
     )  # fmt: skip
     job = Job(
         tuple(place(net, where) for net in nets) if jobs == 1 else nets, request, options, where,

@@ -96,7 +96,13 @@ class Job:
             "bands_in": options.bands_in and list(options.bands_in),
             "quantification": options.quantification,
             "precision": self.precision,
+            **({"fit": request.fit.recipe} if self._fits else {}),
         }
+
+    @property
+    def _fits(self) -> bool:
+        """Whether a net learns on every scene."""
+        return any(model.card.task == "fits" for model in self.models)
 
 
 @dataclass(frozen=True)
@@ -117,6 +123,7 @@ class Outcome:
     check: dict[str, dict[str, float | None]] | None = None
     frames: list[dict[str, Any]] | None = None
     changed: dict[str, dict[str, float]] | None = None
+    fit: dict[str, Any] | None = None
 
     def to_json(self) -> str:
         """One JSON object on one line."""
@@ -445,4 +452,5 @@ def _extras(result: Result) -> dict[str, Any]:
         "check": asdict(result.check) if result.check else None,
         "frames": [_facts(frame) for frame in result.frames] or None,
         "changed": changed or None,
+        "fit": dict(result.fit) or None,
     }

@@ -24,6 +24,7 @@ from geosr.cli.options import (
     Auto,
     ParamType,
     device_options,
+    fit_options,
     frame_options,
     input_options,
     log_options,
@@ -128,6 +129,7 @@ class _Peak(ParamType):
     input_options,
 )
 @frame_options
+@fit_options
 @option_group(
     SPEED,
     device_options,

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from geosr.cli.options import frames_of, open_options
+from geosr.cli.options import fit_of, frames_of, open_options
 
 if TYPE_CHECKING:
     from geosr.evaluation.evaluate import Evaluation
@@ -36,13 +36,14 @@ _SHOWN = {  # metric: heading, digits; in the table
 def settings_of(params: dict[str, Any]) -> dict[str, Any]:
     """What a second run needs, as plain values."""
     options, frames = open_options(params), frames_of(params)
+    fit = fit_of(params, ["fits"])
     auto = {key: None if params[key] == "auto" else params[key] for key in
             ("protocol", "degradation")}  # fmt: skip
     return {
         "models": [name for name in params["model_names"] if name != "bicubic"],
         "scale": _scale(params), "data": str(params["data"].absolute()),
         "pattern": params["pattern"], "tile_size": params["tile_size"], **auto,
-        "options": asdict(options), "frames": asdict(frames),
+        "options": asdict(options), "frames": asdict(frames), "fit": fit.recipe,
         "peak": params["peak"], "lpips": _stamped(params["lpips"]),
     }  # fmt: skip
 
@@ -99,6 +100,7 @@ def require_local(settings: dict[str, Any], path: Path) -> None:
 def data_of(settings: dict[str, Any]) -> Data:
     """The data of `settings_of`."""
     from geosr.evaluation.protocols import Data
+    from geosr.inference.fitoptions import FitOptions
     from geosr.scene.frames import FrameOptions
     from geosr.sensors import OpenOptions
 
@@ -107,7 +109,8 @@ def data_of(settings: dict[str, Any]) -> Data:
         options["bands_in"] = tuple(options["bands_in"])
     return Data(Path(settings["data"]), settings["protocol"], settings["pattern"],
                 settings["degradation"], OpenOptions(**options), settings["tile_size"],
-                FrameOptions(**settings.get("frames", {})))  # fmt: skip
+                FrameOptions(**settings.get("frames", {})),
+                fit=FitOptions(**settings.get("fit", {})))  # fmt: skip
 
 
 def placed(names: Sequence[str], scale: int | None, where: Engine) -> dict[str, list[Model]]:

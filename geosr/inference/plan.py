@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rasterio.crs import CRS
@@ -15,6 +16,7 @@ from rasterio.warp import transform_bounds
 from geosr.errors import SceneError, UsageError
 from geosr.inference.consistency import REACH
 from geosr.inference.engine import Engine
+from geosr.inference.fitoptions import FitOptions
 from geosr.inference.tiles import TileGrid, best_shape
 from geosr.models.card import ANY, Model
 from geosr.raster.grid import Grid
@@ -23,7 +25,8 @@ from geosr.scene.frames import FrameOptions, FrameSelection, first_frames
 from geosr.scene.scene import Scene
 from geosr.sensors import OpenOptions
 
-_KINDS = {"guided": "sentinel2", "sisr": "image", "misr": "series"}  # of scenes, by task of nets
+# kinds of scenes, by task of nets
+_KINDS = {"guided": "sentinel2", "sisr": "image", "misr": "series", "fits": "image"}
 UNCERTAINTY = "_uncertainty"  # behind the name of a band
 _STRIP = 6_000_000  # output pixels of a row of tiles at most: what is read and made of them waits
 _LARGEST_ROW = 2**30  # bytes of a row of tiles in fp32; several times as much is needed
@@ -51,6 +54,7 @@ class Request:
         consistent: make the output degrade exactly to the input.
         skip_empty: write nothing where nothing was sensed.
         tmp_dir: where the output lies until it is whole; None is beside it.
+        fit: how nets that learn on the scene do so.
     """
 
     bands: tuple[str, ...] | None = None
@@ -68,6 +72,7 @@ class Request:
     max_pixels: int = 4_000_000_000
     skip_empty: bool = False
     tmp_dir: Path | None = None
+    fit: FitOptions = FitOptions()  # noqa: RUF009 - frozen
 
 
 def scene_options(models: Sequence[Model], options: OpenOptions) -> OpenOptions:
@@ -131,6 +136,7 @@ class Plan:
         selection: the frames that are read, registered and of one brightness.
         consistent: predictions are made consistent with the input.
         ensemble: orders of the frames whose predictions are averaged.
+        fit: how a net learned on the scene, where one did.
     """
 
     scene: Scene
@@ -146,6 +152,7 @@ class Plan:
     selection: FrameSelection
     consistent: bool = False
     ensemble: int = 1
+    fit: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def models(self) -> tuple[Model, ...]:

@@ -50,7 +50,8 @@ class ModelCard:
             coarse pixel see beyond it, measured by gradient support on the native inputs,
             upsampling included; tiles read it around their core. Nets that blend read this much,
             though they see further.
-        task: "guided", "sisr" (one image) or "misr" (several images of one place).
+        task: "guided", "sisr" (one image), "misr" (several images of one place) or "fits" (one
+            image, on which the net learns first).
         blend: half the ramp between neighbouring tiles in coarsest input pixels; 0 for nets
             whose margin holds all that they see.
         options: keyword arguments of the architecture.
@@ -130,7 +131,7 @@ class ModelCard:
 
 def _check(card: ModelCard) -> None:
     """Raise ValueError where the parts of a card do not go together."""
-    if card.task not in ("guided", "sisr", "misr"):
+    if card.task not in ("guided", "sisr", "misr", "fits"):
         raise ValueError(f"no such task: {card.task!r}")
     if not card.inputs or not all(item.bands for item in (*card.inputs, card.output)):
         raise ValueError("no inputs, or one without bands")

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from geosr.errors import GeosrError
 from geosr.inference.engine import Engine
+from geosr.inference.fit import fitted
+from geosr.inference.fitoptions import FitOptions
 from geosr.inference.plan import Request, make_plan
 from geosr.inference.strips import strips
 from geosr.models.card import Model, ModelCard
@@ -64,6 +66,7 @@ class Data:
         protocol: one of `geosr.evaluation.protocols.PROTOCOLS`, or None to tell by what lies there.
         operator: how images are degraded.
         frames: how several images of a place are prepared; of simulated series how many.
+        fit: how nets that learn on a scene do so.
     """
 
     path: Path
@@ -73,6 +76,7 @@ class Data:
     options: OpenOptions = OpenOptions()  # noqa: RUF009 - frozen
     tile_size: int | None = None
     frames: FrameOptions = FrameOptions()  # noqa: RUF009 - frozen
+    fit: FitOptions = FitOptions()  # noqa: RUF009 - frozen
 
 
 def scenes(data: Data, kind: str, failed: dict[str, str]) -> Iterator[Scene]:
@@ -124,7 +128,8 @@ def rows_of(
 ) -> Iterator[Rows]:
     """Rows of a net for any raster on `low`, whose pixel (0, 0) begins at `corner` of `fine`."""
     names = fine.order({band.name for band in fine.bands})
-    plan = make_plan(low, [model], Request(tile_size=data.tile_size), engine)
+    request = Request(tile_size=data.tile_size, fit=data.fit)
+    plan = fitted(make_plan(low, [model], request, engine), reader, data.fit, engine)
     for strip in strips(reader, plan, engine):
         window = strip.window.at(model.card.scale).shift(*corner)
         pixels = truth.read(names, fine.finest, window)
