@@ -236,7 +236,7 @@ def frames_of(params: dict[str, Any]) -> FrameOptions:
 fit_options = option_group(  # how nets that learn on the scene do so
     FIT,
     option("--fit-steps", type=click.IntRange(1),
-           help="Steps of the optimiser at most; default the net's own (zssr 600)."),
+           help="Steps of the optimiser at most; default the net's own (zssr 400, dip 2000)."),
     option("--fit-time", type=Duration(),
            help="End learning after this long; how far it comes then hangs on the machine."),
     option("--fit-seed", type=click.IntRange(0), default=0,

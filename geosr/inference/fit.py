@@ -28,6 +28,7 @@ from geosr.models import registry, weights
 from geosr.models.card import Model, ModelCard
 from geosr.models.memory import KINDS
 from geosr.models.nets.fitted import projection
+from geosr.models.nets.fitted.dip import DIP
 from geosr.models.nets.fitted.zssr import ZSSR
 from geosr.raster.window import Window
 from geosr.scene import blind
@@ -69,17 +70,20 @@ def fitted(plan: Plan, reader: Reader, options: FitOptions, engine: Engine) -> P
     kernel, said = kernel_of(looks, card.scale, options.kernel)
     log.info("%s: %s learns, degraded by %s", scene.path, card.name, said)
     model = Model(replace(card, task="sisr"), registry.build(card).net)
-    assert isinstance(model.net, ZSSR)
+    assert isinstance(model.net, (ZSSR, DIP))
     model.net.projection.tell(kernel)
     model.to(engine.device)
-    found = _learn(model, looks, options, engine, rng, scene.path)
+    if isinstance(model.net, DIP):
+        found = _prepare(model, model.net, plan, options, engine)
+    else:
+        found = _learn(model, looks, options, engine, rng, scene.path)
+        log.info("%s: %s learned for %d steps in %.0f s, loss %.6f at step %d", scene.path,
+                 card.name, found["steps"], time.monotonic() - started, found["loss"],
+                 found["best"])  # fmt: skip
     model.net.eval()
     if options.save is not None:
         _save(model, scene, options)
     facts = {"kernel": said, "seed": options.seed, **found}
-    log.info("%s: %s learned for %d steps in %.0f s, loss %.6f at step %d", scene.path, card.name,
-             found["steps"], time.monotonic() - started, found["loss"],
-             found["best"])  # fmt: skip
     nets = tuple(replace(net, model=model) for net in plan.nets)
     return replace(plan, nets=nets, fit=facts)
 
@@ -170,9 +174,9 @@ def kernel_of(looks: Looks, factor: int, wanted: str) -> tuple[NDArray[np.float6
         return projection.bicubic(factor), "cubic convolution"
     kernel = projection.gaussian(factor, found.covariance * factor**2)
     squares, axes = np.linalg.eigh(projection.covariance(kernel))
-    turn = math.degrees(math.atan2(axes[0, 1], axes[1, 1])) % 180
+    turn = round(math.degrees(math.atan2(axes[0, 1], axes[1, 1]))) % 180
     small, large = np.sqrt(np.maximum(squares, 0))
-    return kernel, f"a Gaussian of {large:.2f} × {small:.2f} px, its long axis {turn:.0f}° down"
+    return kernel, f"a Gaussian of {large:.2f} × {small:.2f} px, its long axis {turn}° down"
 
 
 def _spread(looks: Looks) -> blind.Spread | None:
@@ -259,6 +263,31 @@ def _learn(
                     "%d (loss %g). Try another --fit-seed.", said, step, loss, course.best,
                     course.loss)  # fmt: skip
     return {"steps": step, "best": course.best, "loss": course.loss, "diverged": diverged}
+
+
+def _prepare(
+    model: Model, net: DIP, plan: Plan, options: FitOptions, engine: Engine
+) -> dict[str, Any]:
+    """Tell a net that is fitted to each tile as it is run how to do so.
+
+    Raises:
+        UsageError: what it learns is to be saved.
+    """
+    name = model.card.name
+    if options.save is not None:
+        raise UsageError(
+            f"--save-fit: '{name}' is fitted to every tile anew and holds nothing to keep. Drop "
+            "it, or choose --model zssr."
+        )
+    endless = options.seconds is not None and options.steps is None
+    steps = options.steps or registry.design(name).recipe.steps
+    fits = len(plan.tiles) * len(plan.nets)
+    net.steps = math.inf if endless else steps
+    net.seconds = (options.seconds or math.inf) / fits
+    net.seed, net.kind = options.seed, KINDS.get(engine.precision)
+    net.said = f"{plan.scene.path}: {name}"
+    log.info("%s: %d fits, one for each tile and band", net.said, fits)
+    return {"steps": None if endless else steps, "fits": fits}
 
 
 def _patch(looks: Looks, net: ZSSR, wanted: int) -> int:
