@@ -76,6 +76,7 @@ def superres(
     fit_time: float | None = None,
     fit_seed: int = 0,
     fit_kernel: str = "auto",
+    fit_reference: str | Path | None = None,
     save_fit: str | Path | None = None,
     device: str = "auto",
     precision: str = "auto",
@@ -159,7 +160,9 @@ def superres(
         overlap, format, dict(co or {}),
         FrameOptions(frames, clearance, register, brightness),
         ensemble, uncertainty, consistent, max_pixels, skip_empty, part,
-        FitOptions(fit_steps, fit_time, fit_seed, fit_kernel, Path(save_fit) if save_fit else None),
+        FitOptions(fit_steps, fit_time, fit_seed, fit_kernel,
+                   Path(fit_reference) if fit_reference else None,
+                   Path(save_fit) if save_fit else None),
     )  # fmt: skip
     job = Job(
         tuple(place(net, where) for net in nets) if jobs == 1 else nets, request, options, where,

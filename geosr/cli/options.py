@@ -24,6 +24,7 @@ from geosr.cli.groups import (
 )
 from geosr.errors import UsageError
 
+PATH: click.Path = click.Path(path_type=Path)
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 if TYPE_CHECKING:
@@ -236,13 +237,15 @@ def frames_of(params: dict[str, Any]) -> FrameOptions:
 fit_options = option_group(  # how nets that learn on the scene do so
     FIT,
     option("--fit-steps", type=click.IntRange(1),
-           help="Steps of the optimiser at most; default the net's own (zssr 400, dip 2000)."),
+           help="Steps of the optimiser at most; default 400 of zssr, 2000 of dip, 10000 of mip."),
     option("--fit-time", type=Duration(),
            help="End learning after this long; how far it comes then hangs on the machine."),
     option("--fit-seed", type=click.IntRange(0), default=0,
            help="Of the places and weights that are drawn."),
     option("--fit-kernel", type=click.Choice(["auto", "bicubic"]), default="auto",
            help="What made the scene of a finer one: auto is what its spectrum tells."),
+    option("--fit-reference", type=PATH, metavar="FILE",
+           help="A raster of the place on the output's grid, from which mip learns."),
 )  # fmt: skip
 
 
@@ -264,7 +267,8 @@ def fit_of(params: dict[str, Any], tasks: Sequence[str]) -> FitOptions:
         raise UsageError(
             f"{said}: no chosen net learns on the scene. Drop it, or choose --model zssr."
         )
-    return FitOptions(steps, seconds, params.pop("fit_seed"), params.pop("fit_kernel"), save)
+    return FitOptions(steps, seconds, params.pop("fit_seed"), params.pop("fit_kernel"),
+                      params.pop("fit_reference"), save)  # fmt: skip
 
 
 log_options = option_group(  # how much is said on stderr
@@ -282,6 +286,3 @@ def creation_options(
         if not value.partition("=")[0] or "=" not in value:
             raise click.BadParameter(f"'{value}' is not NAME=VALUE.", ctx, param)
     return {name.upper(): v for name, _, v in (value.partition("=") for value in values)}
-
-
-PATH: click.Path = click.Path(path_type=Path)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from geosr.evaluation.evaluate import Evaluation
     from geosr.evaluation.protocols import Data
     from geosr.inference.engine import Engine
+    from geosr.inference.fitoptions import FitOptions
     from geosr.metrics.full_reference import Peak
     from geosr.metrics.lpips import Lpips
     from geosr.models.card import Model
@@ -97,10 +98,17 @@ def require_local(settings: dict[str, Any], path: Path) -> None:
         raise UsageError(f"{path} names {asked}; a report reads local rasters only. Run eval.")
 
 
+def _fit_options(settings: dict[str, Any]) -> FitOptions:
+    from geosr.inference.fitoptions import FitOptions
+
+    fit = settings.get("fit", {})
+    reference = fit.get("reference")
+    return FitOptions(**{**fit, "reference": Path(reference[0]) if reference else None})
+
+
 def data_of(settings: dict[str, Any]) -> Data:
     """The data of `settings_of`."""
     from geosr.evaluation.protocols import Data
-    from geosr.inference.fitoptions import FitOptions
     from geosr.scene.frames import FrameOptions
     from geosr.sensors import OpenOptions
 
@@ -110,7 +118,7 @@ def data_of(settings: dict[str, Any]) -> Data:
     return Data(Path(settings["data"]), settings["protocol"], settings["pattern"],
                 settings["degradation"], OpenOptions(**options), settings["tile_size"],
                 FrameOptions(**settings.get("frames", {})),
-                fit=FitOptions(**settings.get("fit", {})))  # fmt: skip
+                fit=_fit_options(settings))  # fmt: skip
 
 
 def placed(names: Sequence[str], scale: int | None, where: Engine) -> dict[str, list[Model]]:

@@ -29,13 +29,16 @@ from geosr.models.card import Model, ModelCard
 from geosr.models.memory import KINDS
 from geosr.models.nets.fitted import projection
 from geosr.models.nets.fitted.dip import DIP
+from geosr.models.nets.fitted.mip import MIP
 from geosr.models.nets.fitted.zssr import ZSSR
+from geosr.raster.grid import Grid
 from geosr.raster.window import Window
 from geosr.scene import blind
 from geosr.scene.fill import fill
-from geosr.scene.pixels import Reader
+from geosr.scene.pixels import Reader, fold
 from geosr.scene.radiometry import NET_QUANTIFICATION, reflectance
 from geosr.scene.scene import Scene
+from geosr.sensors import OpenOptions, open_scene
 
 log = logging.getLogger("geosr")
 
@@ -69,11 +72,16 @@ def fitted(plan: Plan, reader: Reader, options: FitOptions, engine: Engine) -> P
     looks = _look(scene, reader, names, card, rng)
     kernel, said = kernel_of(looks, card.scale, options.kernel)
     log.info("%s: %s learns, degraded by %s", scene.path, card.name, said)
+    reference = _reference(plan, card, options) if card.arch == "mip" else None
+    if reference is not None:
+        card = replace(card, options={**card.options, "reference_bands": reference.shape[1]})
     model = Model(replace(card, task="sisr"), registry.build(card).net)
     assert isinstance(model.net, (ZSSR, DIP))
     model.net.projection.tell(kernel)
     model.to(engine.device)
     if isinstance(model.net, DIP):
+        if isinstance(model.net, MIP):
+            model.net.reference = reference
         found = _prepare(model, model.net, plan, options, engine)
     else:
         found = _learn(model, looks, options, engine, rng, scene.path)
@@ -288,6 +296,47 @@ def _prepare(
     net.said = f"{plan.scene.path}: {name}"
     log.info("%s: %d fits, one for each tile and band", net.said, fits)
     return {"steps": None if endless else steps, "fits": fits}
+
+
+def _reference(plan: Plan, card: ModelCard, options: FitOptions) -> Tensor:
+    """What the reference shows of the one tile and its margin, every band of mean 0, deviation 1.
+
+    Raises:
+        UsageError: there is no reference.
+        SceneError: the reference lies on another grid, or the scene takes several tiles.
+    """
+    if options.reference is None:
+        raise UsageError(
+            f"'{card.name}' learns from a finer image of the place, and none was given. "
+            "Add --fit-reference FILE, or choose --model dip."
+        )
+    path, scale = plan.scene.path, card.scale
+    if len(plan.tiles) > 1:
+        raise SceneError(
+            f"{path} takes {len(plan.tiles)} tiles, '{card.name}' makes scenes of one. "
+            "Give --bounds, or a larger --tile-size."
+        )
+    scene = open_scene(options.reference, OpenOptions(kind="image", max_pixels=None))
+    grid, wanted = scene.grid, plan.scene.grid.finer(scale)
+    apart = max(abs(a - b) for a, b in zip(grid.bounds, wanted.bounds, strict=True))
+    if grid.shape != wanted.shape or apart > abs(wanted.transform.a) / 2:
+        raise SceneError(
+            f"--fit-reference {options.reference} has {grid.height} × {grid.width} px over "
+            f"{_bounds(grid)}; the output of {path} has {wanted.height} × {wanted.width} over "
+            f"{_bounds(wanted)}. Warp it onto that grid (gdalwarp -te -ts)."
+        )
+    window = next(iter(plan.tiles)).window.grow(plan.pad).at(scale)
+    folded = fold(window, *grid.shape)
+    names = [band.name for band in scene.bands]
+    with scene.open() as reader:
+        pixels = folded.take(reader.read(names, scene.finest, folded.hull))
+    values = torch.from_numpy(fill(pixels.values, pixels.usable, _FILL_REACH))[None]
+    middle, spread = values.mean((2, 3), keepdim=True), values.std((2, 3), keepdim=True)
+    return (values - middle) / spread.clamp_min(1e-6)
+
+
+def _bounds(grid: Grid) -> str:
+    return " ".join(f"{edge:.10g}" for edge in grid.bounds)
 
 
 def _patch(looks: Looks, net: ZSSR, wanted: int) -> int:

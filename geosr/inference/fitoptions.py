@@ -20,6 +20,7 @@ class FitOptions:
         seed: of the places, the weights and the noise that are drawn.
         kernel: the point spread: "auto" is told by the scene, "bicubic" is how image libraries
             shrink pictures.
+        reference: a raster on the output's grid, from which the input of `mip` migrates.
         save: folder for what the net has learned, one weights file a scene.
     """
 
@@ -27,6 +28,7 @@ class FitOptions:
     seconds: float | None = None
     seed: int = 0
     kernel: str = "auto"
+    reference: Path | None = None
     save: Path | None = None
 
     @property
@@ -34,4 +36,13 @@ class FitOptions:
         """What changes pixels."""
         return {
             "steps": self.steps, "seconds": self.seconds, "seed": self.seed, "kernel": self.kernel,
+            "reference": _stamped(self.reference),
         }  # fmt: skip
+
+
+def _stamped(path: Path | None) -> list[Any] | None:
+    """A file's place, size and time."""
+    if path is None:
+        return None
+    stat = path.stat() if path.exists() else None
+    return [str(path.absolute()), *((stat.st_size, stat.st_mtime_ns) if stat else ())]

@@ -25,7 +25,7 @@ from geosr.models.card import (
     Uncertain,
 )
 from geosr.models.nets import bicubic
-from geosr.models.nets.fitted import dip, zssr
+from geosr.models.nets.fitted import dip, mip, zssr
 from geosr.models.nets.guided import aesr, dsen2, dsen2ps
 from geosr.models.nets.multi import (
     deepsum,
@@ -75,7 +75,7 @@ _MODULES = (
     dsen2, dsen2ps, aesr, baseline, lpan, lapsrn, srcnn, vdsr, espcn, fsrcnn, srresnet, edsr, carn,
     rcan, han, dmcn, pecnn, ddrn, hsenet, haunet, transenet, swinir, hat, rrdb, eegan, sgfbgan,
     dual, highresnet, trmisr, piunet, rams, deepsum, wdsr3d, misrgru, recursive, worldstrat, ibpnet,
-    fusion, zssr, dip, bicubic,
+    fusion, zssr, dip, mip, bicubic,
 )  # fmt: skip
 DESIGNS: dict[str, Design] = {d.name: d for module in _MODULES for d in module.DESIGNS}
 _BUILDERS = {d.arch: d.build for d in DESIGNS.values()}

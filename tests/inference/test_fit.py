@@ -222,7 +222,7 @@ def test_a_batch_resumes_by_scene_and_the_fit_is_part_of_what_decides_a_redo(geo
     run = ("superres", "in", "out", "--model", "zssr", "--fit-steps")
     assert geosr(*run, 1).returncode == 0
     record = json.loads((tmp_path / "out/a.geosr.json").read_text())
-    wanted = {"steps": 1, "seconds": None, "seed": 0, "kernel": "auto"}
+    wanted = {"steps": 1, "seconds": None, "seed": 0, "kernel": "auto", "reference": None}
     assert record["recipe"]["fit"] == wanted
     assert record["fit"]["steps"] == 1 and record["fit"]["seed"] == 0 and record["fit"]["kernel"]
     before = (tmp_path / "out/a.tif").read_bytes()
@@ -308,3 +308,35 @@ def test_kernels_of_held_out_landsat_scenes_are_found(number):
     found = projection.covariance(fit.kernel_of(looks, 2, "auto")[0])
     axes = [np.sqrt(np.linalg.eigvalsh(each)) for each in (found, covariance)]
     np.testing.assert_allclose(*axes, rtol=0.3)
+
+
+def test_a_prior_migrates_from_a_reference(geosr, tmp_path):
+    image_file(tmp_path / "a.tif", ground(64))
+    finer = rasterio.Affine(15, 0, 500010, 0, -15, 4100040)
+    values = np.rint(ground(128) * 255).astype(np.uint8)[None]
+    write(tmp_path / "fine.tif", values.repeat(2, 0), grid=finer)
+    run = ("superres", "a.tif", "out.tif", "--model", "mip", "--fit-steps", 2)
+    done = geosr(*run)
+    assert done.returncode == 4 and "Add --fit-reference FILE" in done.stderr
+    done = geosr(*run, "--fit-reference", "a.tif")
+    assert done.returncode == 4 and "has 64 × 64 px over" in done.stderr
+    done = geosr(*run, "--fit-reference", "fine.tif")
+    assert done.returncode == 0, done.stderr
+    with rasterio.open(tmp_path / "out.tif") as file:
+        assert file.shape == (128, 128) and file.transform == finer
+    record = json.loads((tmp_path / "out.geosr.json").read_text())
+    assert record["recipe"]["fit"]["reference"][0].endswith("fine.tif")
+    assert geosr(*run, "--fit-reference", "fine.tif").stderr.count("skipped") == 2
+
+
+def test_the_input_of_a_migrating_prior_hangs_on_its_reference():
+    small = {"features": 8, "depth": 2, "skip": 2, "migration": 4, "reference_bands": 1}
+    net = registry.build(replace(registry.design("mip").card(scale=2), options=small)).net
+    made = []
+    for reference in (torch.zeros(1, 1, 32, 32), torch.randn(1, 1, 32, 32)):
+        net.reference = reference
+        source = net.source((32, 32), torch.device("cpu"), torch.Generator().manual_seed(0))
+        source()
+        made.append(source())
+    assert made[0].shape == (1, 32, 32, 32) and not torch.allclose(*made)
+    assert made[0].requires_grad and made[0].min() > 0 and made[0].max() < 1

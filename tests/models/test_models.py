@@ -49,6 +49,7 @@ COUNTS = [  # name, scale, bands, parameters
     ("dual-edsr", 2, 1, 748_673), ("dual-edsr", 3, 1, 933_313), ("dual-edsr", 4, 1, 1_191_809),
     ("highres-net", 3, 1, 591_818), ("tr-misr", 3, 1, 386_191), ("piunet", 3, 1, 828_355),
     ("rams", 3, 1, 958_129),
+    ("zssr", 2, 3, 225_091), ("zssr", 4, 1, 222_785), ("dip", 2, 3, 2_217_831),
 ]  # fmt: skip
 
 

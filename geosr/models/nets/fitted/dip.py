@@ -23,7 +23,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
 
@@ -37,7 +37,7 @@ from geosr.models.nets.fitted.projection import Projection
 log = logging.getLogger("geosr")
 
 _NOISE, _JITTER = 0.1, 0.03  # of the input: its range, and the deviation of its moves
-_INPUTS = 32
+INPUTS = 32
 _SLACK = 0.1  # of the image's range, that the sigmoid has on either side
 _MEAN = 0.98  # what the running mean keeps in a step
 _VARIANCE = 0.95  # what their variance around it keeps
@@ -54,7 +54,7 @@ class Prior(nn.Module):
     def __init__(self, bands: int, *, features: int = 128, depth: int = 5, skip: int = 4) -> None:
         super().__init__()
         inner: nn.Module = nn.Identity()
-        for wide in [features] * (depth - 1) + [_INPUTS]:
+        for wide in [features] * (depth - 1) + [INPUTS]:
             inner = _Level(wide, features, skip, inner)
         self.levels = inner
         self.tail = nn.Conv2d(features, bands, 1)
@@ -90,6 +90,7 @@ class DIP(nn.Module):
 
     Attributes:
         steps, seconds, seed: of every image in a batch.
+        rate: of the optimiser.
         kind: low precision of the convolutions; None is fp32.
         said: what messages begin with.
     """
@@ -101,7 +102,7 @@ class DIP(nn.Module):
         self.scale, self.depth = scale, depth
         self.prior = Prior(bands, features=features, depth=depth, skip=skip)
         self.projection = Projection(scale)
-        self.steps, self.seconds, self.seed = 2000.0, math.inf, 0
+        self.steps, self.seconds, self.seed, self.rate = 2000.0, math.inf, 0, 1e-2
         self.kind: torch.dtype | None = None
         self.said = "dip"
 
@@ -123,13 +124,12 @@ class DIP(nn.Module):
         random = torch.Generator().manual_seed(self.seed)
         self._begin(random)
         sides = (max(-(-n // 2**self.depth), 2) * 2**self.depth for n in (rows, cols))
-        noise = torch.rand((1, _INPUTS, *sides), generator=random) * _NOISE
-        optimizer = torch.optim.Adam(self.prior.parameters(), 1e-2)
+        source = self.source((next(sides), next(sides)), wanted.device, random)
+        optimizer = torch.optim.Adam(self.parameters(), self.rate)
         course = _Running(_PATIENCE * self.steps)
         for step in self._steps():
-            moved = noise + _JITTER * torch.randn(noise.shape, generator=random)
             with torch.autocast(wanted.device.type, dtype=self.kind, enabled=self.kind is not None):
-                made = self.prior(moved.to(wanted.device))[..., :rows, :cols]
+                made = self.prior(source())[..., :rows, :cols]
             loss = F.mse_loss(self.projection.degrade(made), wanted)
             if not bool(loss.isfinite()):
                 log.warning("%s: diverged at step %d: its best state is taken", self.said, step)
@@ -145,6 +145,13 @@ class DIP(nn.Module):
                 break
         return course.kept
 
+    def source(
+        self, sides: tuple[int, int], device: torch.device, random: torch.Generator
+    ) -> Callable[[], Tensor]:
+        """What gives the prior's input of every step, (1, 32, rows, cols): noise that moves."""
+        noise = torch.rand((1, INPUTS, *sides), generator=random) * _NOISE
+        return lambda: (noise + _JITTER * torch.randn(noise.shape, generator=random)).to(device)
+
     def _steps(self) -> Iterator[int]:
         """Numbers of steps, as long as there are steps and time."""
         started = time.monotonic()
@@ -155,9 +162,9 @@ class DIP(nn.Module):
 
     def _begin(self, random: torch.Generator) -> None:
         """PyTorch's own initialisation, from the generator."""
-        self.prior.train()
+        self.train()
         with torch.no_grad():
-            for layer in self.prior.modules():
+            for layer in self.modules():
                 if isinstance(layer, nn.BatchNorm2d):
                     layer.reset_running_stats()
                     nn.init.ones_(layer.weight)
