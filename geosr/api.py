@@ -410,6 +410,11 @@ def evaluate(
     register: str = "auto",
     brightness: bool = True,
     align: bool = False,
+    fit_steps: int | None = None,
+    fit_time: float | None = None,
+    fit_seed: int = 0,
+    fit_kernel: str = "auto",
+    fit_reference: str | Path | None = None,
     device: str = "auto",
     precision: str = "auto",
     threads: int | None = None,
@@ -421,6 +426,7 @@ def evaluate(
     Keywords mean what the options of their names mean; None is their "auto" or their default.
 
     Args:
+        fit_time: seconds.
         progress: called with scene and net before each is run.
 
     Raises:
@@ -430,12 +436,15 @@ def evaluate(
     from geosr.metrics.lpips import load
 
     _require("register", register, _REGISTER)
+    _require("fit_kernel", fit_kernel, KERNELS)
     _set_threads(threads)
     where = _engine(device, precision)
     options = OpenOptions(dn_offset, _sentinel2_bands(bands_in), quantification, allow_vrt,
                           allow_remote, align=align)  # fmt: skip
+    fit = FitOptions(fit_steps, fit_time, fit_seed, fit_kernel,
+                     Path(fit_reference) if fit_reference else None)  # fmt: skip
     source = Data(Path(data), protocol, pattern, degradation, options, tile_size,
-                  FrameOptions(frames, clearance, register, brightness))  # fmt: skip
+                  FrameOptions(frames, clearance, register, brightness), fit)  # fmt: skip
     named = _by_name(model, scale)
     placed = {
         name: [place(net, where) for net in nets]
