@@ -264,6 +264,8 @@ def test_nets_that_learn_on_scenes_are_scored_but_not_trained(geosr, tmp_path):
     assert done.returncode == 0, done.stderr
     done = geosr("train", "--model", "zssr", "--data", "in", "--out", "run", "--steps", 1)
     assert done.returncode == 2 and "learns on each scene itself" in done.stderr
+    done = geosr("export", "zssr", "-o", "zssr.onnx")
+    assert done.returncode == 2 and "has nothing to export before" in done.stderr
 
 
 def test_a_prior_is_bent_towards_the_image_and_is_reproducible(tmp_path):
