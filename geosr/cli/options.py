@@ -237,7 +237,7 @@ def frames_of(params: dict[str, Any]) -> FrameOptions:
 fit_options = option_group(  # how nets that learn on the scene do so
     FIT,
     option("--fit-steps", type=click.IntRange(1),
-           help="Steps of the optimiser at most; default 400 of zssr, 2000 of dip, 10000 of mip."),
+           help="Steps of the optimiser at most; default 200 of zssr, 2000 of dip, 10000 of mip."),
     option("--fit-time", type=Duration(),
            help="End learning after this long; how far it comes then hangs on the machine."),
     option("--fit-seed", type=click.IntRange(0), default=0,

@@ -14,7 +14,7 @@ import torch
 from rasters import GRID, write
 
 from geosr.errors import SceneError, UsageError
-from geosr.inference import fit
+from geosr.inference import excerpts, fit, learning
 from geosr.inference.engine import Engine
 from geosr.inference.fitoptions import FitOptions
 from geosr.inference.plan import Request, make_plan
@@ -94,12 +94,12 @@ def test_kernels_sum_to_one_and_are_centred(factor):
 def test_a_tilted_point_spread_is_found_from_the_image_alone():
     covariance = tilted(1.6, 0.9, 30)
     low = seen(ground(512), covariance).astype(np.float32)[None]
-    looks = fit.Looks([low], [np.ones(low.shape, bool)])
-    kernel, said = fit.kernel_of(looks, 2, "auto")
+    seen_ = excerpts.Excerpts([low], [np.ones(low.shape, bool)])
+    kernel, said = excerpts.kernel_of(seen_, 2, "auto")
     found = projection.covariance(kernel)
     assert np.abs(found - covariance).max() < 0.35, (found, said)
     assert found[0, 1] > 0.3 and "Gaussian" in said
-    assert fit.kernel_of(looks, 2, "bicubic")[1] == "cubic convolution"
+    assert excerpts.kernel_of(seen_, 2, "bicubic")[1] == "cubic convolution"
 
 
 def test_a_fit_beats_interpolation_where_the_point_spread_is_not_told(tmp_path):
@@ -134,15 +134,15 @@ def test_the_model_that_was_given_is_left_as_it_was(tmp_path):
 
 def test_of_a_large_scene_windows_spread_over_all_of_it_are_looked_at():
     rng = np.random.default_rng(0)
-    windows = fit._places(10980, 10980, 1, rng)
+    windows = excerpts._places(10980, 10980, 1, rng)
     assert len(windows) == 64 and all(window[2:] == (128, 128) for window in windows)
     for axis in (0, 1):
         starts = sorted(window[axis] for window in windows)
         assert starts[0] < 10980 / 8 and starts[-1] >= 10980 * 7 / 8 - 128
         assert all(0 <= window[axis] <= 10980 - 128 for window in windows)
-    assert len(fit._places(10980, 10980, 13, rng)) < 30
-    assert len(fit._places(100, 90000, 1, rng)) > 10
-    assert fit._places(400, 500, 1, rng) == [Window(0, 0, 400, 500)]
+    assert len(excerpts._places(10980, 10980, 13, rng)) < 30
+    assert len(excerpts._places(100, 90000, 1, rng)) > 10
+    assert excerpts._places(400, 500, 1, rng) == [Window(0, 0, 400, 500)]
 
 
 def test_a_scene_too_small_to_learn_from_says_what_is_needed(geosr, tmp_path):
@@ -306,8 +306,8 @@ def test_kernels_of_held_out_landsat_scenes_are_found(number):
         fine = file.read(1).astype(np.float64) / 255
     covariance = tilted(1.7, 0.9, 25 * number)
     low = seen(fine, covariance).astype(np.float32)[None]
-    looks = fit.Looks([low], [np.ones(low.shape, bool)])
-    found = projection.covariance(fit.kernel_of(looks, 2, "auto")[0])
+    seen_ = excerpts.Excerpts([low], [np.ones(low.shape, bool)])
+    found = projection.covariance(excerpts.kernel_of(seen_, 2, "auto")[0])
     axes = [np.sqrt(np.linalg.eigvalsh(each)) for each in (found, covariance)]
     np.testing.assert_allclose(*axes, rtol=0.3)
 
@@ -342,3 +342,14 @@ def test_the_input_of_a_migrating_prior_hangs_on_its_reference():
         made.append(source())
     assert made[0].shape == (1, 32, 32, 32) and not torch.allclose(*made)
     assert made[0].requires_grad and made[0].min() > 0 and made[0].max() < 1
+
+
+def test_a_net_learns_from_kernels_like_the_scenes_own_unless_that_is_known():
+    step, rng = projection.Projection(2), np.random.default_rng(0)
+    step.tell(projection.gaussian(2, tilted(1.6, 0.9, 30)))
+    kernels = learning._like(step, rng)
+    assert len(kernels) == 16 and all(abs(float(k.sum()) - 1) < 1e-5 for k in kernels)
+    middle = np.mean([projection.covariance(k.numpy()) for k in kernels], 0)
+    np.testing.assert_allclose(middle, tilted(1.6, 0.9, 30), atol=0.5)
+    step.tell(projection.bicubic(2))
+    assert len(learning._like(step, rng)) == 1

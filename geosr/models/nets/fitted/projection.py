@@ -107,16 +107,18 @@ class Projection(nn.Module):
         """Fine pixels that the kernel needs beyond the coarse one."""
         return _BEYOND * self.scale
 
-    def degrade(self, fine: Tensor, *, padded: bool = False) -> Tensor:
+    def degrade(
+        self, fine: Tensor, *, padded: bool = False, kernel: Tensor | None = None
+    ) -> Tensor:
         """(batch, bands, s·rows, s·cols) as the sensor would have seen them, edges repeated.
 
         Args:
             padded: `fine` carries `beyond` pixels more on every side, so none are repeated.
+            kernel: another sensor's.
         """
         wide = fine if padded else F.pad(fine, (self.beyond,) * 4, mode="replicate")
-        return _each_band(
-            wide, lambda x: F.conv2d(x, self.kernel.to(x)[None, None], stride=self.scale)
-        )
+        taps = (self.kernel if kernel is None else kernel).to(wide)[None, None]
+        return _each_band(wide, lambda x: F.conv2d(x, taps, stride=self.scale))
 
     def forward(self, estimate: Tensor, low: Tensor) -> Tensor:
         """The estimate (batch, bands, s·rows, s·cols), made to agree with (batch, bands, …)."""

@@ -78,7 +78,7 @@ def build(card: ModelCard) -> ZSSR:
 DESIGNS = (
     Design("zssr", "fits", "zssr", build, {2: 16, 3: 14, 4: 14}, 2, "Shocher et al., CVPR 2018",
            options={"features": 64, "depth": 8},
-           recipe=Recipe(patch=48, batch_size=4, steps=400, optimizer="adam", lr=1e-3, warmup=20,
+           recipe=Recipe(patch=48, batch_size=4, steps=200, optimizer="adam", lr=1e-3, warmup=20,
                          ema=0.0),
            paper=Recipe(patch=64, batch_size=1, steps=5000, optimizer="adam", lr=1e-3, warmup=0,
                         clip=0.0, ema=0.0)),
