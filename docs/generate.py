@@ -39,6 +39,7 @@ TASKS = {
     "sisr": "Any raster, one image",
     "misr": "Any raster, several images of one place",
     "spectral": "Sentinel-2: few bands tell the others",
+    "fits": "Any raster, one image, no training data: the net learns on the image itself",
 }
 _PART = re.compile(
     r"(?P<head><!-- generated: (?P<name>\S+) -->\n).*?(?P<tail><!-- end of (?P=name) -->)",
@@ -130,7 +131,8 @@ def _model_row(design: Any) -> str:
     cells = (
         names, _scales(design, told["scale"]), f"{told['parameters']:,}",
         "blended" if design.blend else f"exact, {told['margin']} px",
-        weights if told["parameters"] else "needs none", design.source,
+        "learns on each scene" if design.task == "fits"
+        else weights if told["parameters"] else "needs none", design.source,
     )  # fmt: skip
     return f"| {' | '.join(cells)} |"
 

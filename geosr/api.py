@@ -24,6 +24,7 @@ from geosr.evaluation.evaluate import evaluate as _evaluate
 from geosr.evaluation.protocols import Data
 from geosr.inference import arrays
 from geosr.inference.engine import Engine
+from geosr.inference.fitoptions import KERNELS, FitOptions
 from geosr.inference.plan import Request, scene_options
 from geosr.inference.predict import engine, place
 from geosr.models import registry, weights
@@ -72,6 +73,12 @@ def superres(
     brightness: bool = True,
     align: bool = False,
     ensemble: int = 1,
+    fit_steps: int | None = None,
+    fit_time: float | None = None,
+    fit_seed: int = 0,
+    fit_kernel: str = "auto",
+    fit_reference: str | Path | None = None,
+    save_fit: str | Path | None = None,
     device: str = "auto",
     precision: str = "auto",
     threads: int | None = None,
@@ -105,6 +112,8 @@ def superres(
         model: a name, a weights file, nets of `load_model`, or several of these.
         co: GDAL creation options, NAME to VALUE.
         frames, tile_size, overlap, dn_offset, quantification: None is "auto".
+        fit_time: seconds.
+        save_fit: a folder.
         batch_size: tiles that share a pass; None is 1, and less is never taken where it is given.
         shard: (I, N) does part I of N.
         progress: called with the scene's name, the tiles finished since the last call (negative
@@ -125,6 +134,7 @@ def superres(
     _require("format", format, ("GTiff", "COG", "PNG"))
     _require("if_locked", if_locked, ("fail", "skip", "wait"))
     _require("register", register, _REGISTER)
+    _require("fit_kernel", fit_kernel, KERNELS)
     source, target = _source(src, remote=allow_remote), Path(out)
     if gsd is not None and scale is not None:
         raise UsageError("gsd and scale both say how fine the output is. Leave one out.")
@@ -153,6 +163,9 @@ def superres(
         overlap, format, dict(co or {}),
         FrameOptions(frames, clearance, register, brightness),
         ensemble, uncertainty, consistent, max_pixels, skip_empty, part, gsd,
+        FitOptions(fit_steps, fit_time, fit_seed, fit_kernel,
+                   Path(fit_reference) if fit_reference else None,
+                   Path(save_fit) if save_fit else None),
     )  # fmt: skip
     job = Job(
         tuple(place(net, where) for net in nets) if jobs == 1 else nets, request, options, where,
@@ -402,6 +415,11 @@ def evaluate(
     register: str = "auto",
     brightness: bool = True,
     align: bool = False,
+    fit_steps: int | None = None,
+    fit_time: float | None = None,
+    fit_seed: int = 0,
+    fit_kernel: str = "auto",
+    fit_reference: str | Path | None = None,
     device: str = "auto",
     precision: str = "auto",
     threads: int | None = None,
@@ -413,6 +431,7 @@ def evaluate(
     Keywords mean what the options of their names mean; None is their "auto" or their default.
 
     Args:
+        fit_time: seconds.
         progress: called with scene and net before each is run.
 
     Raises:
@@ -422,13 +441,16 @@ def evaluate(
     from geosr.metrics.lpips import load
 
     _require("register", register, _REGISTER)
+    _require("fit_kernel", fit_kernel, KERNELS)
     _set_threads(threads)
     where = _engine(device, precision)
     options = OpenOptions(dn_offset, _sentinel2_bands(bands_in), quantification, allow_vrt,
                           allow_remote, align=align)  # fmt: skip
+    fit = FitOptions(fit_steps, fit_time, fit_seed, fit_kernel,
+                     Path(fit_reference) if fit_reference else None)  # fmt: skip
     source = Data(Path(data), protocol, pattern, degradation, options, tile_size,
                   FrameOptions(frames, clearance, register, brightness), tuple(psf or ()),
-                  tuple(noise or ()))  # fmt: skip
+                  tuple(noise or ()), fit)  # fmt: skip
     named = _by_name(model, scale)
     placed = {
         name: [place(net, where) for net in nets]

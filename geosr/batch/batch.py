@@ -98,12 +98,18 @@ class Job:
             "precision": self.precision,
             **({"gsd": request.gsd} if request.gsd else {}),
             **({"scale": scales} if (scales := self._scales) else {}),
+            **({"fit": request.fit.recipe} if self._fits else {}),
         }
 
     @property
     def _scales(self) -> list[float]:
         """Scales of nets that take any; of others the weights tell."""
         return [model.card.continuous for model in self.models if model.card.continuous]
+
+    @property
+    def _fits(self) -> bool:
+        """Whether a net learns on every scene."""
+        return any(model.card.task == "fits" for model in self.models)
 
 
 @dataclass(frozen=True)
@@ -124,6 +130,7 @@ class Outcome:
     check: dict[str, dict[str, float | None]] | None = None
     frames: list[dict[str, Any]] | None = None
     changed: dict[str, dict[str, float]] | None = None
+    fit: dict[str, Any] | None = None
 
     def to_json(self) -> str:
         """One JSON object on one line."""
@@ -452,4 +459,5 @@ def _extras(result: Result) -> dict[str, Any]:
         "check": asdict(result.check) if result.check else None,
         "frames": [_facts(frame) for frame in result.frames] or None,
         "changed": changed or None,
+        "fit": dict(result.fit) or None,
     }

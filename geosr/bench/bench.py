@@ -206,10 +206,11 @@ def require_one_image(cards: Sequence[ModelCard]) -> None:
     Raises:
         UsageError: names the first of them.
     """
-    several = [card.name for card in cards if card.task not in _KINDS]
-    if several:
+    others = [card for card in cards if card.task not in _KINDS]
+    if others:
+        why = "learns on each scene" if others[0].task == "fits" else "takes several"
         raise UsageError(
-            f"bench takes nets for one image, '{several[0]}' takes several. Give another --model."
+            f"bench takes nets for one image, '{others[0].name}' {why}. Give another --model."
         )
 
 

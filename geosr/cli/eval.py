@@ -26,6 +26,7 @@ from geosr.cli.options import (
     Degradation,
     ParamType,
     device_options,
+    fit_options,
     frame_options,
     input_options,
     log_options,
@@ -159,6 +160,7 @@ class _Peak(ParamType):
     input_options,
 )
 @frame_options
+@fit_options
 @option_group(
     SPEED,
     device_options,

@@ -46,6 +46,11 @@ def command(name: str, target: Path, scale: int | None, opset: int, overwrite: b
             f"Export {' and '.join(registry.PAIRS[name])} one after the other."
         )
     (model,) = weights.load(name, scale=scale)
+    if model.card.task == "fits":
+        raise UsageError(
+            f"'{name}' learns on each scene and has nothing to export before. Export what "
+            "geosr superres --save-fit kept."
+        )
     done = export(model, target, opset=opset, overwrite=overwrite)
     say(f"{target}: {done.card.name} with inputs {', '.join(done.inputs)}, opset {done.opset}; "
         f"onnxruntime and torch differ by up to {done.difference:.2g} counts")  # fmt: skip

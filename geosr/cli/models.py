@@ -29,9 +29,9 @@ def command(ctx: click.Context, /, name: str | None, scale: float | None, as_jso
     geosr models --json
 
     Tasks: guided (a scene's fine bands sharpen its coarse ones), sisr (one image), misr (several
-    images of one place). Margin is what tiles read around their core, in output pixels. Nets
-    with bands 1 take any raster band by band. Shipped weights come with geosr; the others are to
-    be trained.
+    images of one place), fits (one image, on which the net learns first). Margin is what tiles
+    read around their core, in output pixels. Nets with bands 1 take any raster band by band.
+    Shipped weights come with geosr; the others are to be trained.
     """
 
     from geosr.models import registry
@@ -110,6 +110,11 @@ def _measured(entry: Any) -> dict[str, str]:
     return {"measured": ", ".join(f"{k} {v}" for k, v in found.items())} if found else {}
 
 
+def _where_from(card: Any) -> str:
+    learned = card.task == "fits"
+    return "learned on each scene before it is made" if learned else "none shipped; train them"
+
+
 def _card(card: Any) -> str:
     """A card for a person."""
     from geosr.models import registry, weights
@@ -130,7 +135,7 @@ def _card(card: Any) -> str:
         "frames": str(card.frames),
         "outputs": "the same bands" if generic else " ".join(card.bands),
         "margin": f"{card.margin} output pixels" + (", blended" if card.blend else ""),
-        "weights": f"{entry['file']} (shipped)" if entry else "none shipped; train them",
+        "weights": f"{entry['file']} (shipped)" if entry else _where_from(card),
         **_measured(entry),
         "license": card.license,
         "source": card.source,

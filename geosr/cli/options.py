@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from geosr.cli.groups import (
+    FIT,
     INPUTS,
     MAIN,
     OUTPUT,
@@ -20,8 +22,13 @@ from geosr.cli.groups import (
     GroupedOption,
     option_group,
 )
+from geosr.errors import UsageError
+
+PATH: click.Path = click.Path(path_type=Path)
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 if TYPE_CHECKING:
+    from geosr.inference.fitoptions import FitOptions
     from geosr.scene.frames import FrameOptions
     from geosr.sensors import OpenOptions
 
@@ -135,6 +142,21 @@ def _device(ctx: click.Context, param: click.Parameter, value: str) -> str:
     if kind not in ("auto", "cpu", "cuda") or (index and (kind != "cuda" or not index.isdigit())):
         raise click.BadParameter(f"'{value}' is none of auto, cpu, cuda, cuda:N.", ctx, param)
     return value
+
+
+class Duration(ParamType):
+    """Seconds, or a number with s, m, h or d."""
+
+    name = "8h|30m|SECONDS"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """In seconds."""
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", str(value).strip())
+        if not match or float(match[1]) <= 0:
+            self.fail(f"'{value}' is no duration; 8h, 30m or a number of seconds is.", param, ctx)
+        return float(match[1]) * _UNITS[match[2]]
 
 
 device_options = option_group(  # where and how nets run
@@ -261,6 +283,43 @@ def frames_of(params: dict[str, Any]) -> FrameOptions:
                         params.pop("brightness"))  # fmt: skip
 
 
+fit_options = option_group(  # how nets that learn on the scene do so
+    FIT,
+    option("--fit-steps", type=click.IntRange(1),
+           help="Steps of the optimiser at most; default 200 of zssr, 2000 of dip, 10000 of mip."),
+    option("--fit-time", type=Duration(),
+           help="End learning after this long; how far it comes then hangs on the machine."),
+    option("--fit-seed", type=click.IntRange(0), default=0,
+           help="Of the places and weights that are drawn."),
+    option("--fit-kernel", type=click.Choice(["auto", "bicubic"]), default="auto",
+           help="What made the scene of a finer one: auto is what its spectrum tells."),
+    option("--fit-reference", type=PATH, metavar="FILE",
+           help="A raster of the place on the output's grid, from which mip learns."),
+)  # fmt: skip
+
+
+def fit_of(params: dict[str, Any], tasks: Sequence[str]) -> FitOptions:
+    """Take the values of `fit_options` out of a command's parameters.
+
+    Args:
+        tasks: of the nets.
+
+    Raises:
+        UsageError: steps or a time are asked of nets that do not learn on the scene.
+    """
+    from geosr.inference.fitoptions import FitOptions
+
+    steps, seconds = params.pop("fit_steps"), params.pop("fit_time")
+    save = params.pop("save_fit", None)
+    if "fits" not in tasks and (steps or seconds or save):
+        said = "--fit-steps" if steps else "--fit-time" if seconds else "--save-fit"
+        raise UsageError(
+            f"{said}: no chosen net learns on the scene. Drop it, or choose --model zssr."
+        )
+    return FitOptions(steps, seconds, params.pop("fit_seed"), params.pop("fit_kernel"),
+                      params.pop("fit_reference"), save)  # fmt: skip
+
+
 log_options = option_group(  # how much is said on stderr
     OUTPUT,
     option("-q", "--quiet", is_flag=True, help="Say nothing on stderr but errors."),
@@ -276,6 +335,3 @@ def creation_options(
         if not value.partition("=")[0] or "=" not in value:
             raise click.BadParameter(f"'{value}' is not NAME=VALUE.", ctx, param)
     return {name.upper(): v for name, _, v in (value.partition("=") for value in values)}
-
-
-PATH: click.Path = click.Path(path_type=Path)

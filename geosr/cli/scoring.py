@@ -10,12 +10,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from geosr.cli.options import frames_of, open_options
+from geosr.cli.options import fit_of, frames_of, open_options
 
 if TYPE_CHECKING:
     from geosr.evaluation.evaluate import Evaluation
     from geosr.evaluation.protocols import Data
     from geosr.inference.engine import Engine
+    from geosr.inference.fitoptions import FitOptions
     from geosr.metrics.full_reference import Peak
     from geosr.metrics.lpips import Lpips
     from geosr.models.card import Model
@@ -36,13 +37,14 @@ _SHOWN = {  # metric: heading, digits; in the table
 def settings_of(params: dict[str, Any]) -> dict[str, Any]:
     """What a second run needs, as plain values."""
     options, frames = open_options(params), frames_of(params)
+    fit = fit_of(params, ["fits"])
     auto = {key: None if params[key] == "auto" else params[key] for key in
             ("protocol", "degradation")}  # fmt: skip
     return {
         "models": [name for name in params["model_names"] if name != "bicubic"],
         "scale": _scale(params), "data": str(params["data"].absolute()),
         "pattern": params["pattern"], "tile_size": params["tile_size"], **auto,
-        "options": asdict(options), "frames": asdict(frames),
+        "options": asdict(options), "frames": asdict(frames), "fit": fit.recipe,
         "psf": list(params["psf"]), "noise": list(params["noise"]),
         "peak": params["peak"], "lpips": _stamped(params["lpips"]),
     }  # fmt: skip
@@ -97,6 +99,14 @@ def require_local(settings: dict[str, Any], path: Path) -> None:
         raise UsageError(f"{path} names {asked}; a report reads local rasters only. Run eval.")
 
 
+def _fit_options(settings: dict[str, Any]) -> FitOptions:
+    from geosr.inference.fitoptions import FitOptions
+
+    fit = settings.get("fit", {})
+    reference = fit.get("reference")
+    return FitOptions(**{**fit, "reference": Path(reference[0]) if reference else None})
+
+
 def data_of(settings: dict[str, Any]) -> Data:
     """The data of `settings_of`."""
     from geosr.evaluation.protocols import Data
@@ -109,7 +119,7 @@ def data_of(settings: dict[str, Any]) -> Data:
     return Data(Path(settings["data"]), settings["protocol"], settings["pattern"],
                 settings["degradation"], OpenOptions(**options), settings["tile_size"],
                 FrameOptions(**settings.get("frames", {})), tuple(settings.get("psf", ())),
-                tuple(settings.get("noise", ())))  # fmt: skip
+                tuple(settings.get("noise", ())), _fit_options(settings))  # fmt: skip
 
 
 def placed(names: Sequence[str], scale: float | None, where: Engine) -> dict[str, list[Model]]:

@@ -16,6 +16,7 @@ from geosr import __version__
 from geosr.cli.console import Bar, note, say, set_up_log
 from geosr.cli.groups import (
     CHECKS,
+    FIT,
     INPUTS,
     MAIN,
     OUTPUT,
@@ -33,6 +34,8 @@ from geosr.cli.options import (
     compile_option,
     creation_options,
     device_options,
+    fit_of,
+    fit_options,
     frame_options,
     frames_of,
     input_options,
@@ -150,6 +153,16 @@ if TYPE_CHECKING:
         type=click.IntRange(1),
         default=1,
         help="Orders of the frames whose results are averaged (rams, highres-net).",
+    ),
+)
+@option_group(
+    FIT,
+    fit_options,
+    option(
+        "--save-fit",
+        type=PATH,
+        metavar="FOLDER",
+        help="Keep what the net learned on each scene as a weights file for --model.",
     ),
 )
 @option_group(
@@ -295,6 +308,7 @@ def _job(
         params["tile_size"], params["overlap"], params["format"], params["creation"],
         frames_of(params), params["ensemble"], params["uncertainty"], params["consistent"],
         params["max_pixels"], params["skip_empty"], params["tmp_dir"], params["gsd"],
+        fit_of(params, [net.card.task for net in nets]),
     )  # fmt: skip
     return batch.Job(
         tuple(place(net, where) for net in nets) if here else tuple(nets),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -25,7 +24,7 @@ from geosr.cli.groups import (
 from geosr.cli.options import (
     PATH,
     Auto,
-    ParamType,
+    Duration,
     device_options,
     log_options,
     option,
@@ -47,22 +46,6 @@ _ADVERSARIAL = {
 }  # fmt: skip
 _PRESETS = ("default", "paper", "srgan", "esrgan", "satlas", "sr4rs", "eegan", "sg-fbgan",
             "rs-esrgan")  # fmt: skip
-_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-class Duration(ParamType):
-    """Seconds, or a number with s, m, h or d."""
-
-    name = "8h|30m|SECONDS"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        """In seconds."""
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", str(value).strip())
-        if not match or float(match[1]) <= 0:
-            self.fail(f"'{value}' is no duration; 8h, 30m or a number of seconds is.", param, ctx)
-        return float(match[1]) * _UNITS[match[2]]
 
 
 @click.command("train", cls=GroupedCommand)

@@ -169,7 +169,7 @@ def bicubic_beside(
     nets = [net for parts in found.values() for net in parts]
     if nets and all(net.card.task == "spectral" for net in nets):
         return found  # nothing to interpolate
-    generic = sorted({net.card.factor for net in nets if net.card.task in ("sisr", "misr")})
+    generic = sorted({net.card.factor for net in nets if net.card.task not in ("guided", "spectral")})
     if not nets and scale:
         generic = [scale]
     if generic:

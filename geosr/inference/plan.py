@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from geosr.errors import SceneError, UsageError
 from geosr.inference.bounds import wanted
 from geosr.inference.consistency import REACH
 from geosr.inference.engine import Engine
+from geosr.inference.fitoptions import FitOptions
 from geosr.inference.tiles import TileGrid, best_shape
 from geosr.inference.zoom import at_gsd, check_zoom
 from geosr.models.card import ANY, Model
@@ -28,6 +30,7 @@ _KINDS = {  # of scenes, by task of nets
     "sisr": "image",
     "misr": "series",
     "spectral": "sentinel2",
+    "fits": "image",
 }
 UNCERTAINTY = "_uncertainty"  # behind the name of a band
 _STRIP = 6_000_000  # output pixels of a row of tiles at most: what is read and made of them waits
@@ -57,6 +60,7 @@ class Request:
         skip_empty: write nothing where nothing was sensed.
         tmp_dir: where the output lies until it is whole; None is beside it.
         gsd: metres of an output pixel, for nets of any scale; None is what the nets make.
+        fit: how nets that learn on the scene do so.
     """
 
     bands: tuple[str, ...] | None = None
@@ -75,6 +79,7 @@ class Request:
     skip_empty: bool = False
     tmp_dir: Path | None = None
     gsd: float | None = None
+    fit: FitOptions = FitOptions()  # noqa: RUF009 - frozen
 
 
 def scene_options(models: Sequence[Model], options: OpenOptions) -> OpenOptions:
@@ -140,6 +145,7 @@ class Plan:
         ensemble: orders of the frames whose predictions are averaged.
         continuous: what `finer` is rounded up from, of a net of any scale; else 0. Output pixels
             then lie as `geosr.raster.lattice` says, and `unit` is 1.
+        fit: how a net learned on the scene, where one did.
     """
 
     scene: Scene
@@ -156,6 +162,7 @@ class Plan:
     consistent: bool = False
     ensemble: int = 1
     continuous: float = 0.0
+    fit: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def models(self) -> tuple[Model, ...]:
@@ -262,7 +269,7 @@ def make_plan(
     """
     notes: list[str] = []
     models = at_gsd(scene, models, request.gsd)
-    any_raster = any(model.card.task in ("sisr", "misr") for model in models)
+    any_raster = any(model.card.task not in ("guided", "spectral") for model in models)
     if any_raster:
         chosen = _any_raster(scene, models, request)
     else:

@@ -19,6 +19,7 @@ from geosr.errors import EmptyError
 from geosr.inference import selfcheck
 from geosr.inference.consistency import Change
 from geosr.inference.engine import Engine
+from geosr.inference.fit import fitted
 from geosr.inference.plan import Plan, Request, make_plan
 from geosr.inference.prefetch import write_behind
 from geosr.inference.selfcheck import Check
@@ -46,6 +47,7 @@ class Result:
         check: how the output, degraded again, compares with the input; None where not asked.
         frames: of several images of the place those that were used.
         changed: by band, what making it consistent changed.
+        fit: how a net learned on the scene, where one did.
     """
 
     output: Path
@@ -58,6 +60,7 @@ class Result:
     check: Check | None = None
     frames: tuple[SelectedFrame, ...] = ()
     changed: Mapping[str, Change] = field(default_factory=dict)
+    fit: Mapping[str, Any] = field(default_factory=dict)
 
 
 def superres(
@@ -82,7 +85,8 @@ def superres(
         check_limit: largest RMSE of that in counts of 10000 to 1.0; more fails the scene.
 
     Raises:
-        SceneError: a needed band is missing or broken, or the grids do not nest.
+        SceneError: a needed band is missing or broken, the grids do not nest, or a net that is to
+            learn on the scene finds too little.
         EmptyError: nothing of it was sensed, and the request leaves such scenes out.
         StoppedError: the output cannot be written.
     """
@@ -90,7 +94,7 @@ def superres(
     plan = make_plan(scene, models, request, engine)
     counts, changed = Counts(), dict[str, Change]()
     with scene.open() as reader:
-        plan = with_frames(plan, reader, request)
+        plan = with_frames(fitted(plan, reader, request.fit, engine), reader, request)
         masked = None if request.format == "PNG" else _mask_gsd(reader, plan)
         layout = _layout(plan, request, masked=masked is not None)
         checked: list[Check] = []
@@ -121,7 +125,8 @@ def superres(
     return Result(path, len(plan.tiles) * len(plan.nets), time.monotonic() - started,
                   counts.clipped, counts.filled, counts.shifted, counts.share,
                   checked[0] if checked else None,
-                  plan.selection.frames if scene.frames > 1 else (), changed)  # fmt: skip
+                  plan.selection.frames if scene.frames > 1 else (), changed,
+                  plan.fit)  # fmt: skip
 
 
 def warn_of(scene: Scene, counts: Counts) -> None:
@@ -163,6 +168,10 @@ def _layout(plan: Plan, request: Request, *, masked: bool) -> Layout:
         "GEOSR_DN_OFFSET": " ".join(f"{offset:g}" for offset in offsets),
         "PROCESSING_LEVEL": scene.level or "unknown",
     }
+    if plan.fit:
+        tags["GEOSR_FIT"] = "; ".join(
+            f"{name} {plan.fit[name]}" for name in ("kernel", "seed", "steps")
+        )
     if any(card.adversarial for card in cards):
         tags["GEOSR_NOTE"] = ESTIMATES
     if plan.stands_for:

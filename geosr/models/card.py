@@ -56,8 +56,9 @@ class ModelCard:
             coarse pixel see beyond it, measured by gradient support on the native inputs,
             upsampling included; tiles read it around their core. Nets that blend read this much,
             though they see further.
-        task: "guided", "sisr" (one image), "misr" (several images of one place) or "spectral"
-            (other bands than its input's, on its grid).
+        task: "guided", "sisr" (one image), "misr" (several images of one place), "fits" (one image,
+            on which the net learns first) or "spectral" (other bands than its input's, on its
+            grid).
         blend: half the ramp between neighbouring tiles in coarsest input pixels; 0 for nets
             whose margin holds all that they see.
         options: keyword arguments of the architecture.
@@ -169,7 +170,7 @@ class ModelCard:
 def _check(card: ModelCard) -> None:
     """Raise ValueError where the parts of a card are not what they should be, or do not fit."""
     _check_types(card)
-    if card.task not in ("guided", "sisr", "misr", "spectral"):
+    if card.task not in ("guided", "sisr", "misr", "spectral", "fits"):
         raise ValueError(f"no such task: {card.task!r}")
     if not card.inputs or not all(item.bands for item in (*card.inputs, card.output)):
         raise ValueError("no inputs, or one without bands")

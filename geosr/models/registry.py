@@ -26,6 +26,7 @@ from geosr.models.card import (
 )
 from geosr.models.nets import bicubic
 from geosr.models.nets.continuous import cdcr, funsr, liif
+from geosr.models.nets.fitted import dip, mip, zssr
 from geosr.models.nets.guided import aesr, dsen2, dsen2ps
 from geosr.models.nets.multi import (
     deepsum,
@@ -77,7 +78,7 @@ _MODULES = (
     dsen2, dsen2ps, aesr, baseline, lpan, lapsrn, srcnn, vdsr, espcn, fsrcnn, srresnet, edsr, carn,
     rcan, han, dmcn, pecnn, ddrn, hsenet, haunet, transenet, swinir, hat, rrdb, eegan, sgfbgan,
     rfsr, dual, highresnet, trmisr, piunet, rams, deepsum, wdsr3d, misrgru, recursive, worldstrat,
-    ibpnet, fusion, liif, cdcr, funsr, spectral, bicubic,
+    ibpnet, fusion, liif, cdcr, funsr, zssr, dip, mip, spectral, bicubic,
 )  # fmt: skip
 DESIGNS: dict[str, Design] = {d.name: d for module in _MODULES for d in module.DESIGNS}
 _BUILDERS = {d.arch: d.build for d in DESIGNS.values()}

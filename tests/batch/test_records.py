@@ -391,6 +391,7 @@ def test_a_folder_finished_by_the_first_version_is_skipped(out, scenes, job):
     assert set(record) == {
         "geosr_record", "inputs", "recipe", "output", "finished", "scene", "source", "geosr",
         "seconds", "clipped", "filled", "shifted", "valid_share", "check", "frames", "changed",
+        "fit",
     }  # fmt: skip
     for name in "ab":
         path = out / f"{name}.geosr.json"

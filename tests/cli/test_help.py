@@ -6,6 +6,7 @@ import pytest
 from geosr.cli.groups import (
     BATCHES,
     CHECKS,
+    FIT,
     INPUTS,
     JUDGED,
     LEARNING,
@@ -25,9 +26,9 @@ from geosr.cli.main import cli
 from geosr.cli.options import option
 
 GROUPS = {
-    "superres": [MAIN, WHAT, INPUTS, SEVERAL, SPEED, BATCHES, CHECKS, OUTPUT],
+    "superres": [MAIN, WHAT, INPUTS, SEVERAL, FIT, SPEED, BATCHES, CHECKS, OUTPUT],
     "train": [MAIN, PAIRS, LEARNING, JUDGED, VALIDATION, SPEED, OUTPUT],
-    "eval": [MAIN, SCORES, WHAT, INPUTS, SEVERAL, SPEED, OUTPUT],
+    "eval": [MAIN, SCORES, WHAT, INPUTS, SEVERAL, FIT, SPEED, OUTPUT],
 }
 
 

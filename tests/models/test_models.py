@@ -52,6 +52,7 @@ COUNTS = [  # name, scale, bands, parameters
     # yinboc/liif, Suanmd/CDCR and KyanChen/FunSR with EDSR-baseline's trunk
     ("liif", 2.5, 3, 1_567_299), ("liif", 4, 1, 1_565_633), ("cdcr", 2.5, 3, 1_576_264),
     ("funsr", 2.5, 3, 8_670_555),
+    ("zssr", 2, 3, 225_091), ("zssr", 4, 1, 222_785), ("dip", 2, 3, 2_217_831),
 ]  # fmt: skip
 
 

@@ -41,12 +41,12 @@ _EVERY = ("guided", "sisr", "misr")
 _SCORED: dict[str, tuple[_Cases, tuple[str, ...]]] = {
     "wald": (wald.cases, ("guided",)),
     "twin": (twin.cases, _EVERY),  # it says itself why not
-    "folder": (folder.cases, ("sisr",)),
+    "folder": (folder.cases, ("sisr", "fits")),
     "series": (series.cases, ("sisr", "misr")),
-    "pairs": (pairs.cases, ("sisr", "misr")),
+    "pairs": (pairs.cases, ("sisr", "misr", "fits")),
     "dual": (partial(pairs.cases, dual=True), ("sisr", "misr")),
     "kelvins": (kelvins.cases, ("sisr", "misr")),
-    "full": (full.cases, ("guided", "sisr")),
+    "full": (full.cases, ("guided", "sisr", "fits")),
     "spectral": (spectral.cases, ("spectral",)),
 }  # by what, and nets of which tasks
 PROTOCOLS = tuple(_SCORED)

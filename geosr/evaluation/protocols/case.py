@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from geosr.errors import GeosrError, UsageError
 from geosr.inference.engine import Engine
+from geosr.inference.fit import fitted
+from geosr.inference.fitoptions import FitOptions
 from geosr.inference.plan import Request, make_plan
 from geosr.inference.strips import strips
 from geosr.models.card import Model, ModelCard
@@ -66,6 +68,7 @@ class Data:
         psf, noise: σ of Gaussians in input pixels and of white noise in units of 1.0, every pair
             of which is scored; images alone, and instead of an operator.
         frames: how several images of a place are prepared; of simulated series how many.
+        fit: how nets that learn on a scene do so.
     """
 
     path: Path
@@ -77,6 +80,7 @@ class Data:
     frames: FrameOptions = FrameOptions()  # noqa: RUF009 - frozen
     psf: tuple[float, ...] = ()
     noise: tuple[float, ...] = ()
+    fit: FitOptions = FitOptions()  # noqa: RUF009 - frozen
 
     def __post_init__(self) -> None:
         """Refuse what cannot go together.
@@ -146,7 +150,8 @@ def rows_of(
 ) -> Iterator[Rows]:
     """Rows of a net for any raster on `low`, whose pixel (0, 0) begins at `corner` of `fine`."""
     names = fine.order({band.name for band in fine.bands})
-    plan = make_plan(low, [model], Request(tile_size=data.tile_size), engine)
+    request = Request(tile_size=data.tile_size, fit=data.fit)
+    plan = fitted(make_plan(low, [model], request, engine), reader, data.fit, engine)
     for strip in strips(reader, plan, engine):
         window = strip.window.at(model.card.scale).shift(*corner)
         if plan.continuous:

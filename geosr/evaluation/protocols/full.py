@@ -30,7 +30,7 @@ from geosr.scene.scene import Scene
 
 def cases(data: Data, card: ModelCard, failed: dict[str, str]) -> Iterator[Case]:
     """One case a scene."""
-    for scene in scenes(data, "image" if card.task == "sisr" else "sentinel2", failed):
+    for scene in scenes(data, "sentinel2" if card.task == "guided" else "image", failed):
         names = {name for item in card.inputs for name in item.bands} - {ANY}
         if not names <= {band.name for band in scene.bands}:
             continue
@@ -43,7 +43,7 @@ def cases(data: Data, card: ModelCard, failed: dict[str, str]) -> Iterator[Case]
 
 def _rows(scene: Scene, data: Data, model: Model, engine: Engine) -> Iterator[Rows]:
     """Input and degraded output on the input's grid; the output is written and read back."""
-    request = Request(tile_size=data.tile_size)
+    request = Request(tile_size=data.tile_size, fit=data.fit)
     plan = make_plan(scene, [model], request, engine)
     with TemporaryDirectory() as folder, scene.open() as reader:
         output = Path(folder) / "out.tif"

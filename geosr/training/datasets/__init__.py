@@ -101,6 +101,11 @@ def open_sets(data: Path, card: ModelCard, choice: Choice) -> Sets:
     Raises:
         UsageError: nothing there fits the net.
     """
+    if card.task == "fits":
+        raise UsageError(
+            f"'{card.name}' learns on each scene itself and cannot be trained before. "
+            f"Run it: geosr superres SCENE OUT --model {card.name}"
+        )
     kind = choice.kind or kind_of(data, card.task)
     _check(kind, card)
     images = replace(choice.options, kind="image")

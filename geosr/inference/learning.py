@@ -1,0 +1,174 @@
+"""A net that learns from pairs of a scene and the scene degraded."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from geosr.inference.engine import Engine
+from geosr.inference.excerpts import Excerpts
+from geosr.inference.fitoptions import FitOptions
+from geosr.models import registry
+from geosr.models.card import Model
+from geosr.models.memory import KINDS
+from geosr.models.nets.fitted import projection
+from geosr.models.nets.fitted.zssr import ZSSR
+
+log = logging.getLogger("geosr")
+
+_SMALLER = 0.5  # share of crops that are shrunk, by up to as much
+_EDGE = 8  # fine pixels of a crop's edge that do not count
+_CHECKED = 8  # pairs by which the best state is told
+_CHECKS = 20  # of a fit
+_KERNELS, _UNSURE = 16, 0.15  # that are learned from, and the deviation of their log σ
+_CUBIC = 0.05  # second moment of a kernel below which it is no Gaussian
+_DIVERGED = 4.0  # times the best loss
+Array = NDArray[np.float32]
+
+
+def _like(step: projection.Projection, rng: np.random.Generator) -> list[Tensor]:
+    """Kernels that the scene's may really be, as far as estimates go wrong; cubic ones are known.
+
+    A net that learned from the one kernel alone would trust it, and sharpen too much where it is
+    too wide.
+    """
+    kernel = step.kernel.cpu()
+    squares, axes = np.linalg.eigh(projection.covariance(kernel.numpy().astype(np.float64)))
+    if squares.min() < _CUBIC:
+        return [kernel]
+    found = []
+    for _ in range(_KERNELS):
+        wide = squares * np.exp(2 * rng.normal(0, _UNSURE, 2))
+        drawn = projection.gaussian(step.scale, axes @ np.diag(wide) @ axes.T)
+        found.append(torch.from_numpy(drawn).float())
+    return found
+
+
+@dataclass
+class _Course:
+    """How far learning has come, and its best state."""
+
+    steps: float
+    seconds: float
+    started: float = field(default_factory=time.monotonic)
+    loss: float = math.inf
+    best: int = 0
+    state: dict[str, Tensor] = field(default_factory=dict)
+
+    def done(self, step: int) -> float:
+        """The share of the whole that lies behind."""
+        return max(step / self.steps, (time.monotonic() - self.started) / self.seconds)
+
+    def keep(self, step: int, loss: float, net: nn.Module) -> None:
+        """Note a state if it is the best."""
+        if loss < self.loss or not self.state:
+            self.loss, self.best = loss, step
+            self.state = {name: x.detach().clone() for name, x in net.state_dict().items()}
+
+
+def learn(
+    model: Model, excerpts: Excerpts, options: FitOptions, engine: Engine, rng: np.random.Generator,
+    said: str,
+) -> dict[str, Any]:  # fmt: skip
+    """Train the net on pairs of the scene; it is left in its best state.
+
+    Returns:
+        Steps that were made, the best one, and its loss.
+    """
+    net, recipe = model.net, registry.design(model.card.name).recipe
+    assert isinstance(net, ZSSR)
+    every = excerpts.sensed()
+    net.begin(rng, middle=float(every.mean()), spread=float(every.std()) or 1.0)
+    kernels = _like(net.projection, rng)
+    pairs = _Pairs(excerpts, net, _patch(excerpts, net, recipe.patch), engine, kernels)
+    checked = pairs.draw(np.random.default_rng([options.seed, 1]), _CHECKED)
+    endless = options.seconds is not None and options.steps is None
+    steps = options.steps or recipe.steps
+    course = _Course(math.inf if endless else steps, options.seconds or math.inf)
+    optimizer = torch.optim.Adam(net.parameters(), recipe.lr)
+    step, next_check, diverged = 0, 0.0, False
+    while True:
+        done = course.done(step)
+        if done >= next_check or done >= 1:
+            with torch.no_grad():
+                loss = float(pairs.loss(checked))
+            log.info("%s: step %d, %.0f %%, loss %.6f", said, step, 100 * min(done, 1), loss)
+            course.keep(step, loss, net)
+            diverged = not loss <= _DIVERGED * course.loss
+            next_check = done + 1 / _CHECKS
+        if done >= 1 or diverged:
+            break
+        for group in optimizer.param_groups:
+            warm = min(1.0, (step + 1) / max(recipe.warmup, 1))
+            group["lr"] = recipe.lr * warm * 0.5 * (1 + math.cos(math.pi * done))
+        optimizer.zero_grad(set_to_none=True)
+        pairs.loss(pairs.draw(rng, recipe.batch_size)).backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(net.parameters(), recipe.clip)
+        optimizer.step()
+        step += 1
+    net.load_state_dict(course.state)
+    if diverged:
+        log.warning("%s: learning diverged at step %d (loss %g): its best state is taken, of step "
+                    "%d (loss %g). Try another --fit-seed.", said, step, loss, course.best,
+                    course.loss)  # fmt: skip
+    return {"steps": step, "best": course.best, "loss": course.loss, "diverged": diverged}
+
+
+def _patch(excerpts: Excerpts, net: ZSSR, wanted: int) -> int:
+    """Coarse pixels along a pair, as many as the scene has room for."""
+    return min(wanted, (excerpts.side - 2 * net.projection.beyond) // net.scale)
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """Pairs of a scene and the scene degraded, and what a net gets wrong of them."""
+
+    excerpts: Excerpts
+    net: ZSSR
+    patch: int
+    engine: Engine
+    kernels: Sequence[Tensor]
+
+    def draw(self, rng: np.random.Generator, count: int) -> tuple[Tensor, Tensor]:
+        """Truths (count, 1, side, side) with what a kernel needs beyond them, and degraded."""
+        side = self.patch * self.net.scale + 2 * self.net.projection.beyond
+        crops = np.stack([self._crop(side, rng) for _ in range(count)])
+        wide = torch.from_numpy(crops)[:, None]
+        kernel = self.kernels[int(rng.integers(len(self.kernels)))]
+        low = self.net.projection.degrade(wide, padded=True, kernel=kernel)
+        return wide.to(self.engine.device), low.to(self.engine.device)
+
+    def _crop(self, side: int, rng: np.random.Generator) -> Array:
+        """A square, maybe shrunk, flipped and turned."""
+        wide = side
+        if rng.random() < _SMALLER:
+            wide = min(round(side / rng.uniform(1 - _SMALLER, 1)), self.excerpts.side)
+        crop = self.excerpts.crop(wide, rng)
+        if wide > side:
+            small = F.interpolate(torch.from_numpy(crop)[None, None], (side, side), mode="bicubic",
+                                  align_corners=False, antialias=True)  # fmt: skip
+            crop = small[0, 0].numpy()
+        crop = np.rot90(crop, int(rng.integers(4)))
+        return np.ascontiguousarray(crop[:, ::-1] if rng.random() < 0.5 else crop)
+
+    def loss(self, pair: tuple[Tensor, Tensor]) -> Tensor:
+        """Mean absolute error of the net on the degraded truths."""
+        wide, low = pair
+        kind, beyond = KINDS.get(self.engine.precision), self.net.projection.beyond
+        with torch.autocast(wide.device.type, dtype=kind, enabled=kind is not None):
+            made = self.net(low)
+        edge = min(_EDGE, made.shape[-1] // 8)
+        inner = slice(edge, made.shape[-1] - edge)
+        truth = wide[..., beyond:-beyond, beyond:-beyond]
+        error = (made.float() - truth)[..., inner, inner].abs().mean()
+        return error / self.net.spread
