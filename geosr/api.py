@@ -70,6 +70,7 @@ def superres(
     register: str = "auto",
     brightness: bool = True,
     align: bool = False,
+    guide: str | Path | None = None,
     ensemble: int = 1,
     device: str = "auto",
     precision: str = "auto",
@@ -103,6 +104,7 @@ def superres(
         out: a name that ends in .tif or .png is a file, anything else a folder.
         model: a name, a weights file, nets of `load_model`, or several of these.
         co: GDAL creation options, NAME to VALUE.
+        guide: a finer raster to whose grid `src` is sharpened, or a folder of such.
         frames, tile_size, overlap, dn_offset, quantification: None is "auto".
         batch_size: tiles that share a pass; None is 1, and less is never taken where it is given.
         shard: (I, N) does part I of N.
@@ -125,10 +127,11 @@ def superres(
     _require("if_locked", if_locked, ("fail", "skip", "wait"))
     _require("register", register, _REGISTER)
     source, target = _source(src, remote=allow_remote), Path(out)
-    nets = _nets(model, scale)
+    nets = _nets(registry.BY_GUIDE if guide and model is None else model, scale)
     options = scene_options(nets, OpenOptions(
         dn_offset, _sentinel2_bands(bands_in), quantification, allow_vrt, allow_remote,
-        pattern=pattern, align=align,
+        pattern=pattern, align=align, guide=str(guide) if guide else None,
+        register=register != "none",
     ))  # fmt: skip
     if options.kind == _GUIDED:
         bands = _sentinel2_bands(bands)

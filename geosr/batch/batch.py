@@ -96,6 +96,7 @@ class Job:
             "bands_in": options.bands_in and list(options.bands_in),
             "quantification": options.quantification,
             "precision": self.precision,
+            **({"guide": options.guide} if options.guide else {}),
         }
 
 

@@ -206,7 +206,7 @@ def require_one_image(cards: Sequence[ModelCard]) -> None:
     Raises:
         UsageError: names the first of them.
     """
-    several = [card.name for card in cards if card.task not in _KINDS]
+    several = [card.name for card in cards if card.scenes not in _KINDS.values()]
     if several:
         raise UsageError(
             f"bench takes nets for one image, '{several[0]}' takes several. Give another --model."

@@ -170,7 +170,9 @@ def bicubic_beside(
     generic = sorted({net.card.scale for net in nets if net.card.task != "guided"})
     if not nets and scale:
         generic = [scale]
-    if generic:
+    if nets and all(net.card.scenes == "pair" for net in nets):
+        found["bicubic"] = list(weights.load("bicubic-pair"))
+    elif generic:
         found["bicubic"] = [weights.load("bicubic", scale=each)[0] for each in generic]
     else:
         found["bicubic"] = list(weights.load("bicubic"))

@@ -22,6 +22,7 @@ from geosr.inference.engine import Engine
 from geosr.inference.plan import Plan, Request, make_plan
 from geosr.inference.prefetch import write_behind
 from geosr.inference.selfcheck import Check
+from geosr.inference.statistics import learnt
 from geosr.inference.strips import Strip, strips
 from geosr.models.card import ESTIMATES, Model
 from geosr.raster.writer import Layout, create
@@ -90,7 +91,7 @@ def superres(
     plan = make_plan(scene, models, request, engine)
     counts, changed = Counts(), dict[str, Change]()
     with scene.open() as reader:
-        plan = with_frames(plan, reader, request)
+        plan = learnt(with_frames(plan, reader, request), reader, request, engine)
         masked = None if request.format == "PNG" else _mask_gsd(reader, plan)
         layout = _layout(plan, request, masked=masked is not None)
         checked: list[Check] = []

@@ -23,6 +23,7 @@ PAIRS: dict[str, tuple[str, ...]] = {
     "bicubic": ("bicubic-20", "bicubic-60"),
 }
 DEFAULT = PAIRS["dsen2-ps"]  # what sharpens Sentinel-2 where nobody says otherwise
+BY_GUIDE = ("regress",)  # what sharpens any raster by a finer one
 ESTIMATES = "estimates, not measurements: made by a net that a discriminator taught"
 _UNIT = 10000.0  # inputs per unit of a single- or multi-image net, as reflectance is scaled
 
@@ -98,6 +99,13 @@ class ModelCard:
     def unit(self) -> float:
         """Counts per unit of a loss, as inside the net."""
         return 2000.0 if self.task == "guided" else _UNIT
+
+    @property
+    def scenes(self) -> str:
+        """What the net takes for a scene, as `geosr.sensors.OpenOptions.kind` calls it."""
+        if self.task == "guided":
+            return "sentinel2" if self.sensor == "sentinel2" else "pair"
+        return {"sisr": "image", "misr": "series"}[self.task]
 
     @property
     def frames(self) -> int:

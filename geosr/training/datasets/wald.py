@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ log = logging.getLogger("geosr")
 MIXED = "mixed"  # for training: by the sensor's point spread, some regions as published
 _PUBLISHED = 0.25  # of the regions, where mixed
 _MIXTURES = 0.35  # of the regions by the sensor's point spread
+_OTHER_GUIDES = 0.3  # of the regions by the sensor's point spread of nets with one guide
 _SPREAD = 0.1  # by how much sensors and processors differ
 _HALF = 60000.0  # within what half precision holds
 
@@ -148,6 +150,8 @@ class WaldWindows(Windows[Scene]):
                 continue
             if not published and rng.random() < _MIXTURES:
                 sample = with_mixtures(sample, self.card, rng, wider)
+            if not published and one_guide(self.card) and rng.random() < _OTHER_GUIDES:
+                sample = with_other_guide(sample, self.card, rng)
             return self._placed(padded(sample, self.patch))
         raise SceneError(f"no image can be read any more: {next(iter(self.broken.values()))}")
 
@@ -206,7 +210,7 @@ def with_mixtures(
     for name, coarse, fine in zip(
         card.bands, sample.inputs[card.native_gsd], sample.target, strict=True
     ):
-        sigma = pointspread.relative(name) * wider / pointspread.FINEST
+        sigma = pointspread.relative(name) * wider / card.output.gsd
         taps = degrade.point_spread(card.scale, sigma)
         pad = degrade.beyond(taps, card.scale)
         shares = rng.dirichlet(np.full(len(guides), 0.5)).astype(np.float32)
@@ -218,6 +222,25 @@ def with_mixtures(
         target.append(own * fine + (1 - own) * mixture)
     inputs = {**sample.inputs, card.native_gsd: np.stack(low)}
     return Sample(inputs, np.stack(target), sample.mask)
+
+
+def one_guide(card: ModelCard) -> bool:
+    """Whether a net has a single finer band beside those it sharpens."""
+    return len(card.inputs) == 2 and len(card.inputs[0].bands) == 1
+
+
+def with_other_guide(sample: Sample, card: ModelCard, rng: np.random.Generator) -> Sample:
+    """A sample whose one guide is mixed with the truths, which are as sharp as it is there.
+
+    A panchromatic band sees other parts of the spectrum from sensor to sensor (Landsat 7's the near
+    infrared too, Landsat 8's green and red alone): a net is to read from the scene which.
+    """
+    gsd = card.inputs[0].gsd
+    shares = rng.dirichlet(np.full(len(sample.target), 0.5)).astype(np.float32)
+    own = np.float32(rng.choice([0.0, rng.random()]))
+    mixture = np.einsum("b,brc->rc", shares, sample.target)
+    guide = own * sample.inputs[gsd] + (1 - own) * mixture
+    return replace(sample, inputs={**sample.inputs, gsd: guide})
 
 
 def padded(sample: Sample, side: int) -> Sample:
@@ -247,7 +270,8 @@ def areas(
         UsageError: none has; the message gives the first reason.
     """
     found, reasons = [], []
-    for path in find_scenes(data, pattern=pattern):
+    options = replace(options or OpenOptions(), kind=card.scenes)
+    for path in find_scenes(data, pattern=pattern, kind=card.scenes):
         try:
             scene = open_scene(path, options)
             scene.check_nested(list(scene.grids))
