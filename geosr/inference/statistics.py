@@ -64,10 +64,10 @@ def _estimated(scene: Scene, reader: Reader) -> list[float]:
     factor = high // low
     usual = float(np.mean(told)) if told else degrade.image_sigma(factor)
     sigmas = [part.sigma / low if part.sigma else usual for part in found.values()]
-    said = ", ".join(f"{sigma / factor:.2f}" for sigma in sorted({round(s, 3) for s in sigmas}))
+    said = " to ".join(f"{s / factor:.2f}" for s in sorted({min(sigmas), max(sigmas)}))
     log.info("%s: point spread of %s coarse pixels (σ), %s", scene.path, said,
              f"estimated from {len(told)} of {len(found)} bands" if told else
-             "as most sensors have, for its guide explains too little of it")  # fmt: skip
+             "as most sensors have, since the guide explains too little of it")  # fmt: skip
     return sigmas
 
 

@@ -32,7 +32,7 @@ _PAN = 15  # metres; GSD of the band that Landsat's are told relative to
 METRES = {
     "B1": 31.0, "B5": 8.7, "B6": 8.7, "B7": 8.7, "B8A": 8.7, "B9": 31.0, "B10": 31.0, "B11": 10.5,
     "B12": 10.5,
-    **dict.fromkeys(LANDSAT, 16.5),
+    **dict.fromkeys(("coastal", *LANDSAT), 16.5),
 }  # fmt: skip  # σ relative to the finest bands, which have none
 
 
@@ -43,7 +43,7 @@ def relative(name: str) -> float:
 
 def finest(name: str) -> int:
     """GSD in metres of the bands that a band's σ is told relative to."""
-    return _PAN if name in LANDSAT else FINEST
+    return FINEST if name.startswith("B") else _PAN
 
 
 def softest(truths: Iterable[str]) -> float:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from geosr.errors import SceneError, UsageError, cause
 from geosr.scene.scene import Scene
-from geosr.sensors import geotiff, image, offsets, pair, sentinel2, stack
+from geosr.sensors import geotiff, image, landsat, offsets, pair, sentinel2, stack
 from geosr.sensors.options import OpenOptions, may_be
 
 __all__ = ["OpenOptions", "find_scenes", "is_remote", "open_scene", "remote_path"]
@@ -65,6 +65,11 @@ def _opened(path: Path, options: OpenOptions) -> Scene:
     for is_kind, opener in _KINDS:
         if is_kind(path):
             return offsets.checked(opener(path, options))
+    if landsat.is_product(path):
+        raise SceneError(
+            f"{path}: a Landsat product. Choose a net that sharpens it: --model landsat-ps (or "
+            "gsa, mtf-glp, bdsd, brovey, regress)."
+        )
     inside = find_scenes(path)
     if len(inside) == 1 and inside[0].is_file():  # one stack alone in its folder
         return open_scene(inside[0], options)

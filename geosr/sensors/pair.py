@@ -4,8 +4,8 @@ The finer one, the guide, is brought onto a grid that nests in the coarse one's:
 does, by whole pixels where that is enough, resampled where not. What was done is told. The GSDs are
 counted in fine pixels (1 and the factor); Landsat's by name in metres (15 and 30).
 
-    one raster and `--guide FINE`; a folder with `X_ms.tif` and `X_pan.tif`; a folder of rasters and
-    `--guide FOLDER` with rasters of the same names
+    a Landsat product; one raster and `--guide FINE`; a folder with `X_ms.tif` and `X_pan.tif`; a
+    folder of rasters and `--guide FOLDER` with rasters of the same names
 """
 
 from __future__ import annotations
@@ -26,11 +26,10 @@ from geosr.raster.grid import TOLERANCE, Grid
 from geosr.raster.window import Window
 from geosr.scene.pointspread import LANDSAT
 from geosr.scene.registration import Displacement, guide_displacement
-from geosr.scene.scene import Band, Note, Scene
-from geosr.sensors import image
-from geosr.sensors.options import OpenOptions
+from geosr.scene.scene import Note, Scene
+from geosr.sensors import image, landsat
+from geosr.sensors.options import OpenOptions, may_be
 
-PAN = "pan"
 METRES = (15, 30)  # of Landsat's panchromatic and multispectral bands
 _BESIDE = (("_ms", "_pan"), ("_MS", "_PAN"), ("_MUL", "_PAN"))
 _SAME = 0.01  # of a ratio of pixel sizes: less is a whole number
@@ -38,13 +37,15 @@ _ONE = "guide:"  # before the name of a guide's band that the coarse raster has 
 
 
 def find_pairs(path: Path, pattern: str | None = None) -> list[Path]:
-    """The coarse rasters of a folder, sorted; or the one file."""
+    """The coarse rasters and Landsat products of a folder, sorted; or the one given."""
+    if path.is_file() or landsat.is_product(path):
+        return [path]
     files = image.images(path, None)
-    if path.is_file():
-        return files
+    products = [p for p in path.iterdir() if may_be(landsat.is_product, p)]
     low = [file for file in files if beside(file)]
     guides = {beside(file) for file in low}
-    found = low or [file for file in files if file not in guides]
+    rasters = [] if products else [file for file in files if file not in guides]
+    found = sorted([*products, *(low or rasters)])
     return [file for file in found if fnmatch(file.name, pattern or "*")]
 
 
@@ -64,8 +65,18 @@ def open_pair(path: Path, options: OpenOptions) -> Scene:
     Raises:
         SceneError: there is no guide, it is no finer, or lies elsewhere or in another CRS.
     """
-    guide = _guide_of(path, options)
-    return paired(image.open_image(path, options), image.open_image(guide, options), options)
+    if not landsat.is_product(path):
+        guide = _guide_of(path, options)
+        return paired(image.open_image(path, options), image.open_image(guide, options), options)
+    low, pan = landsat.open_bands(path, options)
+    if options.guide is not None:
+        pan = image.open_image(_guide_of(path, options), options)
+    if pan is None:
+        raise SceneError(
+            f"{path}: no panchromatic band (B8) beside those at 30 m; Level 2 has none. Give the "
+            "Level 1 product, or a finer raster: --guide FINE."
+        )
+    return paired(low, pan, options)
 
 
 def _guide_of(path: Path, options: OpenOptions) -> Path:
@@ -104,15 +115,15 @@ def paired(coarse: Scene, fine: Scene, options: OpenOptions) -> Scene:
     fine_grid = coarse_grid.finer(factor)
     names = [band.name for band in coarse.bands]
     guides = _guide_names(fine, names)
-    landsat = factor == 2 and guides == [PAN] and set(LANDSAT) <= set(names)
-    low, high = METRES if landsat else (1, factor)
+    metres = factor == 2 and guides == [landsat.PAN] and set(LANDSAT) <= set(names)
+    low, high = METRES if metres else (1, factor)
     kept = None if window == coarse.grid.window else Warp(coarse.grid, coarse_grid, "nearest")
     gain = coarse.quantification / fine.quantification
     guide = [replace(band, name=name, gsd=low, gain=band.gain * gain)
              for band, name in zip(fine.bands, guides, strict=True)]  # fmt: skip
     bands = [replace(band, gsd=high, warp=kept) for band in coarse.bands]
     scene = replace(
-        coarse, sensor="landsat" if landsat else "pair", bands=(*guide, *bands),
+        coarse, sensor="landsat" if metres else "pair", bands=(*guide, *bands),
         grids={low: fine_grid, high: coarse_grid}, window=fine_grid.window,
         notes=tuple(dict.fromkeys((*coarse.notes, *fine.notes, *_cut_note(coarse, window)))),
     )  # fmt: skip
@@ -195,7 +206,7 @@ def _placed(scene: Scene, guide: Grid, options: OpenOptions) -> Scene:
     where = _by_grid(guide, target)
     lying = _warped(scene, guide, target)
     found = guide_displacement(lying, high) if options.register else Displacement()
-    notes = [*where, *_by_content(found, scene.grids[high])]
+    notes = [*where, *_by_content(found)]
     if found:
         moved = guide.transform @ _in_pixels_of(guide, target, found)
         lying = _warped(scene, replace(guide, transform=moved), target)
@@ -241,7 +252,7 @@ def _near(part: float) -> float:
     return part if part <= 0.5 else part - 1
 
 
-def _by_content(found: Displacement, grid: Grid) -> list[Note]:
+def _by_content(found: Displacement) -> list[Note]:
     if found.note:
         return [Note(f"the guide is not registered ({found.note})", warning=True)]
     if not found:
@@ -251,8 +262,3 @@ def _by_content(found: Displacement, grid: Grid) -> list[Note]:
     said = f"{found.down:g} px down and {found.right:g} px right to fit"
     return [Note(f"the guide shows the ground elsewhere: it is moved {said} (correlation "
                  f"{found.alike:.2f}){how}; --register none leaves it", warning=True)]  # fmt: skip
-
-
-def guide_bands(scene: Scene) -> tuple[Band, ...]:
-    """The bands of a pair that guide."""
-    return scene.select(gsd=scene.finest)
