@@ -62,14 +62,14 @@ def _opened(path: Path, options: OpenOptions) -> Scene:
         return image.open_image(path, options)
     if options.kind == "pair":
         return pair.open_pair(path, options)
-    for is_kind, opener in _KINDS:
-        if is_kind(path):
-            return offsets.checked(opener(path, options))
     if landsat.is_product(path):
         raise SceneError(
             f"{path}: a Landsat product. Choose a net that sharpens it: --model landsat-ps (or "
             "gsa, mtf-glp, bdsd, brovey, regress)."
         )
+    for is_kind, opener in _KINDS:
+        if is_kind(path):
+            return offsets.checked(opener(path, options))
     inside = find_scenes(path)
     if len(inside) == 1 and inside[0].is_file():  # one stack alone in its folder
         return open_scene(inside[0], options)

@@ -162,12 +162,12 @@ class Intensity(Classical):
 
     def measure(self, samples: Sequence[Sample]) -> None:
         """The weights of I."""
-        seen = [(s.coarse[0], self._nearest(s), s.clear) for s in samples]
+        seen = [(s.coarse[0], self.nearest(s), s.clear) for s in samples]
         weight, level = regression(seen)
         self.weight.copy_(weight)
         self.level.copy_(level)
 
-    def _nearest(self, sample: Sample) -> Tensor:
+    def nearest(self, sample: Sample) -> Tensor:
         """P_c, one channel where there is one guide."""
         seen = self.seen(self.guide(sample.fine))[0]
         return seen.mean(0, keepdim=True) if self.guides == 1 else seen

@@ -4,6 +4,9 @@ Aiazzi, Baronti, Selva, "Improving component substitution pansharpening through 
 regression of MS + Pan data", IEEE TGRS 45 (2007).
 
     M↑ + g (P - I↑),  g = cov(M, I) / var(I)
+
+Where the bands explain little of the guide (R² below a quarter, as of another kind of sensor) I
+hardly varies and g would grow without bound; there it falls with R².
 """
 
 from __future__ import annotations
@@ -21,6 +24,8 @@ from geosr.models.nets.guided.classical import (
     each_regression,
     template,
 )
+
+_FITTING = 0.25  # R² of I and the guide, from which g is the published one
 
 
 class GSA(Intensity):
@@ -45,7 +50,9 @@ class GSA(Intensity):
         """I, and every band's share in it."""
         super().measure(samples)
         own = [(self.intensity(s.coarse)[0], s.coarse[0], s.clear) for s in samples]
-        self.gain.copy_(each_regression(own)[0])
+        fit = each_regression([(self.nearest(s), self.intensity(s.coarse)[0], s.clear)
+                               for s in samples])[0]  # fmt: skip
+        self.gain.copy_(each_regression(own)[0] * (fit / _FITTING).clamp(0, 1))
 
 
 def build(card: ModelCard) -> GSA:
