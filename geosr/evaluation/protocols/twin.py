@@ -1,4 +1,4 @@
-"""Sentinel-2 scenes at true scale, with twins of 10 m bands in place of the coarse bands."""
+"""Scenes at true scale, with twins of the finest bands in place of the coarse bands."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Array = NDArray[np.float32]
 
 
 def cases(data: Data, card: ModelCard, failed: dict[str, str]) -> Iterator[Case]:
-    """Two cases a scene: twins of single 10 m bands, and of mixtures of them."""
+    """Two cases a scene: twins of single finest bands, and of mixtures where there are several."""
     if card.task != "guided":
         raise UsageError(
             f"'{card.name}' takes no finer bands beside the ones it sharpens; twins are made of "
@@ -40,11 +40,12 @@ def cases(data: Data, card: ModelCard, failed: dict[str, str]) -> Iterator[Case]
         card = bound_card(net, scene)
         guides = tuple(band.name for band in scene.bands if band.gsd == card.output.gsd)
         if not guides:
-            raise UsageError(f"{scene.path}: no 10 m bands to make twins of. Choose other scenes.")
+            raise UsageError(f"{scene.path}: no finer bands to make twins of. Choose other scenes.")
         names = {name for item in card.inputs for name in item.bands}
         if not names <= {band.name for band in scene.bands}:
             continue
-        for said, shares in (("single", single), ("mixed", mixed)):
+        kinds = (("single", single), ("mixed", mixed))
+        for said, shares in kinds if len(guides) > 1 else kinds[:1]:  # of one, all alike
             scene.check_nested([card.output.gsd, card.native_gsd])
             drawn = partial(TwinReader, gsd=card.native_gsd, bands=card.bands, guides=guides,
                             shares=shares(card.bands, guides))  # fmt: skip

@@ -31,6 +31,9 @@ MIXED = "mixed"  # for training: by the sensor's point spread, some regions as p
 _PUBLISHED = 0.25  # of the regions, where mixed
 _MIXTURES = 0.35  # of the regions by the sensor's point spread
 _OTHER_GUIDES = 0.3  # of the regions by the sensor's point spread of nets with one guide
+_SHARPER = 0.5  # of the same
+_BOOST = 3.0  # at most, of what a Gaussian of _BLUR pixels takes away
+_BLUR = 0.7
 _SPREAD = 0.1  # by how much sensors and processors differ
 _HALF = 60000.0  # within what half precision holds
 
@@ -150,8 +153,8 @@ class WaldWindows(Windows[Scene]):
                 continue
             if not published and rng.random() < _MIXTURES:
                 sample = with_mixtures(sample, self.card, rng, wider)
-            if not published and one_guide(self.card) and rng.random() < _OTHER_GUIDES:
-                sample = with_other_guide(sample, self.card, rng)
+            if not published and one_guide(self.card):
+                sample = as_of_another_pan(sample, self.card, rng, wider)
             return self._placed(padded(sample, self.patch))
         raise SceneError(f"no image can be read any more: {next(iter(self.broken.values()))}")
 
@@ -210,15 +213,10 @@ def with_mixtures(
     for name, coarse, fine in zip(
         card.bands, sample.inputs[card.native_gsd], sample.target, strict=True
     ):
-        sigma = pointspread.relative(name) * wider / card.output.gsd
-        taps = degrade.point_spread(card.scale, sigma)
-        pad = degrade.beyond(taps, card.scale)
         shares = rng.dirichlet(np.full(len(guides), 0.5)).astype(np.float32)
         mixture = np.einsum("g,grc->rc", shares, guides)
-        around = np.pad(mixture, pad, "symmetric")
         own = np.float32(rng.choice([0.0, rng.random()]))
-        seen = degrade.shrink(around, card.scale, taps, taps, pad=pad)
-        low.append(own * coarse + (1 - own) * seen)
+        low.append(own * coarse + (1 - own) * _seen(mixture, card, name, wider))
         target.append(own * fine + (1 - own) * mixture)
     inputs = {**sample.inputs, card.native_gsd: np.stack(low)}
     return Sample(inputs, np.stack(target), sample.mask)
@@ -227,6 +225,49 @@ def with_mixtures(
 def one_guide(card: ModelCard) -> bool:
     """Whether a net has a single finer band beside those it sharpens."""
     return len(card.inputs) == 2 and len(card.inputs[0].bands) == 1
+
+
+def as_of_another_pan(
+    sample: Sample, card: ModelCard, rng: np.random.Generator, wider: float = 1.0
+) -> Sample:
+    """Of some samples a guide of another spectrum, and of some sharper ones."""
+    if rng.random() < _OTHER_GUIDES:
+        sample = with_other_guide(sample, card, rng)
+    return sharper(sample, card, rng, wider) if rng.random() < _SHARPER else sample
+
+
+def sharper(
+    sample: Sample, card: ModelCard, rng: np.random.Generator, wider: float = 1.0
+) -> Sample:
+    """A sample whose guide and truths have more of their finest structure; seen anew by the sensor.
+
+    Guides were made soft for it, while those that users give have detail and noise up to their
+    pixels: a net that never saw that would hold it back.
+    """
+    fine, coarse = (item.gsd for item in card.inputs)
+    taps = degrade.softening(_BLUR)
+    boost = np.float32(rng.uniform(0, _BOOST))
+
+    def boosted(x: NDArray[np.float32]) -> NDArray[np.float32]:
+        pad = len(taps) // 2
+        around = np.pad(x, ((0, 0), (pad, pad), (pad, pad)), "symmetric")
+        return x + boost * (x - degrade.shrink(around, 1, taps, taps, pad=pad))
+
+    target = boosted(sample.target)
+    low = np.stack([_seen(band, card, name, wider)
+                    for band, name in zip(target, card.bands, strict=True)])  # fmt: skip
+    inputs = {**sample.inputs, fine: boosted(sample.inputs[fine]), coarse: low}
+    return replace(sample, inputs=inputs, target=target)
+
+
+def _seen(
+    image: NDArray[np.float32], card: ModelCard, name: str, wider: float
+) -> NDArray[np.float32]:
+    """An image on the finest grid as a coarse band sees it."""
+    sigma = pointspread.relative(name) * wider / card.output.gsd
+    taps = degrade.point_spread(card.scale, sigma)
+    pad = degrade.beyond(taps, card.scale)
+    return degrade.shrink(np.pad(image, pad, "symmetric"), card.scale, taps, taps, pad=pad)
 
 
 def with_other_guide(sample: Sample, card: ModelCard, rng: np.random.Generator) -> Sample:
