@@ -34,9 +34,10 @@ from geosr.models.registry import DESIGNS  # noqa: E402
 ENV_EXAMPLE = ROOT / ".env.example"
 ON_TOP = ("IMAGES_PATH", "SR_IMAGES_PATH")  # settings that .env.example begins with
 TASKS = {
-    "guided": "Sentinel-2: fine bands guide the coarse ones",
-    "sisr": "Any raster, one image",
-    "misr": "Any raster, several images of one place",
+    "sentinel2": "Sentinel-2: fine bands guide the coarse ones",
+    "pair": "Landsat, and any raster with a finer guide",
+    "image": "Any raster, one image",
+    "series": "Any raster, several images of one place",
 }
 _PART = re.compile(
     r"(?P<head><!-- generated: (?P<name>\S+) -->\n).*?(?P<tail><!-- end of (?P=name) -->)",
@@ -116,7 +117,7 @@ def _model_table(task: str) -> str:
         "| name | scales | parameters | tiles | weights | source |",
         "|---|---|---|---|---|---|",
     ]
-    rows += [_model_row(design) for design in DESIGNS.values() if design.task == task]
+    rows += [_model_row(design) for design in DESIGNS.values() if design.card().scenes == task]
     return "\n".join(rows) + "\n"
 
 
@@ -137,7 +138,7 @@ def names_by_task() -> str:
     """The names of all nets, one row a task."""
     rows = ["| task | nets |", "|---|---|"]
     for task, title in TASKS.items():
-        names = (f"`{d.name}`" for d in DESIGNS.values() if d.task == task)
+        names = (f"`{d.name}`" for d in DESIGNS.values() if d.card().scenes == task)
         rows.append(f"| {title} | {' '.join(names)} |")
     return "\n".join(rows) + "\n"
 

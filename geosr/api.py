@@ -400,6 +400,7 @@ def evaluate(
     register: str = "auto",
     brightness: bool = True,
     align: bool = False,
+    guide: str | Path | None = None,
     device: str = "auto",
     precision: str = "auto",
     threads: int | None = None,
@@ -423,7 +424,8 @@ def evaluate(
     _set_threads(threads)
     where = _engine(device, precision)
     options = OpenOptions(dn_offset, _sentinel2_bands(bands_in), quantification, allow_vrt,
-                          allow_remote, align=align)  # fmt: skip
+                          allow_remote, align=align, guide=str(guide) if guide else None,
+                          register=register != "none")  # fmt: skip
     source = Data(Path(data), protocol, pattern, degradation, options, tile_size,
                   FrameOptions(frames, clearance, register, brightness))  # fmt: skip
     named = _by_name(model, scale)

@@ -34,6 +34,7 @@ _OTHER_GUIDES = 0.3  # of the regions by the sensor's point spread of nets with 
 _SHARPER = 0.5  # of the same
 _BOOST = 3.0  # at most, of what a Gaussian of _BLUR pixels takes away
 _BLUR = 0.7
+_NOISE = 0.02  # of a coarse band's mean, at most
 _SPREAD = 0.1  # by how much sensors and processors differ
 _HALF = 60000.0  # within what half precision holds
 
@@ -230,10 +231,23 @@ def one_guide(card: ModelCard) -> bool:
 def as_of_another_pan(
     sample: Sample, card: ModelCard, rng: np.random.Generator, wider: float = 1.0
 ) -> Sample:
-    """Of some samples a guide of another spectrum, and of some sharper ones."""
+    """Of some samples a guide of another spectrum, of some sharper ones; noise in all."""
     if rng.random() < _OTHER_GUIDES:
         sample = with_other_guide(sample, card, rng)
-    return sharper(sample, card, rng, wider) if rng.random() < _SHARPER else sample
+    if rng.random() < _SHARPER:
+        sample = sharper(sample, card, rng, wider)
+    return noisy(sample, card, rng)
+
+
+def noisy(sample: Sample, card: ModelCard, rng: np.random.Generator) -> Sample:
+    """A sample whose coarse bands have white noise, up to 2 % of their mean.
+
+    Degrading averages a sensor's own noise away: a net that never saw any makes more of it.
+    """
+    low = sample.inputs[card.native_gsd]
+    spread = rng.uniform(0, _NOISE) * np.abs(low).mean((1, 2), keepdims=True)
+    noise = rng.standard_normal(low.shape, np.float32) * spread.astype(np.float32)
+    return replace(sample, inputs={**sample.inputs, card.native_gsd: low + noise})
 
 
 def sharper(
