@@ -35,9 +35,10 @@ from geosr.models.registry import DESIGNS  # noqa: E402
 ENV_EXAMPLE = ROOT / ".env.example"
 ON_TOP = ("IMAGES_PATH", "SR_IMAGES_PATH")  # settings that .env.example begins with
 TASKS = {
-    "guided": "Sentinel-2: fine bands guide the coarse ones",
-    "sisr": "Any raster, one image",
-    "misr": "Any raster, several images of one place",
+    "sentinel2": "Sentinel-2: fine bands guide the coarse ones",
+    "pair": "Landsat, and any raster with a finer guide",
+    "image": "Any raster, one image",
+    "series": "Any raster, several images of one place",
     "spectral": "Sentinel-2: few bands tell the others",
     "fits": "Any raster, one image, no training data: the net learns on the image itself",
 }
@@ -118,8 +119,13 @@ def _model_table(task: str) -> str:
         "| name | scales | parameters | tiles | weights | source |",
         "|---|---|---|---|---|---|",
     ]
-    rows += [_model_row(design) for design in DESIGNS.values() if design.task == task]
+    rows += [_model_row(design) for design in DESIGNS.values() if _group(design) == task]
     return "\n".join(rows) + "\n"
+
+
+def _group(design: Any) -> str:
+    """The table that a net stands in: by what it does beside others of its scenes, else by them."""
+    return design.task if design.task in TASKS else str(design.card().scenes)
 
 
 def _model_row(design: Any) -> str:
@@ -150,7 +156,7 @@ def names_by_task() -> str:
     """The names of all nets, one row a task."""
     rows = ["| task | nets |", "|---|---|"]
     for task, title in TASKS.items():
-        names = (f"`{d.name}`" for d in DESIGNS.values() if d.task == task)
+        names = (f"`{d.name}`" for d in DESIGNS.values() if _group(d) == task)
         rows.append(f"| {title} | {' '.join(names)} |")
     return "\n".join(rows) + "\n"
 

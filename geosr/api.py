@@ -72,6 +72,7 @@ def superres(
     register: str = "auto",
     brightness: bool = True,
     align: bool = False,
+    guide: str | Path | None = None,
     ensemble: int = 1,
     fit_steps: int | None = None,
     fit_time: float | None = None,
@@ -111,6 +112,7 @@ def superres(
         out: a name that ends in .tif or .png is a file, anything else a folder.
         model: a name, a weights file, nets of `load_model`, or several of these.
         co: GDAL creation options, NAME to VALUE.
+        guide: a finer raster to whose grid `src` is sharpened, or a folder of such.
         frames, tile_size, overlap, dn_offset, quantification: None is "auto".
         fit_time: seconds.
         save_fit: a folder.
@@ -138,10 +140,11 @@ def superres(
     source, target = _source(src, remote=allow_remote), Path(out)
     if gsd is not None and scale is not None:
         raise UsageError("gsd and scale both say how fine the output is. Leave one out.")
-    nets = _nets(model, scale)
+    nets = _nets(registry.BY_GUIDE if guide and model is None else model, scale)
     options = scene_options(nets, OpenOptions(
         dn_offset, _sentinel2_bands(bands_in), quantification, allow_vrt, allow_remote,
-        pattern=pattern, align=align,
+        pattern=pattern, align=align, guide=str(guide) if guide else None,
+        register=register != "none",
     ))  # fmt: skip
     if options.kind == _GUIDED:
         bands = _sentinel2_bands(bands)
@@ -420,6 +423,7 @@ def evaluate(
     fit_seed: int = 0,
     fit_kernel: str = "auto",
     fit_reference: str | Path | None = None,
+    guide: str | Path | None = None,
     device: str = "auto",
     precision: str = "auto",
     threads: int | None = None,
@@ -445,7 +449,8 @@ def evaluate(
     _set_threads(threads)
     where = _engine(device, precision)
     options = OpenOptions(dn_offset, _sentinel2_bands(bands_in), quantification, allow_vrt,
-                          allow_remote, align=align)  # fmt: skip
+                          allow_remote, align=align, guide=str(guide) if guide else None,
+                          register=register != "none")  # fmt: skip
     fit = FitOptions(fit_steps, fit_time, fit_seed, fit_kernel,
                      Path(fit_reference) if fit_reference else None)  # fmt: skip
     source = Data(Path(data), protocol, pattern, degradation, options, tile_size,

@@ -99,6 +99,7 @@ class Job:
             **({"gsd": request.gsd} if request.gsd else {}),
             **({"scale": scales} if (scales := self._scales) else {}),
             **({"fit": request.fit.recipe} if self._fits else {}),
+            **({"guide": options.guide} if options.guide else {}),
         }
 
     @property

@@ -37,7 +37,8 @@ from geosr.models.card import ANY, Model, ModelCard
 from geosr.raster.publish import not_written, require_space
 from geosr.sensors import OpenOptions, open_scene
 
-_KINDS = {"guided": "sentinel2", "sisr": "image"}  # of scenes, by task of nets
+_OTHERS = {"fits": "learns on each scene", "spectral": "tells new bands"}
+_KINDS = ("sentinel2", "image")  # of scenes that are generated
 _BY_STAGES = "geosr by stages"  # beside "geosr" and "reference"
 _Shapes = tuple[tuple[int, tuple[int, ...]], ...]  # of a tile's inputs by GSD
 
@@ -206,9 +207,9 @@ def require_one_image(cards: Sequence[ModelCard]) -> None:
     Raises:
         UsageError: names the first of them.
     """
-    others = [card for card in cards if card.task not in _KINDS]
+    others = [card for card in cards if card.scenes not in _KINDS or card.task in _OTHERS]
     if others:
-        why = "learns on each scene" if others[0].task == "fits" else "takes several"
+        why = _OTHERS.get(others[0].task, "takes several")
         raise UsageError(
             f"bench takes nets for one image, '{others[0].name}' {why}. Give another --model."
         )
@@ -216,7 +217,7 @@ def require_one_image(cards: Sequence[ModelCard]) -> None:
 
 def _options(nets: Sequence[Model]) -> OpenOptions:
     card = nets[0].card
-    return OpenOptions(kind=_KINDS[card.task], quantification=card.quantification or None)
+    return OpenOptions(kind=card.scenes, quantification=card.quantification or None)
 
 
 def _bands(card: ModelCard) -> Mapping[int, tuple[str, ...]]:

@@ -200,6 +200,8 @@ def open_options(params: dict[str, Any]) -> OpenOptions:
         vrt=params.pop("allow_vrt"),
         remote=params.pop("allow_remote"),
         align=params.pop("align", False),
+        guide=params.pop("guide", None),
+        register=params.get("register") != "none",
     )
 
 
@@ -259,8 +261,11 @@ pair_options = option_group(  # what training pairs are made of, and how
            "10000 for other integers, 1 for floats."),
 )  # fmt: skip
 
-frame_options = option_group(  # how several images of a place are prepared
+frame_options = option_group(  # how several images of a place are prepared, and a guide
     SEVERAL,
+    option("--guide", metavar="FINE", type=str,
+           help="A finer raster of the same ground, to whose grid SRC is sharpened, or a folder of "
+           "such with SRC's names. It is moved to fit (--register none leaves it)."),
     option("--frames", type=Auto(int, 1), default="auto",
            help="Images of a place to take at most; auto is what the net was made for."),
     option("--clearance", type=click.FloatRange(0, 1), default=0.85,
@@ -271,7 +276,8 @@ frame_options = option_group(  # how several images of a place are prepared
     option("--brightness/--no-brightness", default=True,
            help="Bring images to their median mean and contrast."),
     option("--align", is_flag=True,
-           help="Warp images on other grids onto the first one's, which are refused else."),
+           help="Warp images on other grids onto the first one's, and a guide in another CRS into "
+           "SRC's; both are refused else."),
 )  # fmt: skip
 
 

@@ -221,6 +221,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
     geosr superres scenes/ out/
     geosr superres S2A_MSIL2A_….SAFE.zip out.tif --bands B5,B11
     geosr superres stack.tif out/ --model bicubic --format COG
+    geosr superres ms.tif out/ --guide pan.tif --model gsa
     geosr superres scenes/ out/ --jobs 4 --if-locked skip --log-file night.log
 
     One GeoTIFF per scene at the finest grid of its inputs: Sentinel-2's native 10 m bands
@@ -378,12 +379,12 @@ def _paths(params: dict[str, Any]) -> tuple[Path, Path]:
 def _models(params: dict[str, Any]) -> list[Model]:
     """--model wins over --weights-20 and --weights-60; without any, the default pair."""
     from geosr.models import weights
-    from geosr.models.card import DEFAULT
+    from geosr.models.card import BY_GUIDE, DEFAULT
 
     if params["gsd"] is not None and params["scale"] is not None:
         raise UsageError("--gsd and --scale both say how fine the output is. Leave one out.")
-    files = [params[key] for key in ("weights_20", "weights_60") if params[key]]
-    names = params["model_names"] or tuple(str(path) for path in files) or DEFAULT
+    files = [str(params[key]) for key in ("weights_20", "weights_60") if params[key]]
+    names = params["model_names"] or files or (BY_GUIDE if params["guide"] else DEFAULT)
     return [model for name in names for model in weights.load(name, scale=params["scale"])]
 
 

@@ -169,10 +169,14 @@ def bicubic_beside(
     nets = [net for parts in found.values() for net in parts]
     if nets and all(net.card.task == "spectral" for net in nets):
         return found  # nothing to interpolate
-    generic = sorted({net.card.factor for net in nets if net.card.task not in ("guided", "spectral")})
+    generic = sorted(
+        {net.card.factor for net in nets if net.card.task not in ("guided", "spectral")}
+    )
     if not nets and scale:
         generic = [scale]
-    if generic:
+    if nets and all(net.card.scenes == "pair" for net in nets):
+        found["bicubic"] = list(weights.load("bicubic-pair"))
+    elif generic:
         found["bicubic"] = [weights.load("bicubic", scale=each)[0] for each in generic]
     else:
         found["bicubic"] = list(weights.load("bicubic"))

@@ -25,13 +25,6 @@ from geosr.scene.frames import FrameOptions, FrameSelection, first_frames
 from geosr.scene.scene import Scene
 from geosr.sensors import OpenOptions
 
-_KINDS = {  # of scenes, by task of nets
-    "guided": "sentinel2",
-    "sisr": "image",
-    "misr": "series",
-    "spectral": "sentinel2",
-    "fits": "image",
-}
 UNCERTAINTY = "_uncertainty"  # behind the name of a band
 _STRIP = 6_000_000  # output pixels of a row of tiles at most: what is read and made of them waits
 _LARGEST_ROW = 2**30  # bytes of a row of tiles in fp32; several times as much is needed
@@ -88,9 +81,14 @@ def scene_options(models: Sequence[Model], options: OpenOptions) -> OpenOptions:
     Raises:
         UsageError: nets of several kinds.
     """
-    kinds = {_KINDS[model.card.task] for model in models}
+    kinds = {model.card.scenes for model in models}
     if len(kinds) > 1:
         raise UsageError("guided nets and nets for any raster do not go together. Run them apart.")
+    if options.guide and kinds != {"pair"}:
+        named = ", ".join(model.card.name for model in models)
+        raise UsageError(
+            f"{named} takes no --guide. Leave it out, or choose --model gsa, mtf-glp, landsat-ps …"
+        )
     quantification = options.quantification or models[0].card.quantification or None
     return replace(options, kind=kinds.pop(), quantification=quantification, max_pixels=None)
 
@@ -268,7 +266,7 @@ def make_plan(
         SceneError: nothing can be made of this scene, or not what was asked.
     """
     notes: list[str] = []
-    models = at_gsd(scene, models, request.gsd)
+    models = [_bound(model, scene) for model in at_gsd(scene, models, request.gsd)]
     any_raster = any(model.card.task not in ("guided", "spectral") for model in models)
     if any_raster:
         chosen = _any_raster(scene, models, request)
@@ -276,7 +274,8 @@ def make_plan(
         chosen = _guided(scene, models, request, notes)
     finer = models[0].card.scale if any_raster else 1
     continuous = models[0].card.continuous if any_raster else 0.0
-    copied = () if any_raster or request.only_sr else scene.select(gsd=scene.finest)
+    guide_alone = any_raster or scene.sensor != "sentinel2"  # which is no band of the output
+    copied = () if guide_alone or request.only_sr else scene.select(gsd=scene.finest)
     native = [band.name for band in copied]
     names = _ordered(scene, chosen, native)
     if request.bands is not None:
@@ -313,6 +312,15 @@ def make_plan(
     selection = first_frames(min(frames, scene.frames))
     return Plan(scene, chosen, names, grid, window, unit, finer, tiles, pad, tuple(notes),
                 selection, request.consistent, request.ensemble, continuous)  # fmt: skip
+
+
+def _bound(model: Model, scene: Scene) -> Model:
+    """A net for the bands of any pair gets those of the scene; others have theirs."""
+    if model.card.task != "guided" or ANY not in model.card.bands:
+        return model
+    from geosr.inference.binding import bound  # with PyTorch
+
+    return bound(model, scene)
 
 
 def _check_rows(scene: Scene, values: int) -> None:
@@ -439,7 +447,8 @@ def _spectral(scene: Scene, models: Sequence[Model]) -> tuple[Bound, ...]:
 
 
 def _require_counts(scene: Scene, nets: Sequence[Bound]) -> None:
-    if scene.dtype == np.uint8 and any(net.model.parameters for net in nets):
+    eight = scene.dtype == np.uint8 and scene.sensor == "sentinel2"
+    if eight and any(net.model.parameters for net in nets):
         raise SceneError(
             f"{scene.path}: 8-bit values are not Sentinel-2 counts (a picture?). "
             "Give the 16-bit product; only --model bicubic takes 8 bits."

@@ -23,6 +23,7 @@ from geosr.inference.fit import fitted
 from geosr.inference.plan import Plan, Request, make_plan
 from geosr.inference.prefetch import write_behind
 from geosr.inference.selfcheck import Check
+from geosr.inference.statistics import learnt
 from geosr.inference.strips import Strip, strips
 from geosr.models.card import ESTIMATED_BANDS, ESTIMATES, Model
 from geosr.raster.writer import Layout, create
@@ -95,6 +96,7 @@ def superres(
     counts, changed = Counts(), dict[str, Change]()
     with scene.open() as reader:
         plan = with_frames(fitted(plan, reader, request.fit, engine), reader, request)
+        plan = learnt(plan, reader, request, engine)
         masked = None if request.format == "PNG" else _mask_gsd(reader, plan)
         layout = _layout(plan, request, masked=masked is not None)
         checked: list[Check] = []

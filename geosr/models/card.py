@@ -27,6 +27,7 @@ PAIRS: dict[str, tuple[str, ...]] = {
     "bicubic": ("bicubic-20", "bicubic-60"),
 }
 DEFAULT = PAIRS["dsen2-ps"]  # what sharpens Sentinel-2 where nobody says otherwise
+BY_GUIDE = ("regress",)  # what sharpens any raster by a finer one
 ESTIMATES = "estimates, not measurements: made by a net that a discriminator taught"
 _FRAMES, _BANDS, _REACH = 1024, 100_000, 8192  # more than any net has
 ESTIMATED_BANDS = "estimates, not measurements: told from other bands of the scene"
@@ -137,6 +138,14 @@ class ModelCard:
     def unit(self) -> float:
         """Counts per unit of a loss, as inside the net."""
         return 2000.0 if self.task == "guided" else _UNIT
+
+    @property
+    def scenes(self) -> str:
+        """What the net takes for a scene, as `geosr.sensors.OpenOptions.kind` calls it."""
+        if self.task == "guided":
+            return "sentinel2" if self.sensor == "sentinel2" else "pair"
+        kinds = {"sisr": "image", "fits": "image", "misr": "series", "spectral": "sentinel2"}
+        return kinds[self.task]
 
     @property
     def frames(self) -> int:

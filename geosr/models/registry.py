@@ -5,15 +5,18 @@ To add one: write its module with a net, `build(card)` and `DESIGNS`, and name i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from difflib import get_close_matches
 
 import torch
+from torch import nn
 
 from geosr.errors import UsageError
 from geosr.models import receptive_field
 from geosr.models.card import (
     ANY,
+    BY_GUIDE,
     DEFAULT,
     PAIRS,
     SHIFTS,
@@ -27,7 +30,7 @@ from geosr.models.card import (
 from geosr.models.nets import bicubic
 from geosr.models.nets.continuous import cdcr, funsr, liif
 from geosr.models.nets.fitted import dip, mip, zssr
-from geosr.models.nets.guided import aesr, dsen2, dsen2ps
+from geosr.models.nets.guided import aesr, bdsd, brovey, dsen2, dsen2ps, gsa, local, mtfglp
 from geosr.models.nets.multi import (
     deepsum,
     dual,
@@ -70,15 +73,16 @@ from geosr.models.nets.single import (
 )
 from geosr.models.nets.spectral import spectral
 
-__all__ = ["ANY", "DEFAULT", "DESIGNS", "PAIRS", "SHIFTS", "Design", "Input", "Model", "ModelCard",
-           "Recipe", "Uncertain", "build", "cards", "count", "design", "known",
-           "measured"]  # fmt: skip
+__all__ = ["ANY", "BY_GUIDE", "DEFAULT", "DESIGNS", "PAIRS", "SHIFTS", "Design", "Input", "Model",
+           "ModelCard", "Recipe", "Uncertain", "build", "builder", "cards", "count", "design",
+           "known", "measured"]  # fmt: skip
 
 _MODULES = (
     dsen2, dsen2ps, aesr, baseline, lpan, lapsrn, srcnn, vdsr, espcn, fsrcnn, srresnet, edsr, carn,
     rcan, han, dmcn, pecnn, ddrn, hsenet, haunet, transenet, swinir, hat, rrdb, eegan, sgfbgan,
     rfsr, dual, highresnet, trmisr, piunet, rams, deepsum, wdsr3d, misrgru, recursive, worldstrat,
-    ibpnet, fusion, liif, cdcr, funsr, zssr, dip, mip, spectral, bicubic,
+    ibpnet, fusion, liif, cdcr, funsr, zssr, dip, mip, spectral, bicubic, brovey, gsa, mtfglp, bdsd,
+    local,
 )  # fmt: skip
 DESIGNS: dict[str, Design] = {d.name: d for module in _MODULES for d in module.DESIGNS}
 _BUILDERS = {d.arch: d.build for d in DESIGNS.values()}
@@ -145,9 +149,18 @@ def build(card: ModelCard) -> Model:
     Raises:
         UsageError: this version has no such architecture.
     """
+    return Model(card, builder(card)(card))
+
+
+def builder(card: ModelCard) -> Callable[[ModelCard], nn.Module]:
+    """What makes the nets of a card's architecture.
+
+    Raises:
+        UsageError: this version has no such architecture.
+    """
     if card.arch not in _BUILDERS:
         raise UsageError(
             f"model '{card.name}' needs architecture '{card.arch}', which this version lacks "
             f"(it has: {', '.join(_BUILDERS)}). Install a newer geosr."
         )
-    return Model(card, _BUILDERS[card.arch](card))
+    return _BUILDERS[card.arch]

@@ -14,6 +14,7 @@ import numpy as np
 import rasterio
 import rasterio.shutil
 from numpy.typing import NDArray
+from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, Resampling
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window as RasterioWindow
@@ -40,6 +41,7 @@ _UNTRUSTED = (
     "<!ENTITY", "GDAL_WMS",
 )  # fmt: skip
 _LARGEST_BLOCK = 2**28  # bytes of one block, unpacked
+_PLANE = 3857  # stands for the CRS of rasters that have none; nothing is projected
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 
 
@@ -225,18 +227,21 @@ class Warp:
     Attributes:
         source: where the file's pixels lie.
         target: where pixels are read.
+        how: the resampling of values, as GDAL calls it. "lanczos" keeps most of the detail of a
+            raster that is moved by a part of a pixel. By whole pixels all of them copy.
     """
 
     source: Grid
     target: Grid
+    how: str = "bilinear"
 
     def values(self, dataset: Any, nodata: float | None) -> Any:
-        """An open dataset on the target grid, bilinear; `nodata` where it does not reach.
+        """An open dataset on the target grid; `nodata` where it does not reach.
 
         Raises:
             SceneError: the one CRS cannot be brought to the other.
         """
-        return self._open(dataset, Resampling.bilinear, nodata=nodata)
+        return self._open(dataset, Resampling[self.how], nodata=nodata)
 
     def nearest(self, dataset: Any, *, alpha: bool = False) -> Any:
         """The same with each pixel's nearest; 0 outside.
@@ -251,11 +256,13 @@ class Warp:
         self, dataset: Any, how: Resampling, *, nodata: float | None = None, alpha: bool = False
     ) -> Any:
         target, source = self.target, self.source
+        plane = source.crs or target.crs or CRS.from_epsg(_PLANE)
         try:
             return WarpedVRT(
                 dataset, resampling=how, src_nodata=nodata, nodata=nodata, add_alpha=alpha,
-                src_crs=source.crs, src_transform=source.transform, crs=target.crs,
-                transform=target.transform, width=target.width, height=target.height,
+                src_crs=source.crs or plane, src_transform=source.transform,
+                crs=target.crs or plane, transform=target.transform,
+                width=target.width, height=target.height,
             )  # fmt: skip
         except (rasterio.errors.RasterioError, ValueError) as error:
             raise SceneError(

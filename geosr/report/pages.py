@@ -135,7 +135,9 @@ def _options(record: Mapping[str, Any]) -> OpenOptions:
     recipe = record["recipe"]
     bands = tuple(recipe["bands_in"]) if recipe["bands_in"] else None
     return OpenOptions(recipe["dn_offset"], bands, recipe["quantification"],
-                       kind=record["source"]["kind"], align=recipe.get("align", False))  # fmt: skip
+                       kind=record["source"]["kind"], align=recipe.get("align", False),
+                       guide=recipe.get("guide"),
+                       register=recipe["frames"]["register"] != "none")  # fmt: skip
 
 
 def _crop(

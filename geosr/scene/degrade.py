@@ -68,9 +68,14 @@ def softening(sigma: float) -> NDArray[np.float64]:
 def of_image(factor: int) -> NDArray[np.float64]:
     """Taps of the Gaussian whose transfer at the coarse Nyquist frequency is `IMAGE_MTF`.
 
-    σ = s·sqrt(−2 ln MTF / π²) fine pixels; it is the whole point spread, no block mean follows.
+    It is the whole point spread, no block mean follows.
     """
-    return point_spread(factor, factor * math.sqrt(-2 * math.log(IMAGE_MTF)) / math.pi)
+    return point_spread(factor, image_sigma(factor))
+
+
+def image_sigma(factor: int) -> float:
+    """σ = s·sqrt(−2 ln MTF / π²) fine pixels of that Gaussian."""
+    return factor * math.sqrt(-2 * math.log(IMAGE_MTF)) / math.pi
 
 
 def of_band(name: str, factor: int, gsd: float) -> NDArray[np.float64]:
@@ -78,7 +83,7 @@ def of_band(name: str, factor: int, gsd: float) -> NDArray[np.float64]:
 
     A band whose point spread at that scale is not known sees like an image's sensor.
     """
-    sigma = pointspread.relative(name) if gsd == pointspread.FINEST else 0.0
+    sigma = pointspread.relative(name) if gsd == pointspread.finest(name) else 0.0
     return point_spread(factor, sigma / gsd) if sigma else of_image(factor)
 
 

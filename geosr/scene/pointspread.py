@@ -26,16 +26,24 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-FINEST = 10  # metres; GSD of the bands that the others are told relative to
+FINEST = 10  # metres; GSD of the bands that Sentinel-2's are told relative to
+LANDSAT = ("blue", "green", "red", "nir", "swir1", "swir2")
+_PAN = 15  # metres; GSD of the band that Landsat's are told relative to
 METRES = {
     "B1": 31.0, "B5": 8.7, "B6": 8.7, "B7": 8.7, "B8A": 8.7, "B9": 31.0, "B10": 31.0, "B11": 10.5,
     "B12": 10.5,
-}  # fmt: skip  # σ of Sentinel-2's bands relative to its 10 m bands, which have none
+    **dict.fromkeys(("coastal", *LANDSAT), 16.5),
+}  # fmt: skip  # σ relative to the finest bands, which have none
 
 
 def relative(name: str) -> float:
     """σ in metres of a band relative to the finest bands; 0 for those."""
     return METRES.get(name, 0.0)
+
+
+def finest(name: str) -> int:
+    """GSD in metres of the bands that a band's σ is told relative to."""
+    return FINEST if name.startswith("B") else _PAN
 
 
 def softest(truths: Iterable[str]) -> float:

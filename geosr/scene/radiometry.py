@@ -18,11 +18,14 @@ def reflectance(
 ) -> NDArray[np.float32]:
     """Counts (bands, rows, cols) to reflectance × 10000: (count + offset) × 10000 / quantification.
 
-    Negative values and values above 10000 stay as they are.
+    Times the band's gain. Negative values and values above 10000 stay as they are.
     """
-    offsets = np.array([band.offset for band in scene.select(names=names)], np.float32)
+    bands = scene.select(names=names)
+    offsets = np.array([band.offset for band in bands], np.float32)
+    gains = np.array([band.gain for band in bands])
+    scales = (gains * NET_QUANTIFICATION / scene.quantification).astype(np.float32)
     shifted = values + offsets[:, None, None]
-    return np.asarray(shifted * np.float32(NET_QUANTIFICATION / scene.quantification), np.float32)
+    return np.asarray(shifted * scales[:, None, None], np.float32)
 
 
 def to_counts(
@@ -40,9 +43,8 @@ def to_counts(
     Returns:
         counts in `dtype`; how many sensed values were clipped; how many moved off nodata.
     """
-    counts = values * np.float32(scene.quantification / NET_QUANTIFICATION) - np.float32(
-        band.offset
-    )
+    scale = np.float32(scene.quantification / NET_QUANTIFICATION / band.gain)
+    counts = values * scale - np.float32(band.offset)
     if dtype.kind == "f":
         return _off_nodata(counts.astype(dtype), band.nodata, sensed, 0)
     info = np.iinfo(dtype)

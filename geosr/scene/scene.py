@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import RLock
 from typing import Any
 
@@ -73,6 +73,8 @@ class Band:
         quality: where it is written which pixels are clear; None: all are.
         warp: how the file is brought onto the scene's grid; None: it lies there.
         tagged: GDAL's scale and offset as the file has them, for the output.
+        gain: reflectance of a count and its offset as a multiple of 1 / quantification, where bands
+            of a scene are scaled in different ways.
     """
 
     name: str
@@ -88,6 +90,7 @@ class Band:
     quality: Quality | None = None
     warp: Warp | None = None
     tagged: tuple[float, float] = (1.0, 0.0)
+    gain: float = 1.0
 
 
 def nodata_value(value: float | None, dtype: np.dtype[Any]) -> float:
@@ -316,10 +319,14 @@ class SceneReader:
         self, bands: Sequence[Band], window: Window, shape: tuple[int, int] | None = None
     ) -> Pixels:
         values = read_window(self._values(bands[0]), [band.index for band in bands], window, shape)
-        mask = np.broadcast_to(self._mask(bands[0], window, shape), values.shape)
+        cover = self._mask(bands[0], window, shape)
+        mask = np.broadcast_to(cover, values.shape)
         if any(band.quality for band in bands):
             mask = mask & np.stack([self._clear(b, window, values.shape[1:]) for b in bands])
-        return as_pixels(self.scene, bands, values, mask)
+        pixels = as_pixels(self.scene, bands, values, mask)
+        if bands[0].warp is None:
+            return pixels
+        return replace(pixels, valid=pixels.valid & cover)  # beyond the file is no count
 
     def _mask(self, band: Band, window: Window, shape: tuple[int, int] | None) -> NDArray[np.bool_]:
         """Where the file's own mask allows it, and the file reaches; broadcasts to (rows, cols)."""

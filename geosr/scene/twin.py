@@ -22,7 +22,6 @@ from geosr.raster.window import Window
 from geosr.scene import degrade
 from geosr.scene.fill import fill
 from geosr.scene.pixels import Pixels, Reader, fold
-from geosr.scene.pointspread import FINEST
 
 SINGLE = {
     "B1": "B2", "B5": "B4", "B6": "B8", "B7": "B8", "B8A": "B8", "B9": "B8", "B11": "B4",
@@ -72,13 +71,18 @@ class TwinReader:
     @property
     def factor(self) -> int:
         """Fine pixels along a coarse one."""
-        return self.gsd // FINEST
+        return self.gsd // self.finest
+
+    @property
+    def finest(self) -> int:
+        """GSD of the guides."""
+        return min(self.grids)
 
     def read(self, names: Sequence[str], gsd: int, window: Window, *, frame: int = 0) -> Pixels:
         """Bands in a window; all pixels of twins count as valid."""
         if gsd != self.gsd:
             return self.source.read(names, gsd, window, frame=frame)
-        taps = [degrade.of_band(name, self.factor, FINEST) for name in names]
+        taps = [degrade.of_band(name, self.factor, self.finest) for name in names]
         pad = max(degrade.beyond(weights, self.factor) for weights in taps)
         fine = self.truth(names, window.at(self.factor).grow(pad)).values
         values = degrade.shrink_each(fine, self.factor, taps, pad=pad)
@@ -86,10 +90,10 @@ class TwinReader:
         return Pixels(values, true, true, ~true)
 
     def truth(self, names: Sequence[str], window: Window) -> Pixels:
-        """Counts of the mixtures at 10 m; gaps are filled and do not count."""
-        grid = self.grids[FINEST]
+        """Counts of the mixtures on the finest grid; gaps are filled and do not count."""
+        grid = self.grids[self.finest]
         folded = fold(window, grid.height, grid.width)
-        pixels = folded.take(self.source.read(self.guides, FINEST, folded.hull))
+        pixels = folded.take(self.source.read(self.guides, self.finest, folded.hull))
         shares = self.shares[[self.bands.index(name) for name in names]]
         values = np.einsum("bg,grc->brc", shares, fill(pixels.values, pixels.usable, _FILL_REACH))
         usable = ~np.einsum("bg,grc->brc", shares > 0, ~pixels.usable)

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from geosr.errors import SceneError, UsageError, cause
 from geosr.scene.scene import Scene
-from geosr.sensors import geotiff, image, offsets, sentinel2, stack
+from geosr.sensors import geotiff, image, landsat, offsets, pair, sentinel2, stack
 from geosr.sensors.options import OpenOptions, may_be
 
 __all__ = ["OpenOptions", "find_scenes", "is_remote", "open_scene", "remote_path"]
@@ -60,6 +60,13 @@ def _opened(path: Path, options: OpenOptions) -> Scene:
         return image.open_series(path, options)
     if options.kind == "image":
         return image.open_image(path, options)
+    if options.kind == "pair":
+        return pair.open_pair(path, options)
+    if landsat.is_product(path):
+        raise SceneError(
+            f"{path}: a Landsat product. Choose a net that sharpens it: --model landsat-ps (or "
+            "gsa, mtf-glp, bdsd, brovey, regress)."
+        )
     for is_kind, opener in _KINDS:
         if is_kind(path):
             return offsets.checked(opener(path, options))
@@ -117,6 +124,8 @@ def _found(path: Path, pattern: str | None, kind: str) -> list[Path]:
         return image.images(path, pattern)
     if kind == "series":
         return image.find_series(path, pattern)
+    if kind == "pair":
+        return pair.find_pairs(path, pattern)
     if path.is_file() or any(is_kind(path) for is_kind, _ in _KINDS):
         return [path]
     children = sorted(p for p in path.iterdir() if not p.name.startswith("."))

@@ -19,10 +19,14 @@ class OpenOptions:
         quantification: count of reflectance 1.0; None decides by the data.
         vrt: open VRT files, which may read any other file.
         remote: open paths on the network.
-        kind: "sentinel2"; "image" takes any raster as a scene, "series" a folder of them.
+        kind: "sentinel2"; "image" takes any raster as a scene, "series" a folder of them, "pair" a
+            coarse raster and a finer one of the same ground.
         pattern: names of the rasters that count in a folder of them.
         align: bring the rasters of a series that lie on other grids onto the grid of the first
-            by name, bilinear.
+            by name, bilinear; the finer raster of a pair into the CRS of the coarse one.
+        guide: the finer raster of a pair, or a folder of such by the coarse ones' names; None is
+            what lies beside it.
+        register: move the finer raster of a pair to where its content fits the coarse one's.
         max_pixels: of the finest grid, for those who read scenes whole; None is no limit.
     """
 
@@ -35,6 +39,8 @@ class OpenOptions:
     pattern: str | None = None
     align: bool = False
     max_pixels: int | None = 4_000_000_000
+    guide: str | None = None
+    register: bool = True
 
 
 def may_be(test: Callable[[Path], bool], path: Path) -> bool:

@@ -10,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geosr.errors import GeosrError, UsageError
+from geosr.inference.binding import bound
 from geosr.inference.engine import Engine
 from geosr.inference.fit import fitted
 from geosr.inference.fitoptions import FitOptions
 from geosr.inference.plan import Request, make_plan
 from geosr.inference.strips import strips
-from geosr.models.card import Model, ModelCard
+from geosr.models import registry
+from geosr.models.card import ANY, Model, ModelCard
 from geosr.scene.frames import FrameOptions
 from geosr.scene.pixels import Reader
 from geosr.scene.radiometry import reflectance
@@ -109,6 +111,13 @@ def scenes(data: Data, kind: str, failed: dict[str, str]) -> Iterator[Scene]:
             yield open_scene(path, options)
         except GeosrError as error:
             failed[path.name] = str(error)
+
+
+def bound_card(card: ModelCard, scene: Scene) -> ModelCard:
+    """The card that a net has for a scene: those for any pair have none of their own."""
+    if card.task != "guided" or ANY not in card.bands:
+        return card
+    return bound(registry.build(card), scene).card
 
 
 def images(data: Data, card: ModelCard, failed: dict[str, str]) -> Iterator[Scene]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geosr.evaluation.protocols.case import Case, Data, Rows, all_names, low_of, scenes
+from geosr.evaluation.protocols.case import Case, Data, Rows, all_names, bound_card, low_of, scenes
 from geosr.inference import selfcheck
 from geosr.inference.engine import Engine
 from geosr.inference.plan import Plan, Request, make_plan
@@ -30,7 +30,9 @@ from geosr.scene.scene import Scene
 
 def cases(data: Data, card: ModelCard, failed: dict[str, str]) -> Iterator[Case]:
     """One case a scene."""
-    for scene in scenes(data, "sentinel2" if card.task == "guided" else "image", failed):
+    net = card
+    for scene in scenes(data, card.scenes, failed):
+        card = bound_card(net, scene)
         names = {name for item in card.inputs for name in item.bands} - {ANY}
         if not names <= {band.name for band in scene.bands}:
             continue

@@ -1,4 +1,4 @@
-"""Sentinel-2 scenes at true scale, with twins of 10 m bands in place of the coarse bands."""
+"""Scenes at true scale, with twins of the finest bands in place of the coarse bands."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from geosr.errors import UsageError
-from geosr.evaluation.protocols.case import Case, Data, Rows, scenes, whole
+from geosr.evaluation.protocols.case import Case, Data, Rows, bound_card, scenes, whole
 from geosr.inference.engine import Engine
 from geosr.inference.plan import Request, make_plan
+from geosr.inference.statistics import learnt
 from geosr.inference.strips import strips
 from geosr.models.card import Model, ModelCard
 from geosr.raster.window import Window
 from geosr.scene.pixels import Reader
-from geosr.scene.pointspread import FINEST
 from geosr.scene.radiometry import reflectance
 from geosr.scene.scene import Scene
 from geosr.scene.twin import TwinReader, mixed, single
@@ -29,38 +29,41 @@ Array = NDArray[np.float32]
 
 
 def cases(data: Data, card: ModelCard, failed: dict[str, str]) -> Iterator[Case]:
-    """Two cases a scene: twins of single 10 m bands, and of mixtures of them."""
+    """Two cases a scene: twins of single finest bands, and of mixtures where there are several."""
     if card.task != "guided":
         raise UsageError(
             f"'{card.name}' takes no finer bands beside the ones it sharpens; twins are made of "
             "them. Score it by --protocol folder."
         )
-    for scene in scenes(data, "sentinel2", failed):
-        guides = tuple(band.name for band in scene.bands if band.gsd == FINEST)
+    net = card
+    for scene in scenes(data, card.scenes, failed):
+        card = bound_card(net, scene)
+        guides = tuple(band.name for band in scene.bands if band.gsd == card.output.gsd)
         if not guides:
-            raise UsageError(f"{scene.path}: no 10 m bands to make twins of. Choose other scenes.")
+            raise UsageError(f"{scene.path}: no finer bands to make twins of. Choose other scenes.")
         names = {name for item in card.inputs for name in item.bands}
         if not names <= {band.name for band in scene.bands}:
             continue
-        for said, shares in (("single", single), ("mixed", mixed)):
-            scene.check_nested([FINEST, card.native_gsd])
+        kinds = (("single", single), ("mixed", mixed))
+        for said, shares in kinds if len(guides) > 1 else kinds[:1]:  # of one, all alike
+            scene.check_nested([card.output.gsd, card.native_gsd])
             drawn = partial(TwinReader, gsd=card.native_gsd, bands=card.bands, guides=guides,
                             shares=shares(card.bands, guides))  # fmt: skip
             yield Case(
                 f"{scene.name} {said}", scene.path, scene.level, f"twin {card.native_gsd}",
-                card.bands, partial(_rows, scene, drawn, data),
+                card.bands, partial(_rows, scene, drawn, data, card.bands),
                 partial(_low, scene, drawn, card.bands),
             )  # fmt: skip
 
 
 def _rows(
-    scene: Scene, drawn: Callable[[Reader], TwinReader], data: Data, model: Model,
-    engine: Engine,
+    scene: Scene, drawn: Callable[[Reader], TwinReader], data: Data, bands: Sequence[str],
+    model: Model, engine: Engine,
 ) -> Iterator[Rows]:  # fmt: skip
-    bands = model.card.bands
     with scene.open() as source:
         reader = drawn(source)
-        plan = make_plan(scene, [model], Request(only_sr=True, tile_size=data.tile_size), engine)
+        request = Request(only_sr=True, tile_size=data.tile_size)
+        plan = learnt(make_plan(scene, [model], request, engine), reader, request, engine)
         for strip in strips(reader, plan, engine):
             true = reader.truth(bands, strip.window)
             target, blurred = (

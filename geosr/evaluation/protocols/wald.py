@@ -9,9 +9,10 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from geosr.evaluation.protocols.case import Case, Data, Rows, scenes, whole
+from geosr.evaluation.protocols.case import Case, Data, Rows, bound_card, scenes, whole
 from geosr.inference.engine import Engine
 from geosr.inference.plan import Request, make_plan
+from geosr.inference.statistics import learnt
 from geosr.inference.strips import strips
 from geosr.models.card import Model, ModelCard
 from geosr.scene.degraded import WaldReader, truth
@@ -22,28 +23,33 @@ from geosr.scene.scene import Scene
 
 def cases(data: Data, card: ModelCard, failed: dict[str, str]) -> Iterator[Case]:
     """One case a scene that has all bands of the net."""
-    for scene in scenes(data, "sentinel2", failed):
+    net = card
+    for scene in scenes(data, card.scenes, failed):
+        card = bound_card(net, scene)
         names = {name for item in card.inputs for name in item.bands}
         if not names <= {band.name for band in scene.bands}:
             continue  # scenes that lack a net's bands are left out of its scores
         yield Case(
             scene.name, scene.path, scene.level, str(card.native_gsd), card.bands,
-            partial(_rows, scene, data), partial(_low, scene, data, card),
+            partial(_rows, scene, data, card), partial(_low, scene, data, card),
         )  # fmt: skip
 
 
 def _reader(scene: Scene, data: Data, card: ModelCard, source: Reader) -> WaldReader:
-    gsds = tuple({10, *(item.gsd for item in card.inputs)})
+    gsds = tuple({card.output.gsd, *(item.gsd for item in card.inputs)})
     return WaldReader(source, card.scale, gsds, data.operator or "gaussian", truths=card.bands)
 
 
-def _rows(scene: Scene, data: Data, model: Model, engine: Engine) -> Iterator[Rows]:
-    card = model.card
+def _rows(
+    scene: Scene, data: Data, card: ModelCard, model: Model, engine: Engine
+) -> Iterator[Rows]:
     scene.check_nested([item.gsd for item in card.inputs])
     with scene.open() as source:
         reader = _reader(scene, data, card, source)
-        degraded = replace(scene, grids=reader.grids, window=reader.grids[10].window)
-        plan = make_plan(degraded, [model], Request(only_sr=True, tile_size=data.tile_size), engine)
+        finest = reader.grids[card.output.gsd]
+        degraded = replace(scene, grids=reader.grids, window=finest.window)
+        request = Request(only_sr=True, tile_size=data.tile_size)
+        plan = learnt(make_plan(degraded, [model], request, engine), reader, request, engine)
         for strip in strips(reader, plan, engine):
             true = truth(source, card.bands, card.native_gsd, strip.window, reader.operator)
             target = reflectance(scene, card.bands, true.values)

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from geosr.models.card import ANY_SCALE, Design, Input, ModelCard, guided
 from geosr.models.nets.continuous.places import Places, bicubic
+from geosr.models.nets.guided.classical import CUBIC, template
 
 
 class Bicubic(nn.Module):
@@ -27,6 +28,7 @@ class Bicubic(nn.Module):
         if a not in (-0.75, -0.5):
             raise ValueError(f"bicubic with a = {a}: only -0.75 and -0.5 are offered")
         self.gsd, self.factor, self.antialias = gsd, factor, a == -0.5
+        self.reach = CUBIC  # coarse pixels beyond its own
 
     def forward(self, inputs: Mapping[int, Tensor]) -> Tensor:
         """(batch, bands, rows, cols) of the coarse bands to `factor` times as many pixels."""
@@ -81,6 +83,7 @@ def build_any(card: ModelCard) -> nn.Module:
 DESIGNS = (
     guided(_card(20, ("B5", "B6", "B7", "B8A", "B11", "B12")), build),
     guided(_card(60, ("B1", "B9")), build),
+    template("bicubic-pair", build, source="cubic convolution, a = -0.75", guides=False),
     Design("bicubic", "sisr", "bicubic-any", build_any,
            {2: 2, 3: 2, 4: 2, 6: 2, 8: 2, ANY_SCALE: 2}, 2, "cubic convolution, a = -0.75"),
 )  # fmt: skip

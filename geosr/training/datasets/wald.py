@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,11 @@ log = logging.getLogger("geosr")
 MIXED = "mixed"  # for training: by the sensor's point spread, some regions as published
 _PUBLISHED = 0.25  # of the regions, where mixed
 _MIXTURES = 0.35  # of the regions by the sensor's point spread
+_OTHER_GUIDES = 0.3  # of the regions by the sensor's point spread of nets with one guide
+_SHARPER = 0.5  # of the same
+_BOOST = 3.0  # at most, of what a Gaussian of _BLUR pixels takes away
+_BLUR = 0.7
+_NOISE = 0.02  # of a coarse band's mean, at most
 _SPREAD = 0.1  # by how much sensors and processors differ
 _HALF = 60000.0  # within what half precision holds
 
@@ -148,6 +154,8 @@ class WaldWindows(Windows[Scene]):
                 continue
             if not published and rng.random() < _MIXTURES:
                 sample = with_mixtures(sample, self.card, rng, wider)
+            if not published and one_guide(self.card):
+                sample = as_of_another_pan(sample, self.card, rng, wider)
             return self._placed(padded(sample, self.patch))
         raise SceneError(f"no image can be read any more: {next(iter(self.broken.values()))}")
 
@@ -206,18 +214,88 @@ def with_mixtures(
     for name, coarse, fine in zip(
         card.bands, sample.inputs[card.native_gsd], sample.target, strict=True
     ):
-        sigma = pointspread.relative(name) * wider / pointspread.FINEST
-        taps = degrade.point_spread(card.scale, sigma)
-        pad = degrade.beyond(taps, card.scale)
         shares = rng.dirichlet(np.full(len(guides), 0.5)).astype(np.float32)
         mixture = np.einsum("g,grc->rc", shares, guides)
-        around = np.pad(mixture, pad, "symmetric")
         own = np.float32(rng.choice([0.0, rng.random()]))
-        seen = degrade.shrink(around, card.scale, taps, taps, pad=pad)
-        low.append(own * coarse + (1 - own) * seen)
+        low.append(own * coarse + (1 - own) * _seen(mixture, card, name, wider))
         target.append(own * fine + (1 - own) * mixture)
     inputs = {**sample.inputs, card.native_gsd: np.stack(low)}
     return Sample(inputs, np.stack(target), sample.mask)
+
+
+def one_guide(card: ModelCard) -> bool:
+    """Whether a net has a single finer band beside those it sharpens."""
+    return len(card.inputs) == 2 and len(card.inputs[0].bands) == 1
+
+
+def as_of_another_pan(
+    sample: Sample, card: ModelCard, rng: np.random.Generator, wider: float = 1.0
+) -> Sample:
+    """Of some samples a guide of another spectrum, of some sharper ones; noise in all."""
+    if rng.random() < _OTHER_GUIDES:
+        sample = with_other_guide(sample, card, rng)
+    if rng.random() < _SHARPER:
+        sample = sharper(sample, card, rng, wider)
+    return noisy(sample, card, rng)
+
+
+def noisy(sample: Sample, card: ModelCard, rng: np.random.Generator) -> Sample:
+    """A sample whose coarse bands have white noise, up to 2 % of their mean.
+
+    Degrading averages a sensor's own noise away: a net that never saw any makes more of it.
+    """
+    low = sample.inputs[card.native_gsd]
+    spread = rng.uniform(0, _NOISE) * np.abs(low).mean((1, 2), keepdims=True)
+    noise = rng.standard_normal(low.shape, np.float32) * spread.astype(np.float32)
+    return replace(sample, inputs={**sample.inputs, card.native_gsd: low + noise})
+
+
+def sharper(
+    sample: Sample, card: ModelCard, rng: np.random.Generator, wider: float = 1.0
+) -> Sample:
+    """A sample whose guide and truths have more of their finest structure; seen anew by the sensor.
+
+    Guides were made soft for it, while those that users give have detail and noise up to their
+    pixels: a net that never saw that would hold it back.
+    """
+    fine, coarse = (item.gsd for item in card.inputs)
+    taps = degrade.softening(_BLUR)
+    boost = np.float32(rng.uniform(0, _BOOST))
+
+    def boosted(x: NDArray[np.float32]) -> NDArray[np.float32]:
+        pad = len(taps) // 2
+        around = np.pad(x, ((0, 0), (pad, pad), (pad, pad)), "symmetric")
+        return x + boost * (x - degrade.shrink(around, 1, taps, taps, pad=pad))
+
+    target = boosted(sample.target)
+    low = np.stack([_seen(band, card, name, wider)
+                    for band, name in zip(target, card.bands, strict=True)])  # fmt: skip
+    inputs = {**sample.inputs, fine: boosted(sample.inputs[fine]), coarse: low}
+    return replace(sample, inputs=inputs, target=target)
+
+
+def _seen(
+    image: NDArray[np.float32], card: ModelCard, name: str, wider: float
+) -> NDArray[np.float32]:
+    """An image on the finest grid as a coarse band sees it."""
+    sigma = pointspread.relative(name) * wider / card.output.gsd
+    taps = degrade.point_spread(card.scale, sigma)
+    pad = degrade.beyond(taps, card.scale)
+    return degrade.shrink(np.pad(image, pad, "symmetric"), card.scale, taps, taps, pad=pad)
+
+
+def with_other_guide(sample: Sample, card: ModelCard, rng: np.random.Generator) -> Sample:
+    """A sample whose one guide is mixed with the truths, which are as sharp as it is there.
+
+    A panchromatic band sees other parts of the spectrum from sensor to sensor (Landsat 7's the near
+    infrared too, Landsat 8's green and red alone): a net is to read from the scene which.
+    """
+    gsd = card.inputs[0].gsd
+    shares = rng.dirichlet(np.full(len(sample.target), 0.5)).astype(np.float32)
+    own = np.float32(rng.choice([0.0, rng.random()]))
+    mixture = np.einsum("b,brc->rc", shares, sample.target)
+    guide = own * sample.inputs[gsd] + (1 - own) * mixture
+    return replace(sample, inputs={**sample.inputs, gsd: guide})
 
 
 def padded(sample: Sample, side: int) -> Sample:
@@ -247,7 +325,8 @@ def areas(
         UsageError: none has; the message gives the first reason.
     """
     found, reasons = [], []
-    for path in find_scenes(data, pattern=pattern):
+    options = replace(options or OpenOptions(), kind=card.scenes)
+    for path in find_scenes(data, pattern=pattern, kind=card.scenes):
         try:
             scene = open_scene(path, options)
             scene.check_nested(list(scene.grids))

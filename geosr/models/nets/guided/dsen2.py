@@ -103,17 +103,17 @@ def build(card: ModelCard) -> DSen2:
 
 def sharpener(
     name: str, arch: str, inputs: Sequence[Input], margin: int, options: Mapping[str, Any], *,
-    source: str,
+    source: str, sensor: str = "sentinel2",
 ) -> ModelCard:  # fmt: skip
-    """The card of a net that brings the last of its inputs to 10 m."""
-    target = inputs[-1]
+    """The card of a net that brings the last of its inputs to the grid of the first."""
+    finest, target = inputs[0].gsd, inputs[-1]
     return ModelCard(
         name=name,
         arch=arch,
-        sensor="sentinel2",
+        sensor=sensor,
         inputs=tuple(inputs),
-        output=Input(10, target.bands),
-        scale=target.gsd // 10,
+        output=Input(finest, target.bands),
+        scale=target.gsd // finest,
         margin=margin,
         options=options,
         source=source,

@@ -1,4 +1,4 @@
-"""dsen2-ps: DSen2's task on the 20 m grid, a quarter of the pixels.
+"""dsen2-ps: DSen2's task on the 20 m grid, a quarter of the pixels; landsat-ps: on the 30 m grid.
 
 geosr's own. The 10 m bands enter by pixel unshuffle (Shi et al. 2016, backwards) beside the native
 20 m bands, so nothing is upsampled before the net; its residual returns by sub-pixel convolution.
@@ -10,6 +10,8 @@ is its starting point: the net refines it.
     d60 (2) ────── ↑3 ─────────┤                                                                   │
     regressions ─ unshuffle 2 ─┘                                                                   │
     the bands to sharpen, ↑2 or ↑6, bicubic, and a share of every regression ──────────────────────┘
+
+For Landsat the one finer band is the panchromatic one at 15 m, and the trunk runs at 30 m.
 
 Every convolution is 3 × 3 with zero padding; ↑ is bicubic, a = −0.75, with half-pixel centres.
 """
@@ -29,7 +31,8 @@ from geosr.models.nets.guided.dsen2 import DN, TO_20, TO_60, added, entered, sha
 from geosr.models.nets.guided.regress import detail
 from geosr.scene import pointspread
 
-_GRID = 20  # metres; the trunk's
+_GRID = 20  # metres; the trunk's for Sentinel-2
+_PAN = (Input(15, ("pan",)), Input(30, pointspread.LANDSAT))
 _RIDGES = {0: 1000 / DN**2, 1: 300 / DN**2}  # of regressions of bands, and of fine structure
 
 
@@ -48,7 +51,7 @@ class _Residual(nn.Module):
 
 
 class DSen2PS(nn.Module):
-    """The net: counts by GSD to counts of the last bands at 10 m.
+    """The net: counts by GSD to counts of the last bands on the grid of the first.
 
     Args:
         bands: number of input bands by GSD, finest first; the last are the ones to sharpen.
@@ -56,16 +59,18 @@ class DSen2PS(nn.Module):
             fine structure each.
         spreads: by band to sharpen and finer band, σ in pixels of the first of the Gaussian
             through which the one sees the other.
+        grid: GSD of the trunk.
     """
 
     def __init__(
         self, bands: Mapping[int, int], features: int, blocks: int, radii: Sequence[int] = (),
-        spreads: Sequence[Sequence[float]] = (),
+        spreads: Sequence[Sequence[float]] = (), grid: int = _GRID,
     ) -> None:  # fmt: skip
         super().__init__()
         self.gsds, self.radii, self.spreads = tuple(bands), tuple(radii), spreads
-        entering = sum(count * max(_GRID // gsd, 1) ** 2 for gsd, count in bands.items())
-        leaving = bands[self.gsds[-1]] * (_GRID // self.gsds[0]) ** 2
+        self.grid = grid
+        entering = sum(count * max(grid // gsd, 1) ** 2 for gsd, count in bands.items())
+        leaving = bands[self.gsds[-1]] * (grid // self.gsds[0]) ** 2
         regressions = 2 * len(self.radii)
         entering += leaving * regressions
         if self.radii:
@@ -77,24 +82,24 @@ class DSen2PS(nn.Module):
         nn.init.zeros_(self.tail.bias)  # type: ignore[arg-type]
 
     def forward(self, inputs: Mapping[int, Tensor]) -> Tensor:
-        """Counts at 10 m; the residual may run in low precision, the skip stays in fp32."""
+        """Counts on the finest grid; the residual may run in low precision, the skip not."""
         fine, target = self.gsds[0], self.gsds[-1]
-        brought = [_on_grid(inputs[gsd] / DN, gsd) for gsd in self.gsds]
+        brought = [_on_grid(inputs[gsd] / DN, gsd, self.grid) for gsd in self.gsds]
         raised = _raised(inputs[target], target // fine)
         if self.radii:
             known = inputs[FIXED] / DN if FIXED in inputs else self.fixed(inputs) / DN
-            brought.append(F.pixel_unshuffle(known, _GRID // fine))
+            brought.append(F.pixel_unshuffle(known, self.grid // fine))
             for share, part in zip(self.share, known.chunk(len(self.share), 1), strict=True):
                 raised = raised + share * part * DN
-        x = torch.cat(brought, 1)  # (batch, 118 or 56, rows, cols) at 20 m
+        x = torch.cat(brought, 1)  # (batch, 118, 56 or 106, rows, cols) on the trunk's grid
         residual = self.tail(self.body(entered(self.head, x)))
-        return raised + F.pixel_shuffle(residual, _GRID // fine).to(raised.dtype) * DN
+        return raised + F.pixel_shuffle(residual, self.grid // fine).to(raised.dtype) * DN
 
     def fixed(self, inputs: Mapping[int, Tensor]) -> Tensor:
         """What no weight has a part in: the detail by every regression, in counts and fp32.
 
-        (batch, regressions · bands, rows, cols) at 10 m. `forward` takes it from inputs[FIXED]
-        where it is there: a training need not find it again and again.
+        (batch, regressions · bands, rows, cols) on the finest grid. `forward` takes it from
+        inputs[FIXED] where it is there: a training need not find it again and again.
         """
         fine, target = self.gsds[0], self.gsds[-1]
         with torch.autocast(inputs[target].device.type, enabled=False):
@@ -105,9 +110,9 @@ class DSen2PS(nn.Module):
             )  # fmt: skip
 
 
-def _on_grid(x: Tensor, gsd: int) -> Tensor:
-    """Bands of a GSD on the 20 m grid."""
-    return F.pixel_unshuffle(x, _GRID // gsd) if gsd < _GRID else _raised(x, gsd // _GRID)
+def _on_grid(x: Tensor, gsd: int, grid: int) -> Tensor:
+    """Bands of a GSD on the trunk's grid."""
+    return F.pixel_unshuffle(x, grid // gsd) if gsd < grid else _raised(x, gsd // grid)
 
 
 def _raised(x: Tensor, factor: int) -> Tensor:
@@ -133,22 +138,31 @@ def _spreads(inputs: Sequence[Input]) -> list[list[float]]:
     ]  # fmt: skip
 
 
-def _card(name: str, inputs: Sequence[Input], margin: int, **options: Any) -> ModelCard:
+def _card(
+    name: str, inputs: Sequence[Input], margin: int, *, sensor: str = "sentinel2", **options: Any
+) -> ModelCard:
     options = {"features": 64, "blocks": 6, **options, "spreads": _spreads(inputs)}
     return sharpener(
-        name, "dsen2-ps", inputs, margin, options,
-        source="geosr; the task of Lanaras et al. 2018 on the 20 m grid",
+        name, "dsen2-ps", inputs, margin, options, sensor=sensor,
+        source=f"geosr; the task of Lanaras et al. 2018 on the {options.get('grid', _GRID)} m grid",
     )  # fmt: skip
 
 
 def _recipe(card: ModelCard) -> Recipe:
-    """64 pixels of truth along a window at 20 m, where regressions look far; 48 at 60 m."""
+    """64 pixels of truth along a window at 20 m, where regressions look far; 48 at 60 m.
+
+    Landsat's sensors differ in gain and type: brightness is drawn from further away.
+    """
     patch, batch = (32, 8) if card.scale == 2 else (8, 16)
-    return Recipe(patch=patch, batch_size=batch, lr=6e-4, weight_decay=1e-4, warmup=300, jitter=0.1)
+    jitter = 0.1 if card.sensor == "sentinel2" else 0.4
+    return Recipe(
+        patch=patch, batch_size=batch, lr=6e-4, weight_decay=1e-4, warmup=300, jitter=jitter
+    )
 
 
 _CARDS = (
     _card("dsen2-ps-20", TO_20, 46, radii=[2, 6]),
     _card("dsen2-ps-60", TO_60, 70, blocks=4, radii=[2, 4]),
+    _card("landsat-ps", _PAN, 46, sensor="landsat", radii=[2, 6], grid=30),
 )
 DESIGNS = tuple(guided(card, build, recipe=_recipe(card)) for card in _CARDS)

@@ -55,7 +55,7 @@ def _in_strips(
     rows, step = coarse.shape[-2], _ROWS // factor
     if torch.is_grad_enabled() or torch.compiler.is_compiling() or rows <= step:
         return _detail(fine, coarse, radii, factor, ridges, spread)
-    halo = max(radii) + max(ridges) + _CUBIC + _beyond(factor, spread)
+    halo = max(radii) + max(ridges) + _CUBIC + beyond(factor, spread)
     found = []
     for top in range(0, rows, step):  # what stays in the cache is quicker by far
         first, last = max(top - halo, 0), min(top + step + halo, rows)
@@ -73,7 +73,7 @@ def _detail(
     spread: Sequence[float],
 ) -> Tensor:  # fmt: skip
     """The same, all rows at once."""
-    means = _sensed(fine, factor, spread)
+    means = sensed(fine, factor, spread)
     smooth = F.interpolate(means, scale_factor=factor, mode="bicubic", align_corners=False)
     lacking = torch.split(F.pixel_unshuffle(fine - smooth, factor), factor**2, 1)  # by guide
     # one after the other stays in the cache; all at once makes a graph that can be exported
@@ -102,19 +102,19 @@ def _applied(slopes: Tensor, lacking: Sequence[Tensor], factor: int) -> Tensor:
     return F.pixel_shuffle(made.flatten(2, 3), factor).transpose(0, 1)
 
 
-def _sensed(fine: Tensor, factor: int, spread: Sequence[float]) -> Tensor:
+def sensed(fine: Tensor, factor: int, spread: Sequence[float]) -> Tensor:
     """The fine bands as a coarse sensor sees them; the image's edge is repeated."""
-    beyond, count = _beyond(factor, spread) * factor, len(spread)
-    at = torch.arange(-beyond, factor + beyond, dtype=torch.float64) - (factor - 1) / 2
+    around, count = beyond(factor, spread) * factor, len(spread)
+    at = torch.arange(-around, factor + around, dtype=torch.float64) - (factor - 1) / 2
     sigma = torch.tensor(list(spread), dtype=torch.float64)[:, None]
     taps = torch.exp(-0.5 * (at / sigma) ** 2)
     taps = (taps / taps.sum(1, keepdim=True)).to(fine)[:, None]  # (guides, 1, taps)
-    x = F.pad(fine, (beyond,) * 4, mode="replicate")
+    x = F.pad(fine, (around,) * 4, mode="replicate")
     x = F.conv2d(x, taps[..., None, :], stride=(1, factor), groups=count)
     return F.conv2d(x, taps[..., None], stride=(factor, 1), groups=count)
 
 
-def _beyond(factor: int, spread: Sequence[float]) -> int:
+def beyond(factor: int, spread: Sequence[float]) -> int:
     """Coarse pixels that a point spread reaches beyond its own."""
     return max(math.ceil((_SIGMAS * max(spread) - factor / 2) / factor), 0)
 

@@ -1,0 +1,94 @@
+"""Where a finer raster lies beside the coarse one that it is to guide, told by what they show."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geosr.raster.window import Window
+from geosr.scene.fill import fill
+from geosr.scene.frames import displacement
+from geosr.scene.pixels import Pixels
+from geosr.scene.scene import Scene
+
+_SIDE = 512  # coarse pixels along the window that is compared
+_LEAST = 32  # below which nothing is told
+_FILL_REACH = 16
+_ALIKE = 0.3  # correlation below which the two do not show the same
+_LARGEST = 4.0  # coarse pixels; a larger shift is taken for a mistake
+_WHOLE = 0.15  # fine pixels that the estimate may be off: so near to a whole one it is that one
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Displacement:
+    """How far the guide of a scene lies off its coarse bands.
+
+    Attributes:
+        down, right: fine pixels by which its content is to be moved to fit; whole ones where the
+            estimate is as near to them as it is exact.
+        alike: correlation of the two where they are compared.
+        note: why nothing is known, or "".
+    """
+
+    down: float = 0.0
+    right: float = 0.0
+    alike: float = 1.0
+    note: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.down or self.right)
+
+
+def guide_displacement(scene: Scene, gsd: int) -> Displacement:
+    """Where the finest bands of a scene lie beside the bands of `gsd`, from its middle.
+
+    The combination of the coarse bands that comes nearest to the block means of the guide is
+    registered with those by phase correlation.
+
+    Raises:
+        SceneError: a file cannot be decoded.
+    """
+    guide, coarse = _images(scene, gsd)
+    if min(coarse.shape[1:]) < _LEAST:
+        return Displacement(note=f"fewer than {_LEAST} pixels to compare")
+    down, right, alike = displacement(_intensity(coarse, guide), guide)
+    if alike < _ALIKE or max(abs(down), abs(right)) > _LARGEST or not math.isfinite(alike):
+        said = f"correlation {alike:.2f} at {down:.2f}, {right:.2f} px"
+        return Displacement(alike=alike, note=said)
+    factor = gsd // scene.finest
+    return Displacement(_rounded(down * factor), _rounded(right * factor), alike)
+
+
+def _rounded(shift: float) -> float:
+    return float(round(shift)) if abs(shift - round(shift)) <= _WHOLE else round(shift, 2)
+
+
+def _images(scene: Scene, gsd: int) -> tuple[Array, Array]:
+    """Block means of the guide, (rows, cols), and the coarse bands, (bands, rows, cols)."""
+    grid, factor = scene.grids[gsd], gsd // scene.finest
+    height, width = (min(n, _SIDE) for n in grid.shape)
+    window = Window((grid.height - height) // 2, (grid.width - width) // 2, height, width)
+    names = [band.name for band in scene.select(gsd=gsd)]
+    guides = [band.name for band in scene.select(gsd=scene.finest)]
+    with scene.open() as reader:
+        coarse = _filled(reader.read(names, gsd, window))
+        fine = _filled(reader.read(guides, scene.finest, window.at(factor)))
+    spread = fine.std((1, 2), keepdims=True)
+    fine = ((fine - fine.mean((1, 2), keepdims=True)) / np.where(spread, spread, 1)).mean(0)
+    return fine.reshape(height, factor, width, factor).mean((1, 3)), coarse
+
+
+def _filled(pixels: Pixels) -> Array:
+    return fill(pixels.values, pixels.usable, _FILL_REACH).astype(np.float64)
+
+
+def _intensity(coarse: Array, guide: Array) -> Array:
+    """The combination of coarse bands and one that is nearest to the guide, (rows, cols)."""
+    columns = np.stack([*coarse.reshape(len(coarse), -1), np.ones(guide.size)], 1)
+    weights = np.linalg.lstsq(columns, guide.ravel(), rcond=None)[0]
+    return np.asarray((columns @ weights).reshape(guide.shape))
