@@ -43,6 +43,7 @@ from geosr.models.nets.multi import (
 from geosr.models.nets.single import (
     baseline,
     carn,
+    cincgan,
     ddrn,
     dmcn,
     edsr,
@@ -73,8 +74,8 @@ __all__ = ["ANY", "DEFAULT", "DESIGNS", "PAIRS", "SHIFTS", "Design", "Input", "M
 _MODULES = (
     dsen2, dsen2ps, aesr, baseline, lpan, lapsrn, srcnn, vdsr, espcn, fsrcnn, srresnet, edsr, carn,
     rcan, han, dmcn, pecnn, ddrn, hsenet, haunet, transenet, swinir, hat, rrdb, eegan, sgfbgan,
-    dual, highresnet, trmisr, piunet, rams, deepsum, wdsr3d, misrgru, recursive, worldstrat, ibpnet,
-    fusion, bicubic,
+    cincgan, dual, highresnet, trmisr, piunet, rams, deepsum, wdsr3d, misrgru, recursive,
+    worldstrat, ibpnet, fusion, bicubic,
 )  # fmt: skip
 DESIGNS: dict[str, Design] = {d.name: d for module in _MODULES for d in module.DESIGNS}
 _BUILDERS = {d.arch: d.build for d in DESIGNS.values()}

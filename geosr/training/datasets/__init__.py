@@ -11,7 +11,15 @@ from typing import Any
 from geosr.errors import UsageError
 from geosr.models.card import ModelCard
 from geosr.sensors import OpenOptions, probav
-from geosr.training.datasets import folder, kelvins, pairs, places, series, wald
+from geosr.training.datasets import (
+    folder,
+    kelvins,
+    pairs,
+    places,
+    series,
+    unpaired,
+    wald,
+)
 from geosr.training.datasets.batches import Batch, Sample, stack
 from geosr.training.datasets.windows import (
     Area,
@@ -27,6 +35,7 @@ __all__ = [
 ]  # fmt: skip
 
 _CHECKED = 192  # pixels of truth along a held-out window, where the images have them
+_NOT_MIXED = "--degradation mixed is for Sentinel-2 scenes. Say blur-noise for images."
 KINDS = ("wald", "folder", "pairs", "npz", "dual", "series", "kelvins")
 
 
@@ -53,6 +62,7 @@ class Choice:
         pattern: names of the files that count.
         operator: one of `degrade.OPERATORS`; None is what the kind is used to.
         share: of the images to hold out.
+        fine: fine images that show other ground than those of `data`, for unpaired training.
     """
 
     kind: str | None = None
@@ -63,6 +73,7 @@ class Choice:
     seed: int = 0
     jitter: float = 0.0
     options: OpenOptions = OpenOptions()  # noqa: RUF009 - frozen
+    fine: Path | None = None
 
 
 def kind_of(data: Path, task: str) -> str:
@@ -92,6 +103,8 @@ def open_sets(data: Path, card: ModelCard, choice: Choice) -> Sets:
     Raises:
         UsageError: nothing there fits the net.
     """
+    if choice.fine is not None:
+        return _unpaired(data, choice.fine, card, choice)
     kind = choice.kind or kind_of(data, card.task)
     _check(kind, card)
     images = replace(choice.options, kind="image")
@@ -113,7 +126,7 @@ def open_sets(data: Path, card: ModelCard, choice: Choice) -> Sets:
         found = kelvins.areas(data, card, choice.options, choice.pattern)
         make = kelvins.KelvinsWindows
     elif choice.operator == wald.MIXED:
-        raise UsageError("--degradation mixed is for Sentinel-2 scenes. Say blur-noise for images.")
+        raise UsageError(_NOT_MIXED)
     else:
         found = folder.areas(data, card, images, choice.pattern)
         make = series.SeriesWindows
@@ -126,6 +139,26 @@ def open_sets(data: Path, card: ModelCard, choice: Choice) -> Sets:
     )
     held = make(parts.held, card, _checked(parts.held, choice.patch), seed=choice.seed)
     return Sets(kind, training, held)
+
+
+def _unpaired(data: Path, fine: Path, card: ModelCard, choice: Choice) -> Sets:
+    """Coarse windows of `data`, fine ones of `fine`; held out are fine ones, degraded."""
+    if choice.kind is not None:
+        raise UsageError(f"--unpaired reads images, not '{choice.kind}'. Leave --data-kind out.")
+    if choice.operator == wald.MIXED:
+        raise UsageError(_NOT_MIXED)
+    images = replace(choice.options, kind="image")
+    coarse, found = unpaired.areas(data, fine, card, images, choice.pattern, choice.patch)
+    parts = split(found, choice.share, places.of_image, patch=choice.patch, scale=card.scale)
+    training = unpaired.UnpairedWindows(
+        parts.training, card, choice.patch, seed=choice.seed, jitter=choice.jitter,
+        coarse=unpaired.without(coarse, parts.held, places.of_image),
+    )  # fmt: skip
+    held = folder.FolderWindows(
+        parts.held, card, _checked(parts.held, choice.patch), seed=choice.seed,
+        operator=choice.operator or unpaired.OPERATOR,
+    )  # fmt: skip
+    return Sets(unpaired.UnpairedWindows.kind, training, held)
 
 
 def _checked(areas: Sequence[Area[Any]], patch: int) -> int:
