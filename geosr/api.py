@@ -317,6 +317,8 @@ def train(
     pattern: str | None = None,
     degradation: str | None = None,
     quantification: float | None = None,
+    data_fine: str | Path | None = None,
+    unpaired: str | None = None,
     patch: int | None = None,
     jitter: float | None = None,
     loss: str | None = None,
@@ -390,6 +392,7 @@ def train(
         seed=seed, val_share=val_share, val_every=val_every, val_windows=val_windows,
         patience=patience, compile=compile, data_kind=data_kind, pattern=pattern,
         degradation=degradation, quantification=quantification, init=str(init) if init else None,
+        fine=str(data_fine) if data_fine else None, unpaired=unpaired,
     )  # fmt: skip
     return _train(Path(data), Path(out), config=config, device=where.device, resume=resume,
                   overwrite=overwrite, progress=progress, stop=stop)  # fmt: skip

@@ -31,6 +31,7 @@ THIN = {  # options that make a net quick; only widths where its reach is to sta
     "haunet": {"features": 8, "blocks": 1, "half": 1, "middle": 1, "back": 1},
     "haunet-s": {"features": 8, "blocks": 1, "half": 1},
     "transenet": {"features": 8, "blocks": 1, "layers": 1, "wide": 32, "narrow": 2},
+    "cincgan": {"features": 8, "blocks": 2, "cleaning": 1},
     "deepsum": {"features": 8, "blocks": 2}, "3dwdsr": {"features": 5},
     "misr-gru": {"features": 4}, "recursive": {"features": 8}, "worldstrat": {"features": 8},
     "liif": {"features": 8, "hidden": 16}, "cdcr": {"features": 8, "hidden": 16},

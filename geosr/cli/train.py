@@ -87,6 +87,16 @@ _PRESETS = ("default", "paper", "srgan", "esrgan", "satlas", "sr4rs", "eegan", "
 @option_group(
     PAIRS,
     pair_options,
+    option(
+        "--data-fine",
+        type=PATH,
+        help="Fine images of other ground than --data, the coarse ones: unpaired training.",
+    ),
+    option(
+        "--unpaired",
+        type=click.Choice(["cyclecnn", "cincgan"]),
+        help="How to learn from these: cycles alone, or with discriminators.",
+    ),
     option("--patch", type=click.IntRange(1), help="Side of a window of truth, pixels."),
     option("--jitter", type=float, help="Radiometric augmentation, σ of the log-gain."),
 )
@@ -268,6 +278,7 @@ def _config(params: dict[str, Any], where: Engine) -> TrainConfig:
     return replace(
         config, **plain, **chosen, net_options=_named(params["net_options"], "--net-option"),
         patch=params["patch"] or 0, init=str(params["init"]) if params["init"] else None,
+        fine=str(params["data_fine"]) if params["data_fine"] else None, unpaired=params["unpaired"],
     )  # fmt: skip
 
 

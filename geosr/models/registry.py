@@ -48,6 +48,7 @@ from geosr.models.nets.multi import (
 from geosr.models.nets.single import (
     baseline,
     carn,
+    cincgan,
     ddrn,
     dmcn,
     edsr,
@@ -80,9 +81,9 @@ __all__ = ["ANY", "BY_GUIDE", "DEFAULT", "DESIGNS", "PAIRS", "SHIFTS", "Design",
 _MODULES = (
     dsen2, dsen2ps, aesr, baseline, lpan, lapsrn, srcnn, vdsr, espcn, fsrcnn, srresnet, edsr, carn,
     rcan, han, dmcn, pecnn, ddrn, hsenet, haunet, transenet, swinir, hat, rrdb, eegan, sgfbgan,
-    rfsr, dual, highresnet, trmisr, piunet, rams, deepsum, wdsr3d, misrgru, recursive, worldstrat,
-    ibpnet, fusion, liif, cdcr, funsr, zssr, dip, mip, spectral, bicubic, brovey, gsa, mtfglp, bdsd,
-    local,
+    cincgan, rfsr, dual, highresnet, trmisr, piunet, rams, deepsum, wdsr3d, misrgru, recursive,
+    worldstrat, ibpnet, fusion, liif, cdcr, funsr, zssr, dip, mip, spectral, bicubic, brovey, gsa,
+    mtfglp, bdsd, local,
 )  # fmt: skip
 DESIGNS: dict[str, Design] = {d.name: d for module in _MODULES for d in module.DESIGNS}
 _BUILDERS = {d.arch: d.build for d in DESIGNS.values()}

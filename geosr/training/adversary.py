@@ -91,6 +91,7 @@ class Adversary:
     Args:
         side: of the patches of truth, pixels.
         lr: peak rate of the net's schedule.
+        name: of its figures and of its part of a state, where there are several.
 
     Raises:
         UsageError: no such kind or discriminator, or it does not fit the patches.
@@ -98,12 +99,13 @@ class Adversary:
 
     def __init__(
         self, how: Adversarial, card: ModelCard, *, side: int, lr: float, device: str,
-        ranks: Ranks, bf16: bool = False,
+        ranks: Ranks, bf16: bool = False, name: str = "discriminator",
     ) -> None:  # fmt: skip
         if how.kind not in KINDS:
             raise UsageError(f"unknown adversarial '{how.kind}' (known: {', '.join(KINDS)}).")
         kind, options = kind_of(how.discriminator, how.options, side)
         self.how, self.card, self.ranks, self.device, self.bf16 = how, card, ranks, device, bf16
+        self.name = name
         self.given, self.high = options.pop("given"), options.pop("high")
         self.net = kind.build(_channels(card, given=self.given), **options).to(device)
         self.names = [name for name, _ in self.net.named_parameters()]
@@ -192,7 +194,7 @@ class Adversary:
         """Means since the last time: columns of log.csv. A net that fools it has made ≥ true."""
         means = [total / self.count if self.count else math.nan for total in self.sums]
         self.sums, self.count = [0.0] * len(FIGURES), 0
-        return {f"discriminator_{k}": f"{v:.5f}" for k, v in zip(FIGURES, means, strict=True)}
+        return {f"{self.name}_{k}": f"{v:.5f}" for k, v in zip(FIGURES, means, strict=True)}
 
     def numbers(self) -> list[float]:
         """What a state keeps beside the tensors."""
@@ -201,15 +203,15 @@ class Adversary:
     def tensors(self) -> dict[str, Tensor]:
         """Weights and moments, by name."""
         moments = optimizer_tensors(self.optimizer, self.names)
-        found = {f"discriminator/{k}": v for k, v in self.net.state_dict().items()}
-        return found | {f"discriminator-optimizer/{k}": v for k, v in moments.items()}
+        found = {f"{self.name}/{k}": v for k, v in self.net.state_dict().items()}
+        return found | {f"{self.name}-optimizer/{k}": v for k, v in moments.items()}
 
     def restore(self, state: State) -> None:
         """Go on where another left off."""
-        *self.sums, count = state.numbers["discriminator"]
+        *self.sums, count = state.numbers[self.name]
         self.count = int(count)
-        self.net.load_state_dict(state.part("discriminator"))
-        restore_optimizer(self.optimizer, self.names, state.part("discriminator-optimizer"))
+        self.net.load_state_dict(state.part(self.name))
+        restore_optimizer(self.optimizer, self.names, state.part(f"{self.name}-optimizer"))
 
 
 def _count(values: Tensor) -> Tensor:

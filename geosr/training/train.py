@@ -31,9 +31,11 @@ from geosr.training.discriminators import DISCRIMINATORS
 from geosr.training.distributed import Ranks, joined
 from geosr.training.loader import Loader, Steps
 from geosr.training.losses import Criterion
-from geosr.training.losses.criterion import ADVERSARIAL, with_features
+from geosr.training.losses.criterion import ADVERSARIAL, Term, with_features
 from geosr.training.presets import PRESETS
 from geosr.training.schedule import Schedule, optimizer
+from geosr.training.unpaired import Cycle
+from geosr.training.unpaired import check as check_unpaired
 from geosr.training.validation import Check, validate
 
 log = logging.getLogger("geosr")
@@ -57,6 +59,8 @@ class TrainConfig:
         precision: "fp32", "bf16" or "fp16" of the net; losses and skips stay in fp32.
         init: weights of the same net to begin with; None begins with random ones.
         adversarial: of the term of that name in the recipe's loss; None where it has none.
+        fine: folder of fine images that show other ground than the coarse ones of the data.
+        unpaired: how to learn from such, by `geosr.training.unpaired`.
     """
 
     model: str
@@ -82,6 +86,8 @@ class TrainConfig:
     quantification: float | None = None
     init: str | None = None
     adversarial: Adversarial | None = None
+    fine: str | None = None
+    unpaired: str | None = None
 
     @cached_property
     def card(self) -> ModelCard:
@@ -113,7 +119,7 @@ class TrainConfig:
         options = OpenOptions(quantification=self.quantification)
         return Choice(
             self.data_kind, self.pattern, self.degradation, self.val_share, self.side, self.seed,
-            self.recipe.jitter, options,
+            self.recipe.jitter, options, Path(self.fine) if self.fine else None,
         )  # fmt: skip
 
 
@@ -240,6 +246,7 @@ def train(
         StoppedError: ten losses in a row were no numbers; the last good weights are kept.
         LockedError: another training goes on in `out`.
     """
+    check_unpaired(config.unpaired, config.fine, config.precision)
     card, design = config.card, registry.design(config.model)
     if design.solved:
         solved.check(asdict(config), design.recipe, resume=resume, ranks=ranks.world)
@@ -370,7 +377,8 @@ class _Run:
         compiled: nn.Module = torch.compile(shared) if config.compile else shared  # type: ignore[assignment]
         self.learning = Model(card, compiled)
         self.criterion = Criterion.parse(self.recipe.loss)
-        self.adversary = self._adversary()
+        self.adversary = None if config.unpaired else self._adversary()
+        self.cycle = self._cycle(config.unpaired) if config.unpaired else None
         self.optimizer = optimizer(
             self.recipe.optimizer, net, lr=self.recipe.lr, weight_decay=self.recipe.weight_decay
         )
@@ -417,6 +425,20 @@ class _Run:
             ranks=self.ranks, bf16=self.config.precision == "bf16",
         )  # fmt: skip
 
+    def _cycle(self, kind: str) -> Cycle:
+        """The degradation net and the discriminators of an unpaired training."""
+        return Cycle(
+            kind, self.model.card, self.model.net, how=self.config.adversarial,
+            weight=self.criterion.adversarial, side=self.sets.training.patch,
+            operator=self.config.degradation, recipe=self.recipe, device=self.device,
+            ranks=self.ranks, bf16=self.config.precision == "bf16",
+        )  # fmt: skip
+
+    @property
+    def _judged(self) -> bool:
+        """Whether a discriminator has a say."""
+        return self.adversary is not None or bool(self.cycle and self.cycle.judges)
+
     # one step
 
     def advance(self, batch: Batch) -> float:
@@ -436,11 +458,15 @@ class _Run:
         if self.ranks.any(not math.isfinite(float(loss.detach())), self.device):
             return self._skip()
         self.optimizer.zero_grad(set_to_none=True)
+        if self.cycle is not None:
+            self.cycle.begin(self.rate)
         self.scaler.scale(loss * self.ranks.world).backward()  # type: ignore[no-untyped-call]
         self.scaler.unscale_(self.optimizer)
         limit = self.recipe.clip or math.inf
         norm = nn.utils.clip_grad_norm_(self.model.net.parameters(), limit)
         if not self.scaler.is_enabled() and not bool(norm.isfinite()):
+            return self._skip()
+        if self.cycle is not None and not self.cycle.learn(self.rate):
             return self._skip()
         self.scaler.step(self.optimizer)
         self.scaler.update()
@@ -453,9 +479,13 @@ class _Run:
     def _loss(self, batch: Batch) -> Tensor:
         """This process's part of the loss of the whole batch: sums over all-reduced counts."""
         with _autocast(self.device, self.config.precision):
-            output = self.learning.outputs(batch.inputs)
-        unit = self.model.card.unit
+            inputs = batch.inputs if self.cycle is None else self.cycle.inputs(batch)
+            output = self.learning.outputs(inputs)
+        unit, more = self.model.card.unit, list[Term]()
+        if self.cycle is not None:
+            output, more = self.cycle.terms(output, batch, self.step)
         terms = self.criterion.terms(_in_units(output, unit), batch.target / unit, batch.mask)
+        terms += more
         if self.adversary is not None:
             own = self.adversary.term(output, batch, self.step)
             terms = joined_terms(terms, own, self.criterion.adversarial)
@@ -528,7 +558,7 @@ class _Run:
         found = validate(self.averaged(), self.sets.held, self.spots, self.device, self.ranks)
         figure = found.figure(self.model.card)
         self.schedule.checked(figure)
-        if self.adversary is not None:  # what it gains no error shows: the newest weights are best
+        if self._judged:  # what it gains no error shows: the newest weights are best
             figure = -float(self.step)
         better, self.best = figure < self.best, min(figure, self.best)
         if self.ranks.first:
@@ -557,6 +587,9 @@ class _Run:
         if self.adversary is not None:
             numbers["discriminator"] = self.adversary.numbers()
             tensors |= self.adversary.tensors()
+        if self.cycle is not None:
+            numbers |= self.cycle.numbers()
+            tensors |= self.cycle.tensors()
         self.folder.save(State(numbers, tensors))
 
     def averaged(self) -> Model:
@@ -572,7 +605,7 @@ class _Run:
 
     def _card(self) -> ModelCard:
         card = self.model.card
-        taught = card.adversarial or self.adversary is not None
+        taught = card.adversarial or self._judged
         return replace(card, source=f"{card.source}; trained by geosr", adversarial=taught)
 
     def _restore(self, state: State) -> None:
@@ -588,6 +621,8 @@ class _Run:
         restore_optimizer(self.optimizer, self.names, state.part("optimizer"))
         if self.adversary is not None:
             self.adversary.restore(state)
+        if self.cycle is not None:
+            self.cycle.restore(state)
 
     def _row(self, loss: float, waiting: float, found: Check) -> dict[str, str]:
         return {
@@ -596,6 +631,7 @@ class _Run:
             "images_per_second": f"{self.speed:.2f}", "waiting": f"{waiting:.3f}",
             "skipped": str(self.skipped), "seconds": f"{self._clock():.0f}",
             **(self.adversary.figures() if self.adversary else {}),
+            **(self.cycle.figures() if self.cycle else {}),
         }  # fmt: skip
 
     def _show(self, found: Check) -> None:

@@ -46,6 +46,7 @@ COUNTS = [  # name, scale, bands, parameters
     ("rrdb", 4, 3, 16_697_987), ("rrdb", 4, 4, 16_699_140),
     ("rrdb", 5, 3, 16_661_059), ("rrdb", 10, 3, 16_697_987),  # one stage, and two as at x4
     ("rrdb-series", 4, 3, 16_710_083), ("eegan", 4, 3, 7_395_078), ("sg-fbgan", 4, 1, 672_417),
+    ("cincgan", 2, 3, 609_731 + 1_369_859), ("cincgan", 4, 3, 609_731 + 1_517_571),
     ("dual-edsr", 2, 1, 748_673), ("dual-edsr", 3, 1, 933_313), ("dual-edsr", 4, 1, 1_191_809),
     ("highres-net", 3, 1, 591_818), ("tr-misr", 3, 1, 386_191), ("piunet", 3, 1, 828_355),
     ("rams", 3, 1, 958_129),

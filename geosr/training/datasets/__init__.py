@@ -19,6 +19,7 @@ from geosr.training.datasets import (
     places,
     series,
     spectral,
+    unpaired,
     wald,
 )
 from geosr.training.datasets.batches import Batch, Sample, stack
@@ -36,6 +37,7 @@ __all__ = [
 ]  # fmt: skip
 
 _CHECKED = 192  # pixels of truth along a held-out window, where the images have them
+_NOT_MIXED = "--degradation mixed is for Sentinel-2 scenes. Say blur-noise for images."
 KINDS = ("wald", "folder", "pairs", "npz", "dual", "series", "kelvins", "spectral")
 
 
@@ -62,6 +64,7 @@ class Choice:
         pattern: names of the files that count.
         operator: one of `degrade.OPERATORS`; None is what the kind is used to.
         share: of the images to hold out.
+        fine: fine images that show other ground than those of `data`, for unpaired training.
     """
 
     kind: str | None = None
@@ -72,6 +75,7 @@ class Choice:
     seed: int = 0
     jitter: float = 0.0
     options: OpenOptions = OpenOptions()  # noqa: RUF009 - frozen
+    fine: Path | None = None
 
 
 def kind_of(data: Path, task: str) -> str:
@@ -106,6 +110,8 @@ def open_sets(data: Path, card: ModelCard, choice: Choice) -> Sets:
             f"'{card.name}' learns on each scene itself and cannot be trained before. "
             f"Run it: geosr superres SCENE OUT --model {card.name}"
         )
+    if choice.fine is not None:
+        return _unpaired(data, choice.fine, card, choice)
     kind = choice.kind or kind_of(data, card.task)
     _check(kind, card)
     images = replace(choice.options, kind="image")
@@ -130,7 +136,7 @@ def open_sets(data: Path, card: ModelCard, choice: Choice) -> Sets:
         found = kelvins.areas(data, card, choice.options, choice.pattern)
         make = kelvins.KelvinsWindows
     elif choice.operator == wald.MIXED:
-        raise UsageError("--degradation mixed is for Sentinel-2 scenes. Say blur-noise for images.")
+        raise UsageError(_NOT_MIXED)
     else:
         found = folder.areas(data, card, images, choice.pattern)
         make = series.SeriesWindows
@@ -145,6 +151,27 @@ def open_sets(data: Path, card: ModelCard, choice: Choice) -> Sets:
     )
     held = make(parts.held, card, _checked(parts.held, choice.patch), seed=choice.seed)
     return Sets(kind, training, held)
+
+
+def _unpaired(data: Path, fine: Path, card: ModelCard, choice: Choice) -> Sets:
+    """Coarse windows of `data`, fine ones of `fine`; held out are fine ones, degraded."""
+    if choice.kind is not None:
+        raise UsageError(f"--unpaired reads images, not '{choice.kind}'. Leave --data-kind out.")
+    continuous.check(card, unpaired.UnpairedWindows.kind)
+    if choice.operator == wald.MIXED:
+        raise UsageError(_NOT_MIXED)
+    images = replace(choice.options, kind="image")
+    coarse, found = unpaired.areas(data, fine, card, images, choice.pattern, choice.patch)
+    parts = split(found, choice.share, places.of_image, patch=choice.patch, scale=card.scale)
+    training = unpaired.UnpairedWindows(
+        parts.training, card, choice.patch, seed=choice.seed, jitter=choice.jitter,
+        coarse=unpaired.without(coarse, parts.held, places.of_image),
+    )  # fmt: skip
+    held = folder.FolderWindows(
+        parts.held, card, _checked(parts.held, choice.patch), seed=choice.seed,
+        operator=choice.operator or unpaired.OPERATOR,
+    )  # fmt: skip
+    return Sets(unpaired.UnpairedWindows.kind, training, held)
 
 
 def _checked(areas: Sequence[Area[Any]], patch: int) -> int:
