@@ -1,10 +1,10 @@
 """How blurred and how noisy an image is, told from the image alone.
 
 Ground is taken to have a power spectrum that falls as f^-2.2 (of 2.0 to 2.3 the exponent by which
-blurs put upon Landsat-7's panchromatic images were found best); a Gaussian of covariance Σ takes exp(-4π² fᵀΣf) of it, and
-white noise adds a floor. The three are fitted to the spectrum by Whittle's likelihood. Fine images
-of like ground, where there are any, tell their own spectrum instead of that power: what they lost
-themselves is then in it, and drops out.
+blurs put upon Landsat-7's panchromatic images were found best); a Gaussian of covariance Σ takes
+exp(-4π² fᵀΣf) of it, and white noise adds a floor. The three are fitted to the spectrum by
+Whittle's likelihood. Fine images of like ground, where there are any, tell their own spectrum
+instead of that power: what they lost themselves is then in it, and drops out.
 
 The floor is begun with what flat parts show, and loosely held to it: the 2 % quantile of the
 deviations of 8 × 8 squares of the Laplacian of four neighbours, which few edges reach.
