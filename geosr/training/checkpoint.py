@@ -10,6 +10,7 @@ import csv
 import hashlib
 import io
 import json
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -27,6 +28,8 @@ from geosr.models import weights
 from geosr.models.card import ModelCard
 from geosr.raster import lockfile, publish
 from geosr.raster.publish import write_bytes
+
+log = logging.getLogger("geosr")
 
 FREE = ("steps", "epochs", "seconds", "val_every", "val_windows", "patience", "workers", "compile")
 
@@ -177,6 +180,8 @@ class RunFolder:
                     tensors = {name: file.get_tensor(name) for name in list(file.keys())}
                 if metadata["sha256"] != _digest(metadata["state"], tensors):
                     raise ValueError(f"{path.name} differs from what was written")
+                if reason is not None:
+                    log.warning("%s: %s; going on from the state before it", self.state, reason)
                 return State(json.loads(metadata["state"]), tensors)
             except (SafetensorError, OSError, KeyError, ValueError) as error:
                 reason = reason or error
@@ -213,8 +218,15 @@ def _digest(text: str, tensors: Mapping[str, Tensor]) -> str:
 def _rows(path: Path) -> list[dict[str, str]]:
     if not path.exists():
         return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:  # a spreadsheet's mark is none
+            rows = list(csv.DictReader(file))
+            [int(row["step"]) for row in rows]
+            return rows
+    except (KeyError, ValueError, TypeError, csv.Error) as error:
+        raise UsageError(
+            f"{path} is no log of a training (no step in some line). Move it away, or mend it."
+        ) from error
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, names: list[str]) -> dict[str, Tensor]:

@@ -16,14 +16,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from geosr.errors import StoppedError, UsageError
+from geosr.errors import StoppedError, UsageError, cause
 from geosr.inference.engine import Engine
 from geosr.models import registry
 from geosr.models.card import Design, Model, ModelCard, Recipe, Uncertain
 from geosr.models.weights import load_file
 from geosr.raster import marks, picture
 from geosr.sensors import OpenOptions
-from geosr.training import forest, linear, solved
+from geosr.training import bounds, forest, linear, solved
 from geosr.training.adversary import Adversarial, Adversary, joined_terms
 from geosr.training.checkpoint import RunFolder, State, optimizer_tensors, restore_optimizer
 from geosr.training.datasets import Batch, Choice, Sets, open_sets
@@ -105,8 +105,16 @@ class TrainConfig:
                 f"(known: {', '.join(card.options) or 'none'}). Check --net-option."
             )
         if self.net_options:
+            bounds.check_options(self.model, card.options, self.net_options)
             changed = replace(card, options={**card.options, **self.net_options})
-            card = registry.measured(changed)  # another depth sees another way
+            try:
+                card = registry.measured(changed)  # another depth sees another way
+            except (TypeError, ValueError, RuntimeError) as error:
+                said = ", ".join(f"{key}={value}" for key, value in self.net_options.items())
+                raise UsageError(
+                    f"'{self.model}' cannot be built with {said} ({cause(error)[:120]}). "
+                    "Check --net-option."
+                ) from error
         return replace(card, quantification=self.quantification or 0.0)
 
     @property
@@ -246,6 +254,7 @@ def train(
         StoppedError: ten losses in a row were no numbers; the last good weights are kept.
         LockedError: another training goes on in `out`.
     """
+    bounds.check(config)
     check_unpaired(config.unpaired, config.fine, config.precision)
     card, design = config.card, registry.design(config.model)
     if design.solved:
