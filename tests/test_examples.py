@@ -45,3 +45,13 @@ def test_another_image_helps(tmp_path):
     table = {line.split()[0]: [float(v) for v in line.split()[1:]] for line in lines[1:]}
     assert set(table) == {"mean", "median", "shift-and-add", "ibp"}
     assert table["ibp"][0] < table["ibp"][2] < table["ibp"][4]
+
+
+def test_the_encoder_is_trained_by_its_example(tmp_path):
+    from safetensors.torch import load_file
+
+    run("encoder.py", tmp_path / "encoder.safetensors", 0.02, ROOT / "examples/scenes")
+    levels = load_file(tmp_path / "encoder.safetensors")
+    assert {name: tensor.shape[0] for name, tensor in levels.items()} == {
+        "0.0.weight": 24, "1.0.weight": 48, "2.0.weight": 96, "3.0.weight": 192,
+    }  # fmt: skip

@@ -106,7 +106,8 @@ _PRESETS = ("default", "paper", "srgan", "esrgan", "satlas", "sr4rs", "eegan", "
         "--loss",
         metavar="NAME[+W*NAME…]",
         help="l1, mse, charbonnier, dssim, ms-ssim, gradient, "
-        "tv, sam, frequency, low-l1, psnr, perceptual[:FILE], registered, laplace-nll, dual-edsr, "
+        "tv, sam, frequency, low-l1, psnr, perceptual[:encoder|:FILE], registered, laplace-nll, "
+        "dual-edsr, "
         "enhanced, adversarial.",
     ),
     option(

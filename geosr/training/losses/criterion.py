@@ -16,7 +16,7 @@ from torch import Tensor
 from geosr.errors import UsageError
 from geosr.training.losses import frequencies, images
 from geosr.training.losses.masked import coarser
-from geosr.training.losses.perceptual import load_perceptual, perceptual
+from geosr.training.losses.perceptual import by_encoder, load_perceptual, perceptual
 
 Loss = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 Term = tuple[float, Tensor, Tensor]  # weight, sum, count
@@ -44,6 +44,7 @@ LOSSES: dict[str, Loss] = {
     "frequency": frequencies.frequency,
     "low-l1": frequencies.low_l1,
     "perceptual": perceptual,
+    "perceptual:encoder": by_encoder,
     "registered": images.registered,
 }
 UNCERTAIN = "laplace-nll"  # the one that takes two outputs
@@ -68,7 +69,8 @@ class Criterion:
     def parse(cls, text: str) -> Criterion:
         """The criterion that a text like "l1+0.1*dssim" or "enhanced" describes.
 
-        `perceptual:PATH` takes VGG19's features, or those of a geosr net, from a file.
+        `perceptual:encoder` takes the features of the bundled encoder, `perceptual:PATH` VGG19's or
+        those of a geosr net, from a file.
 
         Raises:
             UsageError: a loss that does not exist, a weight that is no number, or nothing beside
@@ -169,10 +171,10 @@ def _weight(text: str, part: str) -> float:
 def _loss(name: str) -> Loss | None:
     if name in (UNCERTAIN, ADVERSARIAL):
         return None
-    if name.startswith("perceptual:"):
-        return load_perceptual(Path(name.removeprefix("perceptual:")).expanduser())
     if name in LOSSES:
         return LOSSES[name]
+    if name.startswith("perceptual:"):
+        return load_perceptual(Path(name.removeprefix("perceptual:")).expanduser())
     known = [*LOSSES, UNCERTAIN, ADVERSARIAL, "perceptual:PATH", *PRESETS]
     near = get_close_matches(name, known, 1)
     hint = f" Did you mean {near[0]}?" if near else ""

@@ -1,4 +1,4 @@
-"""Losses of a fixed net's features: random ones, VGG19's, or those of a geosr net's trunk."""
+"""Losses of a fixed net's features: a small encoder's, random ones, VGG19's, a geosr net's."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from geosr.errors import UsageError
+from geosr.errors import UsageError, WeightsError
 from geosr.models import weights
 from geosr.models.card import Model
 from geosr.training.losses.masked import clean, count, require_side
@@ -141,10 +141,44 @@ def _random_pyramid() -> Perceptual:
     return Perceptual(levels)
 
 
-def _conv(narrow: int, wide: int, stride: int = 1) -> nn.Conv2d:
+ENCODER = "encoder"
+_WIDTHS = (24, 48, 96, 192)
+
+
+def encoder_levels() -> list[nn.Module]:
+    """The encoder without its weights: four levels of convolution and ReLU, 218,000 numbers.
+
+    One band in; each level but the first halves the size. There are no biases, so what is twice as
+    bright has features twice as large, and a distance is a share of the contrast.
+    `examples/encoder.py` trains it.
+    """
+    return [
+        nn.Sequential(_conv(narrow, wide, 1 + (level > 0), bias=False), nn.ReLU())
+        for level, (narrow, wide) in enumerate(zip((1, *_WIDTHS[:-1]), _WIDTHS, strict=True))
+    ]
+
+
+@lru_cache(maxsize=1)
+def _encoder() -> Perceptual:
+    """The encoder that comes with geosr.
+
+    Raises:
+        WeightsError: its file is missing or damaged.
+    """
+    found = weights.manifest().get(ENCODER, {"name": ENCODER, "file": f"{ENCODER}.safetensors"})
+    path = weights.folder() / weights.file_name(found)
+    if not path.is_file() or weights.digest(path) != found.get("sha256"):
+        raise WeightsError(f"{path}: the encoder is missing or damaged. Install geosr again.")
+    levels = encoder_levels()
+    state = {name: tensor.float() for name, tensor in load_file(path).items()}
+    nn.ModuleList(levels).load_state_dict(state)
+    return Perceptual(levels, least=8)
+
+
+def _conv(narrow: int, wide: int, stride: int = 1, *, bias: bool = True) -> nn.Conv2d:
     """3 × 3, left empty: initialising it would move the global random numbers of a training."""
     conv: nn.Conv2d = nn.utils.skip_init(  # type: ignore[no-untyped-call]
-        nn.Conv2d, narrow, wide, 3, stride=stride, padding=1
+        nn.Conv2d, narrow, wide, 3, stride=stride, padding=1, bias=bias
     )
     return conv
 
@@ -152,6 +186,15 @@ def _conv(narrow: int, wide: int, stride: int = 1) -> nn.Conv2d:
 def perceptual(prediction: Tensor, target: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """Absolute error of the features of a random, fixed pyramid of three levels."""
     return _random_pyramid()(prediction, target, mask)
+
+
+def by_encoder(prediction: Tensor, target: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Absolute error of the features of the encoder that comes with geosr.
+
+    Raises:
+        WeightsError: its file is missing or damaged.
+    """
+    return _encoder()(prediction, target, mask)
 
 
 _VGG = (64, 64, 0, 128, 128, 0, *[256] * 4, 0, *[512] * 4, 0, *[512] * 4)  # 0 halves the size
