@@ -264,8 +264,7 @@ pair_options = option_group(  # what training pairs are made of, and how
 frame_options = option_group(  # how several images of a place are prepared, and a guide
     SEVERAL,
     option("--guide", metavar="FINE", type=str,
-           help="A finer raster of the same ground, to whose grid SRC is sharpened, or a folder of "
-           "such with SRC's names. It is moved to fit (--register none leaves it)."),
+           help="A finer raster to whose grid SRC is sharpened, or a folder of such."),
     option("--frames", type=Auto(int, 1), default="auto",
            help="Images of a place to take at most; auto is what the net was made for."),
     option("--clearance", type=click.FloatRange(0, 1), default=0.85,
@@ -276,8 +275,7 @@ frame_options = option_group(  # how several images of a place are prepared, and
     option("--brightness/--no-brightness", default=True,
            help="Bring images to their median mean and contrast."),
     option("--align", is_flag=True,
-           help="Warp images on other grids onto the first one's, and a guide in another CRS into "
-           "SRC's; both are refused else."),
+           help="Warp images on other grids onto the first one's, a guide into SRC's CRS."),
 )  # fmt: skip
 
 
@@ -292,9 +290,9 @@ def frames_of(params: dict[str, Any]) -> FrameOptions:
 fit_options = option_group(  # how nets that learn on the scene do so
     FIT,
     option("--fit-steps", type=click.IntRange(1),
-           help="Steps of the optimiser at most; default 200 of zssr, 2000 of dip, 10000 of mip."),
+           help="Steps at most; default 200 of zssr, 2000 of dip, 10000 of mip."),
     option("--fit-time", type=Duration(),
-           help="End learning after this long; how far it comes then hangs on the machine."),
+           help="End learning after this long."),
     option("--fit-seed", type=click.IntRange(0), default=0,
            help="Of the places and weights that are drawn."),
     option("--fit-kernel", type=click.Choice(["auto", "bicubic"]), default="auto",

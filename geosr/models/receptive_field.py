@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from geosr.models.card import SHIFTS
+from geosr.models.card import SHIFTS, image
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +39,7 @@ def margin(card: ModelCard, build: Callable[[ModelCard], Model], side: int) -> i
     block = card.inputs[-1].gsd // card.output.gsd
     corner = side // 2 * block
     at = slice(corner, corner + block)
-    seen: Tensor = model(inputs)[..., at, at].sum()
+    seen: Tensor = image(model.outputs(inputs))[..., at, at].sum()
     seen.backward()  # type: ignore[no-untyped-call]
     return max(_beyond(inputs[item.gsd], item.gsd // card.output.gsd, corner, block)
                for item in card.inputs)  # fmt: skip

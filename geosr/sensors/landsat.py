@@ -62,8 +62,8 @@ class _Product:
 
     def text(self, name: str) -> str:
         if self.path.is_file():
-            with tarfile.open(self.path) as archive:
-                file = archive.extractfile(name)
+            with tarfile.open(self.path) as tar:
+                file = tar.extractfile(name)  # a stream: nothing is unpacked
                 data = file.read(_LARGEST) if file else b""
         else:
             with (self.path / name).open("rb") as opened:

@@ -131,6 +131,9 @@ def paired(coarse: Scene, fine: Scene, options: OpenOptions) -> Scene:
 
 
 def _guide_names(fine: Scene, taken: Sequence[str]) -> list[str]:
+    """Names of the guide's bands; one band without a name beside Landsat's is the panchromatic."""
+    if [band.name for band in fine.bands] == ["1"] and set(LANDSAT) <= set(taken):
+        return [landsat.PAN]
     return [_ONE + band.name if band.name in taken else band.name for band in fine.bands]
 
 

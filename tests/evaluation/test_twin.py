@@ -101,5 +101,5 @@ def test_twins_ask_for_a_net_with_guides_and_a_scene_with_10_m_bands(scene_dir, 
         )
     make_scene.write_folder(tmp_path / "s", size=60)
     (tmp_path / "s/10m.tif").unlink()
-    with pytest.raises(UsageError, match="no 10 m bands"):
+    with pytest.raises(UsageError, match="no finer bands to make twins of"):
         evaluate(Data(tmp_path / "s", "twin"), {"bicubic": list(weights.load("bicubic"))})
