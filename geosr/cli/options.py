@@ -185,7 +185,7 @@ input_options = option_group(  # what a user may say of a product that its files
     option("--bands-in", type=NameList(), help="Bands of a stacked GeoTIFF, in file order."),
     option("--allow-vrt", is_flag=True, help="Open VRT files, which can read any other file."),
     option("--allow-remote", is_flag=True,
-           help="Open GeoTIFFs on the network: https://…, s3://…, /vsicurl/…"),
+           help="Open GeoTIFFs on the network (https://…, s3://…)."),
 )  # fmt: skip
 
 
@@ -290,15 +290,15 @@ def frames_of(params: dict[str, Any]) -> FrameOptions:
 fit_options = option_group(  # how nets that learn on the scene do so
     FIT,
     option("--fit-steps", type=click.IntRange(1),
-           help="Steps at most; default 200 of zssr, 2000 of dip, 10000 of mip."),
+           help="Steps at most; 200 of zssr, 2000 of dip, 10000 of mip."),
     option("--fit-time", type=Duration(),
            help="End learning after this long."),
     option("--fit-seed", type=click.IntRange(0), default=0,
-           help="Of the places and weights that are drawn."),
+           help="Of what is drawn at random."),
     option("--fit-kernel", type=click.Choice(["auto", "bicubic"]), default="auto",
-           help="What made the scene of a finer one: auto is what its spectrum tells."),
+           help="What blurred the scene: auto is what its spectrum tells."),
     option("--fit-reference", type=PATH, metavar="FILE",
-           help="A raster of the place on the output's grid, from which mip learns."),
+           help="Raster on the output's grid, of which mip learns."),
 )  # fmt: skip
 
 

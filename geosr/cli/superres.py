@@ -162,7 +162,7 @@ if TYPE_CHECKING:
         "--save-fit",
         type=PATH,
         metavar="FOLDER",
-        help="Keep what the net learned on each scene as a weights file for --model.",
+        help="Keep what the net learned on each scene, for --model.",
     ),
 )
 @option_group(

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from geosr.errors import UsageError
-
-if TYPE_CHECKING:
-    from geosr.training.train import TrainConfig
 
 _SEEDS = 2**40  # times the steps of a training, what PyTorch's generator still takes
 _BATCH = 2**16
 _PATCH = 2**14
 # least and most by name; most of them may be 0, which has a meaning of its own
 _BOUNDS: Mapping[str, tuple[float, float]] = {
-    "lr": (1e-12, 1e3), "weight_decay": (0, 1e3), "gamma": (0, 1), "clip": (0, 1e9),
+    "lr": (0, 1e3), "weight_decay": (0, 1e3), "gamma": (0, 1), "clip": (0, 1e9),
     "ema": (0, 0.9999999), "jitter": (0, 10), "batch_size": (1, _BATCH), "patch": (1, _PATCH),
     "period": (1, math.inf), "warmup": (0, math.inf), "steps": (0, math.inf),
     "epochs": (0, 1e9), "seconds": (0, 1e9), "seed": (0, _SEEDS), "val_share": (0.01, 0.9),
@@ -24,8 +21,11 @@ _BOUNDS: Mapping[str, tuple[float, float]] = {
 }  # fmt: skip
 
 
-def check(config: TrainConfig) -> None:
+def check(config: Any) -> None:
     """Refuse numbers that no training can go by.
+
+    Args:
+        config: a `TrainConfig`.
 
     Raises:
         UsageError: names the first of them, and what it may be.
@@ -50,14 +50,14 @@ def check_options(net: str, own: Mapping[str, Any], said: Mapping[str, Any]) -> 
     """Refuse options of a net that are of another kind than its own.
 
     Raises:
-        UsageError: a text where it has a number, or a count below 1.
+        UsageError: a text where it has a number, or a count below 0.
     """
     for name, value in said.items():
         usual = own[name]
         counts = isinstance(usual, int) and not isinstance(usual, bool)
         numbers = isinstance(usual, int | float) and not isinstance(usual, bool)
         other = numbers and (isinstance(value, bool) or not isinstance(value, int | float))
-        if other or (counts and usual > 0 and value < 1):
+        if other or (counts and value < 0 <= usual):
             raise UsageError(
                 f"--net-option {name}={value}: '{net}' has a {'count' if counts else 'number'} "
                 f"there, {usual} by default. Give another."

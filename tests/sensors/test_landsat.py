@@ -69,7 +69,7 @@ def test_level_2_has_no_panchromatic_band_and_takes_a_guide(tmp_path):
         opened(path)
     other = product(tmp_path / "full")
     scene = opened(path, guide=str(other / f"{NAME}_B8.TIF"))
-    assert sorted(scene.grids) == [1, 2] and scene.bands[0].name == "1"
+    assert sorted(scene.grids) == [15, 30] and scene.bands[0].name == "pan"  # it has no name
 
 
 def test_cut_products_and_other_files_are_refused_with_the_reason(tmp_path):

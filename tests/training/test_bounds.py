@@ -14,7 +14,7 @@ CONFIG = TrainConfig("fsrcnn", scale=2)
 
 
 @pytest.mark.parametrize("name, value", [
-    ("lr", float("nan")), ("lr", float("inf")), ("lr", -1), ("lr", 0), ("weight_decay", -1),
+    ("lr", float("nan")), ("lr", float("inf")), ("lr", -1), ("weight_decay", -1),
     ("jitter", -1), ("ema", 2), ("gamma", float("nan")), ("batch_size", 10**8), ("patch", 10**9),
 ])  # fmt: skip
 def test_numbers_of_a_recipe_have_bounds(name, value):
