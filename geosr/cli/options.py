@@ -165,7 +165,7 @@ device_options = option_group(  # where and how nets run
            callback=_device, help="Where the nets run."),
     option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto",
            help="Of the residual; skip connections are always added in fp32."),
-    option("--threads", type=click.IntRange(1), help="CPU threads (default: all cores)."),
+    option("--threads", type=click.IntRange(1), help="CPU threads; default all."),
 )  # fmt: skip
 
 

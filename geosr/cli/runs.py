@@ -43,7 +43,7 @@ run_options = option_group(  # what is left out or refused, and who does the wor
            help="Tell finished outputs by the sha256 of their inputs, not by size and time "
            "alone."),
     option("--skip-empty", is_flag=True,
-           help="Write nothing for scenes of which nothing was sensed."),
+           help="Write nothing where nothing was sensed."),
     option("--fail-on-empty", is_flag=True, help="Exit 2 where SRC holds no scene."),
     option("--tmp-dir", type=click.Path(path_type=Path, file_okay=False, exists=True),
            help="Folder for unfinished outputs; each is copied to DST and compared there. "
