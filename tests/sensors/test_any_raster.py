@@ -234,8 +234,7 @@ def test_blended_tiles_have_no_seams(tmp_path, name):
     seam = np.abs(difference[k] - difference[k - 1]).max()
     inside = np.abs(np.diff(difference, axis=0)).max()
     spread = whole.std()
-    limit = 0.15 if name == "funsr" else 0.1  # every pixel hangs on the whole of its tile
-    assert seam <= inside and seam < limit * spread, (seam, inside, spread)
+    assert seam <= inside and seam < 0.1 * spread, (seam, inside, spread)
     assert np.abs(difference).mean() < 0.2 * spread
 
 

@@ -26,6 +26,7 @@ from geosr.models.card import ANY_SCALE, Design, ModelCard, Recipe
 from geosr.models.nets.continuous.encoder import Continuous
 from geosr.models.nets.continuous.places import Axis, Places, bicubic, gather
 
+_SMALL = 0.05  # deviation of the last layer's first weights
 _TABLE = 24  # places along the table, half of the published input
 
 
@@ -143,6 +144,9 @@ class FunSR(Continuous):
         self.enter = nn.Linear(width, width)
         self.everywhere = _Sines(4 + bands, bands, width, inner)
         self.fuse = nn.Linear(2 * bands, bands)
+        if skip:  # it begins near the interpolation that it is added to
+            nn.init.normal_(self.fuse.weight, std=_SMALL)
+            nn.init.zeros_(self.fuse.bias)
 
     def prepare(self, features: Tensor, x: Tensor) -> tuple[Tensor, ...]:
         levels = [features]
