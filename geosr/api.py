@@ -32,7 +32,8 @@ from geosr.models.card import Model, ModelCard
 from geosr.scene.frames import FrameOptions
 from geosr.sensors import OpenOptions, is_remote, remote_path, sentinel2
 from geosr.sensors import open_scene as _open_scene
-from geosr.training.train import Progress, Result, config_of
+from geosr.training.config import config_of
+from geosr.training.train import Progress, Result
 from geosr.training.train import train as _train
 
 if TYPE_CHECKING:

@@ -33,8 +33,9 @@ from geosr.cli.options import (
 
 if TYPE_CHECKING:
     from geosr.inference.engine import Engine
+    from geosr.training.config import TrainConfig
     from geosr.training.distributed import Ranks
-    from geosr.training.train import Progress, TrainConfig
+    from geosr.training.train import Progress
 
 _RECIPE = ("loss", "batch_size", "optimizer", "lr", "weight_decay", "schedule", "period", "gamma",
            "warmup", "clip", "ema", "jitter")  # fmt: skip
@@ -264,7 +265,7 @@ class _Stop:
 
 def _config(params: dict[str, Any], where: Engine) -> TrainConfig:
     """The design's recipe or paper, with what the user said instead."""
-    from geosr.training.train import config_of
+    from geosr.training.config import config_of
 
     plain: dict[str, Any] = {key: params[key] for key in _PLAIN}
     chosen: dict[str, Any] = {key: None if params[key] == "auto" else params[key] for key in

@@ -24,9 +24,10 @@ from test_train import (  # noqa: F401
 from geosr.errors import StoppedError, UsageError
 from geosr.models import weights
 from geosr.training.adversary import KINDS, Adversarial, Adversary, judged
+from geosr.training.config import TrainConfig, config_of
 from geosr.training.discriminators import DISCRIMINATORS
 from geosr.training.losses import Criterion
-from geosr.training.train import TrainConfig, config_of, train
+from geosr.training.train import train
 
 HOW = Adversarial("relativistic", "unet", {"features": 4}, ramp=3)
 LOSS = "l1+0.01*adversarial"

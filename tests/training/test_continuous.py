@@ -13,10 +13,11 @@ from geosr.models import registry, weights
 from geosr.models.card import PLACES, Recipe
 from geosr.raster.window import Window
 from geosr.training.adversary import Adversarial
+from geosr.training.config import TrainConfig
 from geosr.training.datasets import Choice, open_sets, stack
 from geosr.training.datasets.continuous import under
 from geosr.training.datasets.windows import Spot, turn
-from geosr.training.train import TrainConfig, train
+from geosr.training.train import train
 
 RECIPE = Recipe(batch_size=2, patch=8, warmup=2, lr=2e-3, jitter=0.1)
 CONFIG = TrainConfig(

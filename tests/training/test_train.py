@@ -25,9 +25,10 @@ from safetensors.torch import load_file
 from geosr.errors import StoppedError, UsageError, WeightsError
 from geosr.models import registry, weights
 from geosr.models.card import Recipe
+from geosr.training.config import TrainConfig
 from geosr.training.datasets import open_sets
 from geosr.training.losses import Criterion
-from geosr.training.train import TrainConfig, train
+from geosr.training.train import train
 
 RECIPE = Recipe(batch_size=2, patch=6, warmup=2, lr=1e-3, jitter=0.1)
 CONFIG = TrainConfig(

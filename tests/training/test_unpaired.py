@@ -14,14 +14,15 @@ from test_train import RECIPE, SMALL, broken_off, same_weights, texture, write_i
 
 from geosr.errors import UsageError
 from geosr.models import registry, weights
+from geosr.models.card import CLEAR
 from geosr.models.nets.single.cincgan import Translator, strides
 from geosr.scene import degrade
 from geosr.training import unpaired
 from geosr.training.adversary import Adversarial, Adversary
+from geosr.training.config import TrainConfig
 from geosr.training.datasets import Batch, Choice, open_sets
-from geosr.training.datasets.unpaired import CLEAR
 from geosr.training.distributed import Ranks
-from geosr.training.train import TrainConfig, train
+from geosr.training.train import train
 from geosr.training.unpaired import KINDS, Cycle, Degradation
 
 JUDGE = Adversarial("lsgan", "unet", {"features": 4})

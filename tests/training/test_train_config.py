@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from geosr.errors import UsageError
-from geosr.training import bounds
 from geosr.training.checkpoint import RunFolder
-from geosr.training.train import TrainConfig, train
+from geosr.training.config import TrainConfig, check
+from geosr.training.train import train
 
 CONFIG = TrainConfig("fsrcnn", scale=2)
 
@@ -20,7 +20,7 @@ CONFIG = TrainConfig("fsrcnn", scale=2)
 def test_numbers_of_a_recipe_have_bounds(name, value):
     config = replace(CONFIG, recipe=replace(CONFIG.recipe, **{name: value}))
     with pytest.raises(UsageError, match=f"--{name.replace('_', '-')} .*: it must be"):
-        bounds.check(config)
+        check(config)
 
 
 @pytest.mark.parametrize("name, value", [
@@ -37,12 +37,12 @@ def test_the_defaults_of_all_presets_are_within_them():
     from geosr.models.registry import DESIGNS
     from geosr.training.presets import PRESETS
 
-    bounds.check(CONFIG)
+    check(CONFIG)
     for design in DESIGNS.values():
         for recipe in (design.recipe, design.paper):
-            bounds.check(replace(CONFIG, recipe=recipe))
+            check(replace(CONFIG, recipe=recipe))
     for preset in PRESETS.values():
-        bounds.check(replace(CONFIG, recipe=replace(CONFIG.recipe, **preset.recipe)))
+        check(replace(CONFIG, recipe=replace(CONFIG.recipe, **preset.recipe)))
 
 
 @pytest.mark.parametrize("value", [-1, "x"])
