@@ -37,7 +37,8 @@ from geosr.models.card import ANY, Model, ModelCard
 from geosr.raster.publish import not_written, require_space
 from geosr.sensors import OpenOptions, open_scene
 
-_OTHERS = {"fits": "learns on each scene", "spectral": "tells new bands"}
+_OTHERS = {"fits": "learns on each scene", "spectral": "tells new bands", "pair": "takes a guide",
+           "series": "takes several"}  # fmt: skip  # what is not timed, by task or scenes
 _KINDS = ("sentinel2", "image")  # of scenes that are generated
 _BY_STAGES = "geosr by stages"  # beside "geosr" and "reference"
 _Shapes = tuple[tuple[int, tuple[int, ...]], ...]  # of a tile's inputs by GSD
@@ -209,7 +210,7 @@ def require_one_image(cards: Sequence[ModelCard]) -> None:
     """
     others = [card for card in cards if card.scenes not in _KINDS or card.task in _OTHERS]
     if others:
-        why = _OTHERS.get(others[0].task, "takes several")
+        why = _OTHERS.get(others[0].task, _OTHERS.get(others[0].scenes))
         raise UsageError(
             f"bench takes nets for one image, '{others[0].name}' {why}. Give another --model."
         )

@@ -13,7 +13,7 @@ from geosr.errors import SceneError
 from geosr.models.card import ModelCard
 from geosr.models.nets.fitted import projection
 from geosr.raster.window import Window
-from geosr.scene import blind
+from geosr.scene import blind, degradation
 from geosr.scene.fill import fill
 from geosr.scene.pixels import Reader
 from geosr.scene.radiometry import NET_QUANTIFICATION, reflectance
@@ -110,7 +110,7 @@ def kernel_of(excerpts: Excerpts, factor: int, wanted: str) -> tuple[NDArray[np.
     if found is None:
         return projection.bicubic(factor), "cubic convolution"
     kernel = projection.gaussian(factor, found.covariance * factor**2)
-    squares, axes = np.linalg.eigh(projection.covariance(kernel))
+    squares, axes = np.linalg.eigh(degradation.covariance(kernel))
     turn = round(math.degrees(math.atan2(axes[0, 1], axes[1, 1]))) % 180
     small, large = np.sqrt(np.maximum(squares, 0))
     return kernel, f"a Gaussian of {large:.2f} × {small:.2f} px, its long axis {turn}° down"

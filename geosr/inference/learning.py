@@ -23,6 +23,7 @@ from geosr.models.card import Model
 from geosr.models.memory import KINDS
 from geosr.models.nets.fitted import projection
 from geosr.models.nets.fitted.zssr import ZSSR
+from geosr.scene import degradation
 
 log = logging.getLogger("geosr")
 
@@ -43,7 +44,7 @@ def _like(step: projection.Projection, rng: np.random.Generator) -> list[Tensor]
     too wide.
     """
     kernel = step.kernel.cpu()
-    squares, axes = np.linalg.eigh(projection.covariance(kernel.numpy().astype(np.float64)))
+    squares, axes = np.linalg.eigh(degradation.covariance(kernel.numpy().astype(np.float64)))
     if squares.min() < _CUBIC:
         return [kernel]
     found = []

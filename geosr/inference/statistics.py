@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 
 import numpy as np
@@ -48,10 +47,9 @@ def _taught(model: Model, scene: Scene, spread: list[float], samples: list[Sampl
     if not isinstance(model.net, Classical):
         return model
     made = bound(model, scene, spread)
-    net = copy.deepcopy(made.net)
-    assert isinstance(net, Classical)
-    net.learn(samples)
-    return Model(made.card, net)
+    assert isinstance(made.net, Classical)
+    made.net.learn(samples)
+    return made
 
 
 def _estimated(scene: Scene, reader: Reader) -> list[float]:

@@ -174,10 +174,10 @@ def _layout(plan: Plan, request: Request, *, masked: bool) -> Layout:
         tags["GEOSR_FIT"] = "; ".join(
             f"{name} {plan.fit[name]}" for name in ("kernel", "seed", "steps")
         )
-    if any(card.adversarial for card in cards):
-        tags["GEOSR_NOTE"] = ESTIMATES
-    if plan.stands_for:
-        tags["GEOSR_NOTE"] = f"{' '.join(plan.stands_for)}: {ESTIMATED_BANDS}"
+    notes = [ESTIMATES] if any(card.adversarial for card in cards) else []
+    notes += [f"{' '.join(plan.stands_for)}: {ESTIMATED_BANDS}"] if plan.stands_for else []
+    if notes:
+        tags["GEOSR_NOTE"] = "; ".join(notes)
     return Layout(plan.grid, plan.names, scene.dtype, nodata, masked, request.format,
                   request.options, tags, _scales(plan))  # fmt: skip
 

@@ -274,13 +274,15 @@ def _noise(entry: Mapping[str, Any]) -> Noise:
     return Noise(str(entry["image"]), str(entry["band"]), float(entry["sigma"]), patches)
 
 
-def gaussian(factor: int, covariance: Array) -> Array:
+def gaussian(factor: int, covariance: Array, *, reach: int | None = None) -> Array:
     """A Gaussian's taps (rows, cols), centred on the coarse pixel, sum one.
 
     Args:
         covariance: (2, 2), rows then columns, fine pixels squared.
+        reach: fine pixels beyond the coarse one; None is what the Gaussian needs.
     """
-    reach = math.ceil(4 * math.sqrt(max(covariance[0, 0], covariance[1, 1]))) + 1
+    if reach is None:
+        reach = math.ceil(4 * math.sqrt(max(covariance[0, 0], covariance[1, 1]))) + 1
     at = np.arange(-reach, factor + reach) - (factor - 1) / 2
     down, across = np.meshgrid(at, at, indexing="ij")
     inverse = np.linalg.inv(covariance)

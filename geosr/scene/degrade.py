@@ -73,7 +73,7 @@ def of_image(factor: int) -> NDArray[np.float64]:
     return point_spread(factor, image_sigma(factor))
 
 
-def image_sigma(factor: int) -> float:
+def image_sigma(factor: float) -> float:
     """σ = s·sqrt(−2 ln MTF / π²) fine pixels of that Gaussian."""
     return factor * math.sqrt(-2 * math.log(IMAGE_MTF)) / math.pi
 

@@ -80,7 +80,7 @@ def lines(
 def _sigma(operator: str, factor: float, rng: np.random.Generator | None) -> float:
     """σ in fine pixels of the operators that are a Gaussian at the coarse centre."""
     if operator == "sensor":
-        return factor * math.sqrt(-2 * math.log(degrade.IMAGE_MTF)) / math.pi
+        return degrade.image_sigma(factor)
     return factor * (sum(_BLUR) / 2 if rng is None else rng.uniform(*_BLUR))
 
 

@@ -26,13 +26,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from geosr.errors import UsageError
-from geosr.models.card import Input, ModelCard, Recipe, Uncertain
+from geosr.models.card import CLEAR, Input, ModelCard, Recipe, Uncertain
 from geosr.models.nets.single.cincgan import CinCGAN, Translator, strides
 from geosr.scene import degrade
 from geosr.training.adversary import Adversarial, Adversary, joined_terms
 from geosr.training.checkpoint import State, optimizer_tensors, restore_optimizer
 from geosr.training.datasets import Batch
-from geosr.training.datasets.unpaired import CLEAR, OPERATOR
+from geosr.training.datasets.unpaired import OPERATOR
 from geosr.training.discriminators import DISCRIMINATORS
 from geosr.training.distributed import Ranks
 from geosr.training.losses import images

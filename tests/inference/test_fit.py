@@ -23,6 +23,7 @@ from geosr.models import registry, weights
 from geosr.models.card import Model
 from geosr.models.nets.fitted import projection
 from geosr.raster.window import Window
+from geosr.scene.degradation import covariance as covariance_of
 from geosr.sensors import OpenOptions, open_scene
 
 SHARED = Path(__file__).resolve().parents[2] / "../shared/data/landsat7"
@@ -87,7 +88,7 @@ def test_kernels_sum_to_one_and_are_centred(factor):
     for kernel in (projection.gaussian(factor, covariance), projection.bicubic(factor)):
         assert kernel.shape == (7 * factor,) * 2 and kernel.sum() == pytest.approx(1)
         assert at @ kernel.sum(1) == pytest.approx(0, abs=1e-9)
-    measured = projection.covariance(projection.gaussian(factor, covariance))
+    measured = covariance_of(projection.gaussian(factor, covariance))
     np.testing.assert_allclose(measured, covariance, rtol=0.02, atol=0.02 * factor)
 
 
@@ -96,7 +97,7 @@ def test_a_tilted_point_spread_is_found_from_the_image_alone():
     low = seen(ground(512), covariance).astype(np.float32)[None]
     seen_ = excerpts.Excerpts([low], [np.ones(low.shape, bool)])
     kernel, said = excerpts.kernel_of(seen_, 2, "auto")
-    found = projection.covariance(kernel)
+    found = covariance_of(kernel)
     assert np.abs(found - covariance).max() < 0.35, (found, said)
     assert found[0, 1] > 0.3 and "Gaussian" in said
     assert excerpts.kernel_of(seen_, 2, "bicubic")[1] == "cubic convolution"
@@ -307,7 +308,7 @@ def test_kernels_of_held_out_landsat_scenes_are_found(number):
     covariance = tilted(1.7, 0.9, 25 * number)
     low = seen(fine, covariance).astype(np.float32)[None]
     seen_ = excerpts.Excerpts([low], [np.ones(low.shape, bool)])
-    found = projection.covariance(excerpts.kernel_of(seen_, 2, "auto")[0])
+    found = covariance_of(excerpts.kernel_of(seen_, 2, "auto")[0])
     axes = [np.sqrt(np.linalg.eigvalsh(each)) for each in (found, covariance)]
     np.testing.assert_allclose(*axes, rtol=0.3)
 
@@ -349,7 +350,7 @@ def test_a_net_learns_from_kernels_like_the_scenes_own_unless_that_is_known():
     step.tell(projection.gaussian(2, tilted(1.6, 0.9, 30)))
     kernels = learning._like(step, rng)
     assert len(kernels) == 16 and all(abs(float(k.sum()) - 1) < 1e-5 for k in kernels)
-    middle = np.mean([projection.covariance(k.numpy()) for k in kernels], 0)
+    middle = np.mean([covariance_of(k.numpy()) for k in kernels], 0)
     np.testing.assert_allclose(middle, tilted(1.6, 0.9, 30), atol=0.5)
     step.tell(projection.bicubic(2))
     assert len(learning._like(step, rng)) == 1

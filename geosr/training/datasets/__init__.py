@@ -87,7 +87,7 @@ def kind_of(data: Path, task: str) -> str:
     if not data.exists():
         raise UsageError(f"{data}: no such file or folder. Check --data.")
     if task in ("guided", "spectral"):
-        return {"guided": "wald"}.get(task, task)
+        return "wald" if task == "guided" else "spectral"
     if probav.is_imgsets(data):
         return "kelvins"
     if pairs.dual_folder(data) or pairs.dual_folder(data, "test"):

@@ -14,10 +14,12 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from geosr.errors import UsageError
 from geosr.models.card import PLACES, ModelCard
+from geosr.models.nets.continuous.places import Places
 from geosr.raster.window import Window
 from geosr.scene import degrade, resample
 from geosr.scene.scene import Scene
@@ -90,8 +92,6 @@ def check(card: ModelCard, kind: str) -> None:
 
 def under(low: NDArray[np.float32], places: NDArray[Any]) -> NDArray[np.float32]:
     """The input pixels that output pixels lie in: what a picture shows of the input."""
-    rows, cols = (
-        np.floor(first + step * np.arange(int(count)) + 0.5 + 1e-6).astype(int).clip(0, extent - 1)
-        for (first, step, count), extent in zip(places, low.shape[-2:], strict=True)
-    )
+    asked = Places.of(torch.from_numpy(places)[None], torch.from_numpy(low)[None], 1.0)
+    rows, cols = (axis.nearest()[0][0].numpy() for axis in (asked.rows, asked.cols))
     return low[..., rows[:, None], cols]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from geosr.errors import UsageError
-from geosr.models.card import ModelCard
+from geosr.models.card import CLEAR, ModelCard
 from geosr.scene.fill import fill
 from geosr.scene.radiometry import reflectance
 from geosr.scene.scene import Scene
@@ -24,7 +24,6 @@ from geosr.training.datasets.batches import Sample
 from geosr.training.datasets.places import places
 from geosr.training.datasets.windows import Area, Spot, Windows, pick
 
-CLEAR = -2  # key of where the coarse image was sensed, beside the GSDs of the inputs
 OPERATOR = "sensor"  # what fine images are degraded by where nobody says otherwise
 _FILL_REACH = 8
 _APART = 1_000_003  # between the seeds of coarse and of fine windows

@@ -7,13 +7,12 @@ grids are regular, rows and columns are told apart; nothing is as large as the o
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from geosr.raster.lattice import TOLERANCE
+from geosr.raster.lattice import TOLERANCE, finer_count
 
 _CUBIC = -0.75  # torch's, as of geosr's bicubic nets
 
@@ -99,7 +98,7 @@ class Places:
 
 def _over(extent: int, factor: float, x: Tensor) -> Axis:
     """All output pixels over an input, the same of every image."""
-    count = math.ceil(extent * factor - TOLERANCE)
+    count = finer_count(extent, factor)
     step = torch.full((len(x), 1), 1 / factor, dtype=torch.float64, device=x.device)
     return Axis((_numbers(count, x.device) + 0.5) * step - 0.5, step, extent)
 

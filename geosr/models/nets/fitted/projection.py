@@ -9,7 +9,6 @@ keeps the noise of `y` from being raised where the kernel lets nothing through.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from geosr.scene import degrade
+from geosr.scene import degradation, degrade
 
 _BEYOND = 3  # coarse pixels of a kernel beyond the one in its middle
 _REACH = 4  # coarse pixels of the inverse around its middle
@@ -39,32 +38,14 @@ def gaussian(factor: int, covariance: Array) -> Array:
     """
     squares, axes = np.linalg.eigh(covariance)
     squares = np.clip(squares, _NARROWEST**2, (_WIDEST * factor) ** 2)
-    inverse = axes @ np.diag(1 / squares) @ axes.T
-    at = _places(factor)
-    down, across = np.meshgrid(at, at, indexing="ij")
-    form = inverse[0, 0] * down**2 + 2 * inverse[0, 1] * down * across + inverse[1, 1] * across**2
-    taps = np.exp(-0.5 * (form - form.min()))
-    return np.asarray(taps / taps.sum())
+    return degradation.gaussian(factor, axes @ np.diag(squares) @ axes.T, reach=_BEYOND * factor)
 
 
 def bicubic(factor: int) -> Array:
     """The kernel of anti-aliased cubic convolution, as image libraries shrink pictures."""
     taps = degrade.bicubic(factor)
-    spare = (len(_places(factor)) - len(taps)) // 2
+    spare = ((2 * _BEYOND + 1) * factor - len(taps)) // 2
     return np.asarray(np.pad(np.outer(taps, taps), spare))
-
-
-def covariance(kernel: Array) -> Array:
-    """Second moments (2, 2) of a kernel about its middle, rows then columns."""
-    at = np.arange(len(kernel)) - (len(kernel) - 1) / 2
-    both = float(at @ kernel @ at)
-    return np.array([[at**2 @ kernel.sum(1), both], [both, at**2 @ kernel.sum(0)]])
-
-
-def _places(factor: int) -> Array:
-    """Fine pixels of a kernel, from the middle of the coarse one."""
-    side = (2 * _BEYOND + 1) * factor
-    return np.asarray(np.arange(side) - (side - 1) / 2, np.float64)
 
 
 def _inverse(kernel: Array, factor: int) -> Array:
@@ -89,8 +70,8 @@ class Projection(nn.Module):
     def __init__(self, scale: int) -> None:
         super().__init__()
         self.scale = scale
-        sigma = scale * math.sqrt(-2 * math.log(degrade.IMAGE_MTF)) / math.pi
-        for name, taps in self._of(gaussian(scale, sigma**2 * np.eye(2))).items():
+        square = degrade.image_sigma(scale) ** 2 * np.eye(2)
+        for name, taps in self._of(gaussian(scale, square)).items():
             self.register_buffer(name, taps)
 
     def _of(self, kernel: Array) -> dict[str, Tensor]:

@@ -22,9 +22,9 @@ from torch.nn import functional as F
 
 from geosr.models.card import ANY, Design, Input, ModelCard, guided
 from geosr.models.nets.guided.regress import beyond, sensed
+from geosr.scene import degrade
 
 CUBIC = 2  # coarse pixels that bicubic interpolation looks at beyond its own
-UNKNOWN = 0.494  # σ in coarse pixels of a point spread that nothing tells: MTF 0.3 at Nyquist
 WIDEST = 0.85  # σ in coarse pixels at most
 
 
@@ -202,7 +202,7 @@ def _sized(
 ) -> ModelCard:
     """The card with its point spreads and the margin that follows from them."""
     most = WIDEST * card.scale
-    told = spread or [UNKNOWN * card.scale] * len(card.bands)
+    told = spread or [degrade.image_sigma(card.scale)] * len(card.bands)
     card = replace(card, options={"spread": [round(min(sigma, most), 4) for sigma in told]})
     reach: Any = build(card).reach
     return replace(card, margin=int(reach) * card.scale)
