@@ -66,6 +66,10 @@ class _Peak(ParamType):
             self.fail(f"'{value}' is neither 'max' nor a number.", param, ctx)
 
 
+_PROTOCOLS = ["auto", "wald", "twin", "folder", "series", "pairs", "dual", "kelvins", "full",
+              "spectral"]  # fmt: skip
+
+
 @click.command("eval", cls=GroupedCommand)
 @option_group(
     MAIN,
@@ -84,20 +88,7 @@ class _Peak(ParamType):
     ),
     option(
         "--protocol",
-        type=click.Choice(
-            [
-                "auto",
-                "wald",
-                "twin",
-                "folder",
-                "series",
-                "pairs",
-                "dual",
-                "kelvins",
-                "full",
-                "spectral",
-            ]
-        ),
+        type=click.Choice(_PROTOCOLS),
         default="auto",
         help="What is truth; auto tells by nets and data.",
     ),

@@ -229,8 +229,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
     Finished outputs are skipped, so the same command again finishes an interrupted run.
     Nets for any raster (lapsr, edsr, …) take every GeoTIFF, PNG or JPEG of SRC, band by band, to
     a grid --scale times finer with the same bounds, those of any scale (liif) to one of --gsd
-    metres; multi-image nets take a folder of rasters of
-    one place, or a folder of such folders.
+    metres; multi-image nets take a folder of rasters of one place, or a folder of such folders.
     SRC and DST default to IMAGES_PATH and SR_IMAGES_PATH (environment or .env).
     """
     from geosr.cli.gdal import prepare_gdal

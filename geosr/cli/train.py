@@ -108,8 +108,7 @@ _PRESETS = ("default", "paper", "srgan", "esrgan", "satlas", "sr4rs", "eegan", "
         metavar="NAME[+W*NAME…]",
         help="l1, mse, charbonnier, dssim, ms-ssim, gradient, "
         "tv, sam, frequency, low-l1, psnr, perceptual[:encoder|:FILE], registered, laplace-nll, "
-        "dual-edsr, "
-        "enhanced, adversarial.",
+        "dual-edsr, enhanced, adversarial.",
     ),
     option(
         "--perceptual-net",

@@ -359,12 +359,15 @@ def _tiles(
     window: Window, unit: int, finer: int, nets: Sequence[Bound], pad: int, request: Request,
     engine: Engine,
 ) -> TileGrid:  # fmt: skip
-    """Tiles over `window`, which is in the coarsest pixels as `pad` is."""
+    """Tiles over `window`, which is in the coarsest pixels as `pad` is.
+
+    Of nets that blend they are at least two ramps wide, or more than two would meet in a place.
+    """
     cards = [net.model.card for net in nets]
     if request.tile_size or any(card.blend or card.task == "misr" for card in cards):
         own = min([card.tile * unit for card in cards if card.tile], default=_MOST_TILE)
         size = request.tile_size or min(_blended_tile(finer), own)
-        return TileGrid(window, -(-size // unit))
+        return TileGrid(window, max([-(-size // unit), *(2 * card.blend for card in cards)]))
     coarsest = max((net.coarsest for net in nets), default=1)
     areas = [engine.area(net.model) * net.coarsest**2 // coarsest**2 for net in nets]
     rows = _STRIP // (window.width * (unit * finer) ** 2)

@@ -238,6 +238,14 @@ def test_blended_tiles_have_no_seams(tmp_path, name):
     assert np.abs(difference).mean() < 0.2 * spread
 
 
+@pytest.mark.parametrize("size", [1, 6, 9])
+def test_tiles_smaller_than_the_ramp_of_a_net_that_blends_are_made_larger(tmp_path, size):
+    net = checkpoint(tmp_path / "net.safetensors", "swinir-light")
+    (model,) = weights.load(str(net))
+    tiles, least = (made(model, place(tmp_path, "swinir-light"), tmp_path, n) for n in (size, 16))
+    np.testing.assert_array_equal(tiles, least)
+
+
 def test_guided_nets_and_nets_for_any_raster_do_not_mix(geosr, tmp_path):
     done = geosr("superres", ".", "out", "--model", "dsen2", "--model",
                  checkpoint(tmp_path / "net.safetensors", "espcn"))  # fmt: skip
