@@ -27,6 +27,7 @@ from geosr.inference.engine import Engine
 from geosr.inference.fitoptions import KERNELS, FitOptions
 from geosr.inference.plan import Request, scene_options
 from geosr.inference.predict import engine, place
+from geosr.inference.zoom import with_finer
 from geosr.models import registry, weights
 from geosr.models.card import Model, ModelCard
 from geosr.scene.frames import FrameOptions
@@ -141,7 +142,7 @@ def superres(
     source, target = _source(src, remote=allow_remote), Path(out)
     if gsd is not None and scale is not None:
         raise UsageError("gsd and scale both say how fine the output is. Leave one out.")
-    nets = _nets(registry.BY_GUIDE if guide and model is None else model, scale)
+    nets = with_finer(_nets(registry.BY_GUIDE if guide and model is None else model, scale), gsd)
     options = scene_options(nets, OpenOptions(
         dn_offset, _sentinel2_bands(bands_in), quantification, allow_vrt, allow_remote,
         pattern=pattern, align=align, guide=str(guide) if guide else None,

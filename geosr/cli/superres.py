@@ -85,7 +85,7 @@ if TYPE_CHECKING:
         "--gsd",
         type=click.FloatRange(0, min_open=True),
         metavar="METRES",
-        help="Pixel size of the output, for nets of any scale; instead of --scale.",
+        help="Pixel size of the output: 5 for Sentinel-2, any for nets of any scale.",
     ),
     option("--bands", type=NameList(), help="Output bands by name, B5,B11; default all."),
     option(
@@ -377,6 +377,7 @@ def _paths(params: dict[str, Any]) -> tuple[Path, Path]:
 
 def _models(params: dict[str, Any]) -> list[Model]:
     """--model wins over --weights-20 and --weights-60; without any, the default pair."""
+    from geosr.inference.zoom import with_finer
     from geosr.models import weights
     from geosr.models.card import BY_GUIDE, DEFAULT
 
@@ -384,7 +385,8 @@ def _models(params: dict[str, Any]) -> list[Model]:
         raise UsageError("--gsd and --scale both say how fine the output is. Leave one out.")
     files = [str(params[key]) for key in ("weights_20", "weights_60") if params[key]]
     names = params["model_names"] or files or (BY_GUIDE if params["guide"] else DEFAULT)
-    return [model for name in names for model in weights.load(name, scale=params["scale"])]
+    nets = [model for name in names for model in weights.load(name, scale=params["scale"])]
+    return list(with_finer(nets, params["gsd"]))
 
 
 def _for_nets(options: OpenOptions, nets: list[Model], params: dict[str, Any]) -> OpenOptions:

@@ -22,6 +22,7 @@ from geosr.raster.grid import Grid
 from geosr.raster.lattice import Lattice, finer_window
 from geosr.raster.window import Window
 from geosr.scene.frames import FrameOptions, FrameSelection, first_frames
+from geosr.scene.pointspread import FINEST
 from geosr.scene.scene import Scene
 from geosr.sensors import OpenOptions
 
@@ -272,7 +273,7 @@ def make_plan(
         chosen = _any_raster(scene, models, request)
     else:
         chosen = _guided(scene, models, request, notes)
-    finer = models[0].card.scale if any_raster else 1
+    finer = models[0].card.scale if any_raster else _finer(scene, chosen)
     continuous = models[0].card.continuous if any_raster else 0.0
     guide_alone = any_raster or scene.sensor != "sentinel2"  # which is no band of the output
     copied = () if guide_alone or request.only_sr else scene.select(gsd=scene.finest)
@@ -407,7 +408,7 @@ def _guided(
         return _spectral(scene, models)
     present = {band.name for band in scene.bands}
     wanted = set(request.bands) if request.bands is not None else None
-    asked = [m for m in models if wanted is None or wanted & set(m.card.bands)]
+    asked = [m for m in models if wanted is None or wanted & set(m.card.bands) or _is_finer(m)]
     chosen = []
     for model in asked:
         if len(asked) > 1 and not present & set(model.card.bands):
@@ -420,12 +421,37 @@ def _guided(
     if asked and not chosen:
         scene.select(names=asked[0].card.bands)
     _require_counts(scene, chosen)
-    if any(net.model.card.output.gsd != scene.finest for net in chosen):
+    if any(net.model.card.output.gsd != scene.finest for net in chosen if not _is_finer(net.model)):
         raise SceneError(
             f"{scene.path} has no 10 m bands, whose grid the output takes (found: "
             f"{' '.join(band.name for band in scene.bands)}). Add B2, B3, B4 and B8."
         )
-    return tuple(chosen)
+    return _cascaded(chosen)
+
+
+def _is_finer(model: Model) -> bool:
+    """Whether a net makes the finest bands of Sentinel-2 finer."""
+    return model.card.sensor == "sentinel2" and model.card.output.gsd < FINEST
+
+
+def _finer(scene: Scene, nets: Sequence[Bound]) -> int:
+    """Output pixels along a pixel of the scene's finest grid."""
+    return max((scene.finest // net.model.card.output.gsd for net in nets if _is_finer(net.model)),
+               default=1)  # fmt: skip
+
+
+def _cascaded(nets: Sequence[Bound]) -> tuple[Bound, ...]:
+    """The nets; where one makes the finest bands finer it takes those that the others sharpen."""
+    finer, others = (
+        [net for net in nets if _is_finer(net.model) == kind] for kind in (True, False)
+    )
+    if not finer or not others:
+        return tuple(nets)
+    from geosr.models.nets.guided.cascade import cascade  # with PyTorch
+
+    model = cascade([net.model for net in others], finer[0].model)
+    inputs = tuple((item.gsd, item.gsd, item.bands) for item in model.card.inputs)
+    return (Bound(model, inputs, model.card.bands),)
 
 
 def _ordered(scene: Scene, nets: Sequence[Bound], native: Sequence[str]) -> tuple[str, ...]:

@@ -195,11 +195,14 @@ def _joint(frames: Sequence[Pixels]) -> Pixels:
 
 def _any_sensed(net: Bound, tile: Tile, row: _Row, plan: Plan) -> bool:
     """Whether the tile's own part holds anything of the bands that the net predicts."""
-    k, ramp = plan.per_unit(net.target), max(net.model.card.blend for net in plan.nets)
-    names = plan.reads[net.target]
-    index = [names.index(name) for name in {plan.band(band) for band in net.bands}]
-    inside = tile.core.grow(ramp).intersect(row.area).at(k).within(row.area.at(k))
-    return bool(row.pixels[net.target].crop(inside).sensed[index].any())
+    ramp = max(net.model.card.blend for net in plan.nets)
+    own = {plan.band(band) for band in net.bands}
+    for gsd, names in plan.reads.items():
+        index, k = [names.index(name) for name in names if name in own], plan.per_unit(gsd)
+        inside = tile.core.grow(ramp).intersect(row.area).at(k).within(row.area.at(k))
+        if row.pixels[gsd].crop(inside).sensed[index].any():
+            return True
+    return False
 
 
 def _cut(net: Bound, tile: Tile, row: _Row, plan: Plan) -> Cut:
@@ -287,12 +290,15 @@ def _consistent(
     changed: dict[str, Change],
 ) -> Iterator[NDArray[np.float32]]:
     """Predictions, pad included, that degrade to what the net was given of the same bands."""
-    key, _, names = net.inputs[-1]
-    index, spare = [names.index(name) for name in net.bands], plan.pad * plan.zoom
+    spare, gsd = plan.pad * plan.zoom, plan.scene.finest / plan.finer
     core = (slice(spare, -spare or None), slice(spare, -spare or None))
-    gsd = plan.scene.finest / plan.finer
+    own = [(key, [name for name in names if name in net.bands], names)
+           for key, _, names in net.inputs]  # fmt: skip
     for cut, estimate in zip(cuts, predictions, strict=True):
-        result = project(estimate, cut[key][index], net.bands, gsd)
+        result = estimate.copy()
+        for key, bands, names in own:
+            made, given = ([every.index(name) for name in bands] for every in (net.bands, names))
+            result[made] = project(estimate[made], cut[key][given], bands, gsd)
         for name, before, after in zip(net.bands, estimate, result, strict=True):
             changed.setdefault(name, Change()).add(change(before[core], after[core]))
         yield result

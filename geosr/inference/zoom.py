@@ -1,4 +1,4 @@
-"""Outputs of any scale: the one that a wanted pixel size asks for, and who can make it."""
+"""Outputs finer than the scene's finest bands: the wanted pixel size, and who can make it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,42 @@ from collections.abc import Sequence
 from rasterio.errors import CRSError
 
 from geosr.errors import SceneError, UsageError
-from geosr.models.card import Model, ModelCard
+from geosr.models.card import FINER, Model, ModelCard
 from geosr.raster.grid import Grid
 from geosr.scene.scene import Scene
 
 _ALIKE = 1e-9  # of a scale; less is noise of floats
+
+
+def with_finer(models: Sequence[Model], gsd: float | None) -> tuple[Model, ...]:
+    """The nets, and beside those that sharpen Sentinel-2 the one that makes pixels of `gsd` metres.
+
+    Raises:
+        UsageError: no net makes them.
+        WeightsError: its weights are missing or damaged.
+    """
+    from geosr.models import registry, weights  # with PyTorch
+
+    guided = [model.card for model in models if model.card.task in ("guided", "spectral")]
+    made = {card.output.gsd for card in guided}
+    if gsd is None or not guided or gsd in made:
+        return tuple(models)
+    design = registry.design(FINER).card()
+    sharpeners = all(card.task == "guided" and card.sensor == "sentinel2" for card in guided)
+    if sharpeners and gsd == design.output.gsd:
+        return (*models, *weights.load(FINER))
+    if sharpeners and gsd < design.output.gsd:
+        raise UsageError(
+            f"--gsd {gsd:g}: nothing finer than {design.output.gsd} m is made of Sentinel-2, for "
+            "what would be there cannot be checked on any of its bands. "
+            f"Take --gsd {design.output.gsd}, or a net of any scale (liif)."
+        )
+    raise UsageError(
+        f"--gsd {gsd:g}: {' '.join(card.name for card in guided)} make pixels of "
+        f"{' and '.join(f'{n} m' for n in sorted(made))}. Leave it out"
+        + f", or take --gsd {design.output.gsd}" * sharpeners
+        + ", or a net of any scale (liif, bicubic)."
+    )
 
 
 def at_gsd(scene: Scene, models: Sequence[Model], gsd: float | None) -> Sequence[Model]:
@@ -26,10 +57,7 @@ def at_gsd(scene: Scene, models: Sequence[Model], gsd: float | None) -> Sequence
     if gsd is None:
         return models
     if any(model.card.task in ("guided", "spectral") for model in models):
-        raise UsageError(
-            f"--gsd {gsd:g}: guided nets make the pixels of the scene's finest bands. Leave it "
-            "out, or take a net of any scale (liif, bicubic)."
-        )
+        return models  # as `with_finer` chose them
     own = scene.grids[scene.finest].gsd * _metres(scene.grids[scene.finest], scene.path)
     scale = round(own / gsd) if abs(own / gsd - round(own / gsd)) < _ALIKE else own / gsd
     if scale <= 1:

@@ -28,6 +28,7 @@ PAIRS: dict[str, tuple[str, ...]] = {
     "bicubic": ("bicubic-20", "bicubic-60"),
 }
 DEFAULT = PAIRS["dsen2-ps"]  # what sharpens Sentinel-2 where nobody says otherwise
+FINER = "dsen2-ps-10"  # what makes Sentinel-2's 10 m bands finer
 BY_GUIDE = ("regress",)  # what sharpens any raster by a finer one
 ESTIMATES = "estimates, not measurements: made by a net that a discriminator taught"
 _FRAMES, _BANDS, _REACH = 1024, 100_000, 8192  # more than any net has

@@ -30,7 +30,17 @@ from geosr.models.card import (
 from geosr.models.nets import bicubic
 from geosr.models.nets.continuous import cdcr, funsr, liif
 from geosr.models.nets.fitted import dip, mip, zssr
-from geosr.models.nets.guided import aesr, bdsd, brovey, dsen2, dsen2ps, gsa, local, mtfglp
+from geosr.models.nets.guided import (
+    aesr,
+    bdsd,
+    brovey,
+    dsen2,
+    dsen2ps,
+    dsen2ps10,
+    gsa,
+    local,
+    mtfglp,
+)
 from geosr.models.nets.multi import (
     deepsum,
     dual,
@@ -79,7 +89,8 @@ __all__ = ["ANY", "BY_GUIDE", "DEFAULT", "DESIGNS", "PAIRS", "SHIFTS", "Design",
            "known", "measured"]  # fmt: skip
 
 _MODULES = (
-    dsen2, dsen2ps, aesr, baseline, lpan, lapsrn, srcnn, vdsr, espcn, fsrcnn, srresnet, edsr, carn,
+    dsen2, dsen2ps, dsen2ps10, aesr,
+    baseline, lpan, lapsrn, srcnn, vdsr, espcn, fsrcnn, srresnet, edsr, carn,
     rcan, han, dmcn, pecnn, ddrn, hsenet, haunet, transenet, swinir, hat, rrdb, eegan, sgfbgan,
     cincgan, rfsr, dual, highresnet, trmisr, piunet, rams, deepsum, wdsr3d, misrgru, recursive,
     worldstrat, ibpnet, fusion, liif, cdcr, funsr, zssr, dip, mip, spectral, bicubic, brovey, gsa,

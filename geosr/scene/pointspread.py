@@ -18,7 +18,7 @@ guides, or a net would learn to make them softer or sharper than its guides. So 
 blurred by √(T² - r²), the guides by T, and every band, which is to have s · r relative to the
 guides, by √(T² + s² r² - r²). What the finest bands' own point spread is drops out. The degraded
 scene is the scene's own likeness where T is √(s² - 1) times that (10 m bands: 5.2 m by their MTF,
-9.0 and 31 m; T is 10.5 and 31 m).
+9.0 and 31 m; T is 10.5 and 31 m). Where those bands alone are the truth, T is just that.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import math
 from collections.abc import Iterable
 
 FINEST = 10  # metres; GSD of the bands that Sentinel-2's are told relative to
+OWN = 5.2  # metres; σ of what those see themselves, by their MTF
 LANDSAT = ("blue", "green", "red", "nir", "swir1", "swir2")
 _PAN = 15  # metres; GSD of the band that Landsat's are told relative to
 METRES = {
@@ -58,8 +59,18 @@ def blur(name: str, truths: Iterable[str], factor: int, *, wider: float = 1.0) -
         truths: the bands whose own resolution is the truth.
         wider: the degraded sensor's σ relative to its finest bands, as a share of this one's.
     """
-    own = relative(name)
-    return math.sqrt(softest(truths) ** 2 + (factor * wider * own) ** 2 - own**2)
+    own, softer = relative(name), softest(truths)
+    if not softer and finest(name) == FINEST:
+        softer = wider * OWN * math.sqrt(factor**2 - 1)
+    return math.sqrt(softer**2 + (factor * wider * own) ** 2 - own**2)
+
+
+def at(name: str, gsd: float) -> float:
+    """σ in metres of a band of Sentinel-2 relative to an image with pixels of `gsd` metres.
+
+    Such an image is as sharp on its grid as the finest bands are on theirs.
+    """
+    return math.sqrt(relative(name) ** 2 + OWN**2 * (1 - (gsd / FINEST) ** 2))
 
 
 def soften(name: str, truths: Iterable[str]) -> float:

@@ -152,7 +152,7 @@ class WaldWindows(Windows[Scene]):
             except SceneError as error:
                 self._leave_out(area.item.name, error)
                 continue
-            if not published and rng.random() < _MIXTURES:
+            if not published and len(self.card.inputs) > 1 and rng.random() < _MIXTURES:
                 sample = with_mixtures(sample, self.card, rng, wider)
             if not published and one_guide(self.card):
                 sample = as_of_another_pan(sample, self.card, rng, wider)

@@ -36,7 +36,7 @@ _PAN = (Input(15, ("pan",)), Input(30, pointspread.LANDSAT))
 _RIDGES = {0: 1000 / DN**2, 1: 300 / DN**2}  # of regressions of bands, and of fine structure
 
 
-class _Residual(nn.Module):
+class Residual(nn.Module):
     """x + convolution, ReLU, convolution; begins as x."""
 
     def __init__(self, features: int) -> None:
@@ -76,7 +76,7 @@ class DSen2PS(nn.Module):
         if self.radii:
             self.share = nn.Parameter(torch.full((regressions,), 1 / regressions))
         self.head = nn.Conv2d(entering, features, 3, padding=1)
-        self.body = nn.Sequential(*(_Residual(features) for _ in range(blocks)))
+        self.body = nn.Sequential(*(Residual(features) for _ in range(blocks)))
         self.tail = nn.Conv2d(features, leaving, 3, padding=1)
         nn.init.zeros_(self.tail.weight)
         nn.init.zeros_(self.tail.bias)  # type: ignore[arg-type]
@@ -85,15 +85,15 @@ class DSen2PS(nn.Module):
         """Counts on the finest grid; the residual may run in low precision, the skip not."""
         fine, target = self.gsds[0], self.gsds[-1]
         brought = [_on_grid(inputs[gsd] / DN, gsd, self.grid) for gsd in self.gsds]
-        raised = _raised(inputs[target], target // fine)
+        result = raised(inputs[target], target // fine)
         if self.radii:
             known = inputs[FIXED] / DN if FIXED in inputs else self.fixed(inputs) / DN
             brought.append(F.pixel_unshuffle(known, self.grid // fine))
             for share, part in zip(self.share, known.chunk(len(self.share), 1), strict=True):
-                raised = raised + share * part * DN
+                result = result + share * part * DN
         x = torch.cat(brought, 1)  # (batch, 118, 56 or 106, rows, cols) on the trunk's grid
         residual = self.tail(self.body(entered(self.head, x)))
-        return raised + F.pixel_shuffle(residual, self.grid // fine).to(raised.dtype) * DN
+        return result + F.pixel_shuffle(residual, self.grid // fine).to(result.dtype) * DN
 
     def fixed(self, inputs: Mapping[int, Tensor]) -> Tensor:
         """What no weight has a part in: the detail by every regression, in counts and fp32.
@@ -103,7 +103,7 @@ class DSen2PS(nn.Module):
         """
         fine, target = self.gsds[0], self.gsds[-1]
         with torch.autocast(inputs[target].device.type, enabled=False):
-            guides = [_raised(inputs[gsd] / DN, gsd // fine) for gsd in self.gsds[:-1]]
+            guides = [raised(inputs[gsd] / DN, gsd // fine) for gsd in self.gsds[:-1]]
             return DN * detail(
                 torch.cat(guides, 1), inputs[target] / DN, self.radii, factor=target // fine,
                 ridges=_RIDGES, spreads=self.spreads,
@@ -112,10 +112,11 @@ class DSen2PS(nn.Module):
 
 def _on_grid(x: Tensor, gsd: int, grid: int) -> Tensor:
     """Bands of a GSD on the trunk's grid."""
-    return F.pixel_unshuffle(x, grid // gsd) if gsd < grid else _raised(x, gsd // grid)
+    return F.pixel_unshuffle(x, grid // gsd) if gsd < grid else raised(x, gsd // grid)
 
 
-def _raised(x: Tensor, factor: int) -> Tensor:
+def raised(x: Tensor, factor: int) -> Tensor:
+    """Bicubic, a = −0.75, with half-pixel centres."""
     if factor == 1:
         return x
     return F.interpolate(x, scale_factor=factor, mode="bicubic", align_corners=False)
