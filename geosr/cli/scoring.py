@@ -218,6 +218,7 @@ def _block(found: Evaluation, group: str) -> list[str]:
     count = len({score.scene for score in at})
     heads = [*bands, *(_SHOWN[key][0] for key in keys), "ratio"]
     title = f"{group} m bands, degraded by {at[0].factor}" if group.isdigit() else group
+    title += " (of what is made at 5 m there is no truth)" * (group == "10")
     lines = [f"{title}, {count} scenes", f"{'':32}" + "".join(f"{head:>9}" for head in heads)]
     models = [model for model in found.models if any(score.model == model for score in at)]
     for model in models:

@@ -179,7 +179,9 @@ def bicubic_beside(
     elif generic:
         found["bicubic"] = [weights.load("bicubic", scale=each)[0] for each in generic]
     else:
-        found["bicubic"] = list(weights.load("bicubic"))
+        own = {net.card.native_gsd for net in nets}
+        names = ["bicubic-10"] * (10 in own) + ["bicubic"] * (own != {10})
+        found["bicubic"] = [net for name in names for net in weights.load(name)]
     return found
 
 

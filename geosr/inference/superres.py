@@ -25,7 +25,7 @@ from geosr.inference.prefetch import write_behind
 from geosr.inference.selfcheck import Check
 from geosr.inference.statistics import learnt
 from geosr.inference.strips import Strip, strips
-from geosr.models.card import ESTIMATED_BANDS, ESTIMATES, Model
+from geosr.models.card import BEYOND, ESTIMATED_BANDS, ESTIMATES, Model
 from geosr.raster.writer import Layout, create
 from geosr.scene.frames import SelectedFrame, select_frames
 from geosr.scene.pixels import Reader
@@ -176,6 +176,7 @@ def _layout(plan: Plan, request: Request, *, masked: bool) -> Layout:
         )
     notes = [ESTIMATES] if any(card.adversarial for card in cards) else []
     notes += [f"{' '.join(plan.stands_for)}: {ESTIMATED_BANDS}"] if plan.stands_for else []
+    notes += [BEYOND] if plan.finer > 1 and scene.sensor == "sentinel2" else []
     if notes:
         tags["GEOSR_NOTE"] = "; ".join(notes)
     return Layout(plan.grid, plan.names, scene.dtype, nodata, masked, request.format,

@@ -32,6 +32,7 @@ FINER = "dsen2-ps-10"  # what makes Sentinel-2's 10 m bands finer
 BY_GUIDE = ("regress",)  # what sharpens any raster by a finer one
 ESTIMATES = "estimates, not measurements: made by a net that a discriminator taught"
 _FRAMES, _BANDS, _REACH = 1024, 100_000, 8192  # more than any net has
+BEYOND = "finer than any band was sensed: learnt one scale down, without a truth at this scale"
 ESTIMATED_BANDS = "estimates, not measurements: told from other bands of the scene"
 _UNIT = 10000.0  # inputs per unit of a single- or multi-image net, as reflectance is scaled
 

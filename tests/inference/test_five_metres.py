@@ -54,6 +54,8 @@ def test_all_bands_come_out_at_5_m_on_the_ground_of_the_scene(scene, finer, tmp_
     assert after.bounds == before.bounds and after.crs == before.crs
     assert after.res == (5.0, 5.0) and five.shape[1:] == (2 * ten.shape[1], 2 * ten.shape[2])
     assert after.tags()["GEOSR_MODEL"].split() == ["bicubic-20", "bicubic-60", "dsen2-ps-10"]
+    assert "without a truth" in after.tags()["GEOSR_NOTE"]
+    assert "GEOSR_NOTE" not in before.tags()
     assert set(result.check.rmse) == set(ALL)
 
 

@@ -43,14 +43,14 @@ def build(card: ModelCard) -> Bicubic:
     return Bicubic(card.native_gsd, card.scale)
 
 
-def _card(gsd: int, bands: tuple[str, ...]) -> ModelCard:
-    factor = gsd // 10
+def _card(gsd: int, bands: tuple[str, ...], to: int = 10) -> ModelCard:
+    factor = gsd // to
     return ModelCard(
         name=f"bicubic-{gsd}",
         arch="bicubic",
         sensor="sentinel2",
         inputs=(Input(gsd, bands),),
-        output=Input(10, bands),
+        output=Input(to, bands),
         scale=factor,
         margin=2 * factor,
         source="cubic convolution, a = -0.75",
@@ -81,6 +81,7 @@ def build_any(card: ModelCard) -> nn.Module:
 
 
 DESIGNS = (
+    guided(_card(10, ("B2", "B3", "B4", "B8"), 5), build),
     guided(_card(20, ("B5", "B6", "B7", "B8A", "B11", "B12")), build),
     guided(_card(60, ("B1", "B9")), build),
     template("bicubic-pair", build, source="cubic convolution, a = -0.75", guides=False),
