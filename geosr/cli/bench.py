@@ -89,6 +89,7 @@ def _nets(params: dict[str, Any]) -> tuple[list[Model], Engine]:
     import torch
 
     from geosr.bench.bench import require_one_image
+    from geosr.cli.cache import trials_file
     from geosr.inference.predict import engine
     from geosr.models import registry, weights
 
@@ -98,7 +99,9 @@ def _nets(params: dict[str, Any]) -> tuple[list[Model], Engine]:
     for name in filter(registry.known, names):  # before weights are missed that would not help
         require_one_image(registry.cards(name, scale=scale))
     nets = [net for name in names for net in weights.load(name, scale=scale)]
-    return nets, engine(params["device"], params["precision"], compiled=params["compile"])
+    return nets, engine(
+        params["device"], params["precision"], compiled=params["compile"], known=trials_file()
+    )
 
 
 def _table(report: Report) -> str:

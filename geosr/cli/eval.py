@@ -184,6 +184,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
     prepare_gdal(params["threads"], vrt=params["allow_vrt"])
     import torch
 
+    from geosr.cli.cache import trials_file
     from geosr.evaluation.evaluate import evaluate
     from geosr.inference.predict import engine
     from geosr.raster import marks
@@ -194,7 +195,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
     if params["report"]:
         marks.require_place(params["report"], marks.PAGE, overwrite=params["overwrite"])
     settings = settings_of(params)
-    where = engine(params["device"], params["precision"])
+    where = engine(params["device"], params["precision"], known=trials_file())
     models = placed(settings["models"], settings["scale"], where)
     overwrite = params["overwrite"]
     album = [Album(params["save_images"], overwrite)] if params["save_images"] else []

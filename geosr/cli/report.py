@@ -45,6 +45,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:
 
     from geosr import __version__, report
     from geosr.batch import records
+    from geosr.cli.cache import trials_file
     from geosr.cli.scoring import peak_of
     from geosr.inference.predict import engine
     from geosr.metrics.full_reference import definitions
@@ -54,7 +55,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:
     marks.require_place(params["output"], marks.PAGE, overwrite=params["overwrite"])
     if params["threads"]:
         torch.set_num_threads(params["threads"])
-    where = engine(params["device"], params["precision"])
+    where = engine(params["device"], params["precision"], known=trials_file())
     shown, facts = [], {"geosr": __version__}
     table: dict[str, Any] = {}
     told = definitions()

@@ -293,6 +293,7 @@ def _job(
 ) -> Job:
     """The job with its nets in place; workers place theirs themselves, maybe elsewhere."""
     from geosr.batch import batch
+    from geosr.cli.cache import trials_file
     from geosr.inference.engine import Engine
     from geosr.inference.plan import Request
     from geosr.inference.predict import engine, place
@@ -300,7 +301,7 @@ def _job(
     where = Engine("cpu", "fp32", params["batch_size"], compiled=params["compile"])
     if not (params["scheduler"] or params["scheduler_file"]):
         where = engine(params["device"], params["precision"], params["batch_size"],
-                       compiled=params["compile"])  # fmt: skip
+                       compiled=params["compile"], known=trials_file())  # fmt: skip
     set_threads(params["threads"])
     here = params["jobs"] == 1 and params["engine"] != "dask"
     request = Request(

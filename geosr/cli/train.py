@@ -220,12 +220,13 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
     prepare_gdal(1)
     import torch
 
+    from geosr.cli.cache import trials_file
     from geosr.inference.predict import engine
     from geosr.training.train import train
 
     if params["threads"]:
         torch.set_num_threads(params["threads"])
-    where = engine(_device(params["device"], ranks), params["precision"])
+    where = engine(_device(params["device"], ranks), params["precision"], known=trials_file())
     config = _config(params, where)
     stop = _Stop()
     with Bar(quiet=quiet, unit="step") as bar:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from multiprocessing import parent_process
+from pathlib import Path
 from threading import Lock
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from geosr.errors import UsageError
 from geosr.inference.engine import Engine
+from geosr.inference.precision import quickest, share
 from geosr.models.card import Model
 from geosr.models.memory import KINDS
 from geosr.models.onnx.net import OnnxNet
@@ -35,12 +37,17 @@ _NO_MEMORY = (  # what libraries say that have no type for it
 
 
 def engine(
-    device: str = "auto", precision: str = "auto", batch_size: int = 1, *, compiled: bool = False
-) -> Engine:
+    device: str = "auto", precision: str = "auto", batch_size: int = 1, *,
+    compiled: bool = False, known: Path | None = None,
+) -> Engine:  # fmt: skip
     """Settle what "auto" means on this machine.
 
-    Precision is bf16 where the device multiplies it (GPUs, CPUs with AVX512-BF16 or AMX), else
-    fp16 on a GPU and fp32 on a CPU. Tiles may take half of a GPU's free memory, 1 GiB on a CPU.
+    Precision is bf16 where the device multiplies it (GPUs, CPUs with AVX512-BF16 or AMX on which a
+    trial shows a gain), else fp16 on a GPU and fp32 on a CPU. Tiles may take half of a GPU's free
+    memory, 1 GiB on a CPU.
+
+    Args:
+        known: the file where such trials are kept.
 
     Raises:
         UsageError: a GPU is asked for that is not there, or there is no compiler.
@@ -58,31 +65,17 @@ def engine(
         _require_compiler(kind)
     asked = precision != "auto"
     if not asked:
-        precision = _quickest(kind)
-    elif _emulated(kind, precision) and parent_process() is None:  # not once a worker
-        log.warning("This CPU does not multiply %s: it is likely slower here than fp32. "
-                    "Say --precision auto.", precision)  # fmt: skip
+        precision = quickest(kind, known)
+    elif kind.type == "cpu" and parent_process() is None:  # said once, not by every worker
+        _warn_of_slow(precision)
     return Engine(device, precision, batch_size, _budget(kind), asked, compiled)
 
 
-def _quickest(device: torch.device) -> str:
-    """The precision that a device multiplies fastest without losing range where it can help it."""
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    return "bf16" if _multiplies_bf16() else "fp32"
-
-
-def _emulated(device: torch.device, precision: str) -> bool:
-    """Whether PyTorch computes with a precision here in fp32 after all, and converts all along."""
-    if device.type != "cpu" or precision == "fp32":
-        return False
-    return not (_multiplies_bf16() if precision == "bf16" else torch.cpu._is_amx_fp16_supported())
-
-
-def _multiplies_bf16() -> bool:
-    """Whether this CPU does."""
-    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, name, lambda: False)() for name in names)
+def _warn_of_slow(precision: str) -> None:
+    longer = 1.0 if precision == "fp32" else share(precision)
+    if longer > 1:
+        log.warning("%s takes %.1f times as long as fp32 on this CPU. Say --precision auto.",
+                    precision, longer)  # fmt: skip
 
 
 def _require_compiler(device: torch.device) -> None:

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from geosr.errors import UsageError
+from geosr.inference import precision as trial
 from geosr.inference import predict
 from geosr.inference.engine import Engine
 from geosr.inference.predict import engine, place
@@ -13,24 +14,67 @@ from geosr.models.card import Model
 from geosr.models.memory import per_pixel
 
 
-@pytest.mark.parametrize("bf16, expected", [(True, "bf16"), (False, "fp32")])
-def test_a_cpu_takes_bf16_where_it_multiplies_it(monkeypatch, bf16, expected):
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: bf16)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+@pytest.fixture
+def cpu(monkeypatch):
+    """A CPU by what it says of bf16 and by how long a trial in it takes beside fp32."""
+
+    def pretend(*, flag: bool, share: float):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: flag)
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+        tried: list[torch.dtype | None] = []
+
+        def seconds(_x, _weight, kind):
+            tried.append(kind)
+            return share if kind else 1.0
+
+        monkeypatch.setattr(trial, "_seconds", seconds)
+        trial.share.cache_clear()
+        return tried
+
+    yield pretend
+    trial.share.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "flag, share, expected",
+    [(True, 0.4, "bf16"), (True, 0.95, "fp32"), (True, 3.0, "fp32"), (False, 0.4, "fp32")],
+)
+def test_a_cpu_takes_bf16_where_it_says_so_and_a_trial_confirms_it(cpu, flag, share, expected):
+    cpu(flag=flag, share=share)
     assert engine("cpu").precision == expected and not engine("cpu").asked
     assert engine("cpu", "fp32").precision == "fp32" and engine("cpu", "fp32").asked
 
 
-@pytest.mark.parametrize("precision, slow", [("auto", False), ("fp32", False), ("bf16", True)])
-def test_an_emulated_precision_is_warned_about(monkeypatch, caplog, precision, slow):
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+@pytest.mark.parametrize("precision", ["auto", "fp32", "bf16", "fp16"])
+def test_an_asked_precision_is_warned_about_where_it_is_slower(cpu, caplog, precision):
+    cpu(flag=False, share=3.4)
     engine("cpu", precision)
-    assert ("slower here than fp32" in caplog.text) == slow
+    said = f"{precision} takes 3.4 times as long as fp32" in caplog.text
+    assert said == (precision in ("bf16", "fp16"))
     caplog.clear()
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    cpu(flag=False, share=0.5)
     engine("cpu", precision)
     assert not caplog.text
+
+
+def test_a_trial_is_made_once_and_kept(cpu, tmp_path):
+    file = tmp_path / "geosr" / "precision.json"
+    assert cpu(flag=True, share=0.4) == []
+    assert engine("cpu", known=file).precision == "bf16" and file.exists()
+    later = cpu(flag=True, share=5.0)  # under load, say
+    assert engine("cpu", known=file).precision == "bf16" and not later
+    file.write_text("damaged")
+    assert engine("cpu", known=file).precision == "fp32" and later
+    assert engine("cpu", known=tmp_path / "geosr" / "precision.json" / "no").precision == "fp32"
+
+
+def test_a_trial_leaves_no_trace_in_random_numbers(cpu):
+    trial.share.cache_clear()
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    assert trial.share("bf16") > 0
+    assert torch.equal(torch.rand(3), expected)
 
 
 def test_only_guided_nets_take_the_low_precision_unasked():
