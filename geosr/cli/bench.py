@@ -46,6 +46,11 @@ if TYPE_CHECKING:
     help="Where temporary files go, or the nearest folder above it; its disk is measured. Default "
     "the folder of such files.",
 )
+@option(
+    "--compare",
+    is_flag=True,
+    help="Each --model by itself, default dsen2-ps, dsen2 and bicubic, as one table to paste.",
+)
 @option("--json", "as_json", is_flag=True, help="One JSON document with all numbers on stdout.")
 @log_options
 def command(**params: Any) -> None:
@@ -55,6 +60,7 @@ def command(**params: Any) -> None:
     geosr bench
     geosr bench --model dsen2-20 --device cuda:0 --repeat 3 --json
     geosr bench --scene scenes/field --threads 4
+    geosr bench --compare
 
     In one run: what the device does at best (matrix products, copies, the disk), geosr from file
     to file and by stages, and the same nets the reference way, as DSen2 was published: fp32,
@@ -67,6 +73,9 @@ def command(**params: Any) -> None:
         raise click.UsageError("--size is of a generated scene. Give --scene or --size.")
     wanted = (params["dst"] or Path(tempfile.gettempdir())).absolute()
     folder = next(path for path in (wanted, *wanted.parents) if path.is_dir())
+    if params["compare"]:
+        _compare(params)
+        return
     prepare_gdal(params["threads"])
     from geosr.bench.bench import bench
     from geosr.bench.landscape import SIZE
@@ -83,6 +92,21 @@ def command(**params: Any) -> None:
     if path := runs_file():
         meter.save(path, where, report.geosr.seconds)
     tell(json.dumps(asdict(report)) if params["as_json"] else _table(report))
+
+
+def _compare(params: dict[str, Any]) -> None:
+    """One run a model, in processes of their own, with the same options."""
+    from geosr.bench import comparison
+
+    names = ("scale", "device", "precision", "threads", "scene", "size", "repeat", "dst")
+    options = [part for name in names if params[name] is not None
+               for part in (f"--{name}", str(params[name]))]  # fmt: skip
+    flags = [f"--{name}" for name in ("compile", "quiet") if params[name]]
+    reports = comparison.compare(
+        params["model_names"] or comparison.MODELS, [*options, *flags],
+        progress=lambda text: say(text, quiet=params["quiet"]),
+    )  # fmt: skip
+    tell(json.dumps(reports) if params["as_json"] else comparison.table(reports))
 
 
 def _nets(params: dict[str, Any]) -> tuple[list[Model], Engine]:

@@ -9,6 +9,7 @@ import pytest
 import rasterio
 import torch
 
+from geosr.bench import comparison
 from geosr.bench.bench import bench, compare, flops
 from geosr.bench.landscape import generate
 from geosr.bench.limits import Ceilings, ceilings, matrix_product
@@ -247,3 +248,43 @@ def test_ceilings_stay_within_their_time_and_remove_their_file(tmp_path, monkeyp
     limits = ceilings("cpu", tmp_path)
     assert limits.tflop_per_s == {"fp32": 2.0, "bf16": 2.0, "fp16": 2.0}
     assert not list(tmp_path.iterdir())
+
+
+def test_models_are_compared_in_one_table(program, tmp_path):
+    models = "--model", "bicubic", "--model", "bicubic-20"
+    done = program("bench", "--compare", *models, "--size", 60, "--threads", 1, "--dst", ".")
+    assert done.returncode == 0, done.stderr
+    heads, rule, *rows = done.stdout.split("\n\n")[0].splitlines()
+    assert [row.split("|")[1].strip() for row in rows] == [
+        "`--model bicubic`", "`--model bicubic-20`"
+    ]  # fmt: skip
+    assert len({line.count("|") for line in (heads, rule, *rows)}) == 1
+    assert "60 × 60 px, 12 bands, generated" in done.stdout
+    assert not [path for path in tmp_path.iterdir() if "bench" in path.name]
+
+
+def test_a_run_that_fails_among_several_is_named(program):
+    done = program("bench", "--compare", "--model", "ibp-net", "--size", 60, "--dst", ".")
+    assert done.returncode not in (0, 1)
+    assert "takes several" in done.stderr and "--model ibp-net" in done.stderr
+
+
+def test_the_ratio_to_the_published_way_is_that_of_dsen2():
+    def report(models, reference, own):
+        way = {"seconds": own, "mpixel_per_s": 1.2 / own, "share": 0.5, "ceiling": "fp32",
+               "peak_rss_mb": 1500.0, "peak_device_mb": None}  # fmt: skip
+        return {
+            "models": models, "reference": {"seconds": reference}, "geosr": way, "ratio": 1.0,
+            "ceilings": {"tflop_per_s": {"fp32": 0.2}}, "scene": "generated", "bands": ["B1"],
+            "machine": {"cpu": "a", "threads": 2, "gpu": None}, "shape": [1098, 1098],
+            "versions": {"torch": "2", "gdal": "3"},
+        }  # fmt: skip
+
+    said = comparison.table({
+        "--model a": report(["dsen2-ps-20", "dsen2-ps-60"], 14.0, 6.0),
+        "--model dsen2": report(["dsen2-20", "dsen2-60"], 60.0, 30.0),
+    })  # fmt: skip
+    first, second = said.splitlines()[2:4]
+    assert [cell.strip() for cell in first.split("|")[3:8]] == ["6.0 s", "1.00", "10.0", "5.00",
+                                                                "603"]  # fmt: skip
+    assert second.split("|")[5].strip() == "2.0" and "1.50 GB" in second
