@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from geosr.errors import SceneError, UsageError, cause
 from geosr.scene.scene import Scene
-from geosr.sensors import geotiff, image, landsat, offsets, pair, sentinel2, stack
+from geosr.sensors import geotiff, image, offsets, pair, sentinel2, stack
 from geosr.sensors.options import OpenOptions, may_be
 
 __all__ = ["OpenOptions", "find_scenes", "is_remote", "open_scene", "remote_path"]
@@ -62,10 +62,11 @@ def _opened(path: Path, options: OpenOptions) -> Scene:
         return image.open_image(path, options)
     if options.kind == "pair":
         return pair.open_pair(path, options)
-    if landsat.is_product(path):
+    product = pair.product_of(path)
+    if product:
         raise SceneError(
-            f"{path}: a Landsat product. Choose a net that sharpens it: --model landsat-ps (or "
-            "gsa, mtf-glp, bdsd, brovey, regress)."
+            f"{path}: a {product} product. Choose a net that sharpens it: --model regress (or gsa, "
+            "mtf-glp, bdsd, brovey; landsat-ps for Landsat)."
         )
     for is_kind, opener in _KINDS:
         if is_kind(path):
