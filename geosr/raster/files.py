@@ -138,7 +138,7 @@ def open_hdf4(path: str | Path, layer: str = "") -> Any:
         if "HDF4Image" not in env.drivers():
             raise SceneError(
                 f"{path}: an HDF4 file, for which this GDAL ({rasterio.__gdal_version__}) has no "
-                "driver. Write its layers as GeoTIFFs by one that has (gdal_translate -sds), or order "
+                "driver. Write its layers as GeoTIFFs elsewhere (gdal_translate -sds), or order "
                 "GeoTIFFs (AppEEARS), and give their folder."
             )
     return _open(layer or str(path), "HDF4Image" if layer else "HDF4")
