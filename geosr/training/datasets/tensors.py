@@ -138,7 +138,7 @@ def _loaded(path: str) -> Any:
             f"{path} holds more than a tensor, which may be code, and is not read. Save the tensor "
             "alone (torch.save) if you trust the file."
         ) from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, TypeError) as error:
+    except Exception as error:  # whatever a broken pickle leads the unpickler to
         said = (str(error).splitlines() or [type(error).__name__])[0]
         raise SceneError(f"cannot read {path}: {said[:200]}. Replace the file.") from error
 

@@ -93,6 +93,15 @@ def require_whole(name: str, data: Path, missing: Sequence[str]) -> None:
     )
 
 
+def with_alpha(scene: Scene) -> Scene:
+    """The scene with its fourth band, which libraries mark as alpha in files of 8 bits."""
+    alpha = scene.bands[0].quality
+    if len(scene.bands) != 3 or alpha is None or alpha.path != scene.path:
+        return scene
+    bands = [replace(band, quality=None) for band in scene.bands]
+    return replace(scene, bands=(*bands, replace(bands[-1], name="4", index=alpha.index)))
+
+
 def rgbn(scene: Scene) -> Scene:
     """The red, green, blue and near infrared bands of an image, called as Sentinel-2's.
 
@@ -102,6 +111,7 @@ def rgbn(scene: Scene) -> Scene:
     Raises:
         SceneError: none of these holds.
     """
+    scene = with_alpha(scene)
     count = len(scene.bands)
     names = [band_name(band.name) for band in scene.bands]
     if not set(RGBN) <= set(names):

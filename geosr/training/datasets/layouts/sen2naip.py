@@ -17,7 +17,14 @@ from numpy.typing import NDArray
 from geosr.scene.radiometry import NET_QUANTIFICATION, reflectance
 from geosr.scene.scene import Scene
 from geosr.sensors import OpenOptions
-from geosr.training.datasets.layouts.layout import Layout, Pair, plain, require_whole, wanted
+from geosr.training.datasets.layouts.layout import (
+    Layout,
+    Pair,
+    plain,
+    require_whole,
+    wanted,
+    with_alpha,
+)
 
 NAME = "SEN2NAIP"
 _FILES = ("lr.tif", "hr.tif")
@@ -45,19 +52,10 @@ def pairs(data: Path, part: str, scale: int, pattern: str | None) -> Sequence[Pa
 def opened(pair: Pair, scale: int, options: OpenOptions) -> tuple[Scene, tuple[Scene, ...]]:
     """The aerial image in the values of the coarse one, and that."""
     fine, coarse = plain(pair, scale, options)
-    fine = _all_bands(fine)
+    fine = with_alpha(fine)
     if fine.dtype.itemsize > 1 or len(fine.bands) != len(coarse[0].bands):
         return fine, coarse
     return alike(fine, coarse[0]), coarse
-
-
-def _all_bands(scene: Scene) -> Scene:
-    """The scene with its fourth band, which libraries mark as alpha in files of 8 bits."""
-    alpha = scene.bands[0].quality
-    if len(scene.bands) != 3 or alpha is None or alpha.path != scene.path:
-        return scene
-    bands = [replace(band, quality=None) for band in scene.bands]
-    return replace(scene, bands=(*bands, replace(bands[-1], name="4", index=alpha.index)))
 
 
 def alike(fine: Scene, coarse: Scene) -> Scene:
