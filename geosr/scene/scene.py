@@ -113,8 +113,8 @@ class Scene:
     """Bands of one place, by GSD.
 
     Attributes:
-        sensor: "sentinel2", "landsat", "modis", "viirs", "probav", "pair" for a raster and its guide,
-            or "image" for any other raster.
+        sensor: "sentinel2", "landsat", "modis", "viirs", "probav", "pair" for a raster with its
+            guide, or "image" for any other raster.
         level: processing level, "L1C", "L2A", "LEVEL3 TOC" or "" where unknown.
         grids: native grid by GSD; where a file does not start or end on whole coarse pixels
             they are grown outward until it does.

@@ -23,6 +23,7 @@ from geosr.raster.files import open_hdf4, open_hdf5, open_raster
 from geosr.raster.grid import Grid
 from geosr.scene.quality import Quality
 from geosr.scene.scene import Band, Note, Scene, nodata_value
+from geosr.sensors.bandfile import quantified
 from geosr.sensors.options import OpenOptions
 
 GEOTIFF = (".tif", ".tiff")
@@ -146,35 +147,31 @@ def scene_of(
                 f"{path}: {name} lies on another grid ({grid}) than {first} ({grids[first]}). "
                 "Export them alike."
             )
-    said = [(name, layer, *_values(layer)) for name, layer in layers.items()]
-    dtype = np.result_type(*(kind for *_, kind, _, _ in said))
-    measured = dtype.kind == "f" and all(tagged[0] == 1 for *_, tagged in said)
-    unit = options.quantification or (1.0 if measured else _UNIT)
-    how = "as asked" if options.quantification else "floats" if measured else "by the product"
-    grid = grids[first]
+    values = {name: _values(layer) for name, layer in layers.items()}
+    dtype = np.result_type(*(kind for kind, _, _ in values.values()))
     bands = tuple(
         Band(
-            name, _GSD, layer.path, nodata=nodata, quality=quality, layer=layer.name,
-            driver=layer.driver, offset=options.dn_offset or 0.0,
-            tagged=tagged if tagged[0] != 1 or measured else (1 / _UNIT, 0.0),
+            name, _GSD, layer.path, nodata=values[name][1], quality=quality, layer=layer.name,
+            driver=layer.driver, offset=options.dn_offset or 0.0, tagged=(values[name][2], 0.0),
         )
-        for name, layer, _, nodata, tagged in said
+        for name, layer in layers.items()
     )  # fmt: skip
-    return Scene(
-        path.name, str(path), sensor, level, bands, {_GSD: grid}, grid.window, dtype, unit,
-        (Note(f"count {unit:g} is 1.0, {how}"),),
-    )  # fmt: skip
+    grid = grids[first]
+    scene = Scene(path.name, str(path), sensor, level, bands, {_GSD: grid}, grid.window, dtype,
+                  _UNIT)  # fmt: skip
+    return quantified(scene, options)
 
 
-def _values(layer: Layer) -> tuple[np.dtype[Any], float, tuple[float, float]]:
-    """Type, nodata, GDAL's scale and offset; the product's own nodata where none is told."""
+def _values(layer: Layer) -> tuple[np.dtype[Any], float, float]:
+    """Type, nodata and scale of a layer; the product's own where the file tells none."""
     with layer.open() as dataset:
         dtype = np.dtype(dataset.dtypes[0])
         nodata = nodata_value(dataset.nodata, dtype)
-        tagged = (dataset.scales[0], dataset.offsets[0])
+        scale = float(dataset.scales[0])
     if dtype.kind == "i" and np.isnan(nodata):
         nodata = _FILL
-    return dtype, nodata, tagged
+    told = 0 < scale < 1  # some libraries write its inverse
+    return dtype, nodata, scale if told else 1 / _UNIT if dtype.kind in "iu" else 1.0
 
 
 def masked_note(quality: Quality | None, name: str) -> Note:

@@ -140,6 +140,7 @@ def test_floats_that_are_reflectance_stay_so(tmp_path):
     with scene.open() as reader:
         pixels = reader.read(["sur_refl_b04"], 500, Window(0, 0, 48, 48))
     assert pixels.usable.sum() == 48 * 48 - 1
+    assert opened(path, quantification=5000.0).quantification == 5000
 
 
 def test_hdf4_without_its_driver_is_refused_with_the_next_step(geosr, tmp_path):

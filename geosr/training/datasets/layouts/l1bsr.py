@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from geosr.sensors import find_scenes
-from geosr.training.datasets import places
 from geosr.training.datasets.layouts.layout import Layout, require_whole
 
 NAME = "L1BSR"
@@ -48,5 +47,4 @@ def _swapped(match: re.Match[str]) -> str:
     return match[1] + _OTHER[match[2].lower()]
 
 
-LAYOUT = Layout(NAME, "not stated (its code is GPL-3)", is_in, kind="folder", images=images,
-                place=places.of_image)  # fmt: skip
+LAYOUT = Layout(NAME, "not stated (its code is GPL-3)", is_in, kind="folder", images=images)
