@@ -197,6 +197,55 @@ def test_viirs_comes_out_at_500_m_with_names_tags_and_nodata(geosr, tmp_path, ge
     assert np.sqrt((wrong**2).mean()) < 0.15 * truth[16:-8, 16:-8].std()
 
 
+def test_products_without_a_net_for_them_are_told_which_are(geosr, tmp_path):
+    make_modland.viirs(tmp_path / "h5")
+    make_modland.viirs_geotiffs(tmp_path / "tif")
+    for path in ("h5", "tif"):
+        done = geosr("superres", path, "out")
+        assert done.returncode == 4 and "a VIIRS product. Choose a net" in done.stderr
+        assert "1 failed" in done.stderr
+
+
+def test_layers_of_hdf4_are_found_by_the_names_that_gdal_gives_them(tmp_path, monkeypatch):
+    from geosr.raster.files import open_raster
+    from geosr.sensors import modland
+
+    tifs = make_modland.modis(tmp_path / "tifs")
+    folder = tmp_path / "hdf"
+    folder.mkdir()
+    layers = {}
+    for kind in ("GA", "GQ"):
+        file = folder / f"MOD09{kind}.A2020001.h18v04.061.2020003032127.hdf"
+        file.write_bytes(b"\x0e\x03\x13\x01")
+        for tif in tifs.glob(f"*09{kind}*"):
+            name = tif.stem.rpartition(".")[2]
+            grid = "1km" if "state" in name else "500m" if kind == "GA" else "250m"
+            layers[f'HDF4_EOS:EOS_GRID:"{file}":MODIS_Grid_{grid}_2D:{name}'] = tif
+
+    class Listing:
+        def __init__(self, path):
+            self.subdatasets = [name for name in layers if str(path) in name]
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+    def open_hdf4(path, layer=""):
+        return open_raster(layers[layer]) if layer else Listing(path)
+
+    monkeypatch.setattr(modland, "open_hdf4", open_hdf4)
+    monkeypatch.setattr("geosr.scene.scene.open_hdf4", open_hdf4)
+    scene, same = opened(folder), opened(tifs)
+    assert names(scene, 250) == names(same, 250) and names(scene, 500) == names(same, 500)
+    with scene.open() as reader, same.open() as other:
+        first = reader.read(["sur_refl_b04"], 500, Window(0, 0, 48, 48))
+        second = other.read(["sur_refl_b04"], 500, Window(0, 0, 48, 48))
+    np.testing.assert_array_equal(first.values, second.values)
+    np.testing.assert_array_equal(first.usable, second.usable)
+
+
 def test_what_viirs_lacks_is_told(tmp_path):
     path = make_modland.viirs_geotiffs(tmp_path / "v")
     next(path.glob("*QF1*")).unlink()
