@@ -60,16 +60,22 @@ def write(path: Path, counts: np.ndarray, gsd: float, corner: float = 0.0) -> No
 
 def product(
     folder: Path, *, name: str = NAME, side: int = 48, about: str = "txt", cloud: bool = False,
-    tar: bool = False, pan: bool = True,
+    tar: bool = False, pan: bool = True, level2: bool = False,
 ) -> Path:  # fmt: skip
-    """A Level 1 product of `side` pixels of 30 m, in a folder or a tar, and its path."""
+    """A product of `side` pixels of 30 m, in a folder or a tar, and its path.
+
+    Args:
+        level2: surface reflectance, which has no panchromatic band, instead of Level 1.
+    """
+    name = name.replace("L1TP", "L2SP") if level2 else name
+    prefix = "SR_" if level2 else ""
     path = folder / name
     path.mkdir(parents=True)
     field = ground(side)
     for number, band in NUMBERS.items():
         share = SHARES.get(band or "", 0.4)
-        write(path / f"{name}_B{number}.TIF", counts(share * seen(field)), 30)
-    if pan:
+        write(path / f"{name}_{prefix}B{number}.TIF", counts(share * seen(field)), 30)
+    if pan and not level2:
         write(path / f"{name}_B8.TIF", counts(means(field[1:-1, 1:-1], 2)), 15, 7.5)
     clear = np.full((side, side), 0b1000000, np.uint16)
     if cloud:

@@ -162,7 +162,9 @@ def _pool_text(found: dict[str, Any]) -> str:
 
 def _text(found: dict[str, Any]) -> str:
     inputs = ", ".join(f"{' × '.join(map(str, shape))}" for shape in found["inputs"].values())
+    named = [f"{found['data_set']}, by how it lies on the disk; licence: {found['licence']}"]
     lines = [
+        *(named if found["data_set"] else []),
         f"{found['path']}: read as '{found['kind']}' for {found['read_for']} at scale "
         f"{found['scale']}",
         f"{found['images']} images, {found['held_out']} of them held out; {found['windows']} "

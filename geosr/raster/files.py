@@ -43,6 +43,7 @@ _UNTRUSTED = (
 _LARGEST_BLOCK = 2**28  # bytes of one block, unpacked
 _PLANE = 3857  # stands for the CRS of rasters that have none; nothing is projected
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+_HDF4_MAGIC = b"\x0e\x03\x13\x01"
 
 
 SETTINGS: dict[str, str | int] = {
@@ -119,6 +120,33 @@ def open_hdf5(path: str | Path, layer: str = "") -> Any:
     if '"' in str(path):
         raise SceneError(f"{path}: a quotation mark in the name of an HDF5 file. Rename it.")
     return _open(f'HDF5:"{path}"://{layer}', "HDF5Image")
+
+
+def open_hdf4(path: str | Path, layer: str = "") -> Any:
+    """Open a local HDF4 file for reading, for the names of its datasets.
+
+    Args:
+        layer: the dataset to open instead, as `subdatasets` names it.
+
+    Raises:
+        SceneError: no such file or dataset, its content is not HDF4, or GDAL has no driver for it.
+    """
+    head = _head(Path(path))
+    if not head.startswith(_HDF4_MAGIC):
+        raise SceneError(f"{path}: not an HDF4 file ({_said(head)}). Replace the file.")
+    with rasterio.Env() as env:
+        if "HDF4Image" not in env.drivers():
+            raise SceneError(
+                f"{path}: an HDF4 file, for which this GDAL ({rasterio.__gdal_version__}) has no "
+                "driver. Write its layers as GeoTIFFs elsewhere (gdal_translate -sds), or order "
+                "GeoTIFFs (AppEEARS), and give their folder."
+            )
+    return _open(layer or str(path), "HDF4Image" if layer else "HDF4")
+
+
+def is_hdf4(path: Path) -> bool:
+    """Whether a file begins as HDF4 does."""
+    return path.is_file() and _head(path).startswith(_HDF4_MAGIC)
 
 
 def _open(name: str, driver: str) -> Any:

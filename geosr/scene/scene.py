@@ -21,38 +21,22 @@ from numpy.typing import NDArray
 from rasterio.enums import ColorInterp
 
 from geosr.errors import SceneError
-from geosr.raster.files import Warp, has_mask, open_hdf5, open_raster, read_mask, read_window
+from geosr.raster.files import (
+    Warp,
+    has_mask,
+    open_hdf4,
+    open_hdf5,
+    open_raster,
+    read_mask,
+    read_window,
+)
 from geosr.raster.grid import Grid
 from geosr.raster.window import Window
 from geosr.scene.pixels import Pixels, fold
+from geosr.scene.quality import Quality
 
 _READERS = min(os.cpu_count() or 1, 8)  # files of a scene read at a time
 SATURATED = 65535  # the special value of Sentinel-2 products, both levels
-
-
-@dataclass(frozen=True)
-class Quality:
-    """Where it is written which pixels of a band are clear.
-
-    Attributes:
-        path, index, driver, layer: as in Band; the raster has the size of the band's.
-        bits: a pixel is clear where `value & bits == equals`; None: where the value is not 0.
-    """
-
-    path: str
-    index: int = 1
-    driver: str | None = None
-    layer: str = ""
-    bits: int | None = None
-    equals: int = 0
-
-    def clear(self, values: NDArray[Any]) -> NDArray[np.bool_]:
-        """Which of the values read say clear; NaN does not."""
-        known = np.isfinite(values)
-        if self.bits is None:
-            return known & (values != 0)
-        whole = np.where(known, values, 0).astype(np.int64)
-        return known & (whole & self.bits == self.equals)
 
 
 @dataclass(frozen=True)
@@ -69,7 +53,8 @@ class Band:
         nodata: the count that means "nothing sensed"; NaN where every count may be sensed.
         factor: file pixels along a native pixel; more than 1 where somebody brought the band to
             a finer grid.
-        layer: the dataset of an HDF5 file, "LEVEL3/RADIOMETRY/RED/TOC".
+        layer: the dataset of an HDF5 file, "LEVEL3/RADIOMETRY/RED/TOC", or GDAL's name of one of
+            an HDF4 file.
         quality: where it is written which pixels are clear; None: all are.
         warp: how the file is brought onto the scene's grid; None: it lies there.
         tagged: GDAL's scale and offset as the file has them, for the output.
@@ -128,7 +113,8 @@ class Scene:
     """Bands of one place, by GSD.
 
     Attributes:
-        sensor: "sentinel2", "probav", or "image" for any other raster.
+        sensor: "sentinel2", "landsat", "modis", "viirs", "probav", "pair" for a raster with its
+            guide, or "image" for any other raster.
         level: processing level, "L1C", "L2A", "LEVEL3 TOC" or "" where unknown.
         grids: native grid by GSD; where a file does not start or end on whole coarse pixels
             they are grown outward until it does.
@@ -343,6 +329,8 @@ class SceneReader:
         if band.quality is None:
             return np.ones(shape, bool)
         quality, warp = band.quality, band.warp
+        if quality.grid is not None:
+            warp = Warp(quality.grid, warp.target if warp else self.scene.grids[band.gsd])
         dataset = self._kept(_file(quality), lambda: self._checked(quality, band))
         if warp is not None:
             raw = dataset
@@ -352,6 +340,8 @@ class SceneReader:
     def _checked(self, quality: Quality, band: Band) -> Any:
         """The file of a band's quality, which must lie as the band's does."""
         dataset, raw = self._opened(quality), self._raw(band)
+        if quality.grid is not None:
+            return dataset
         image, mask = Grid.of(raw), Grid.of(dataset)
         placed = image.crs is not None and mask.crs is not None
         if image.shape != mask.shape or (placed and image.ratio(mask) != 1):
@@ -376,7 +366,8 @@ class SceneReader:
 
     def _opened(self, source: Band | Quality) -> Any:
         if source.layer:
-            return open_hdf5(source.path, source.layer)
+            opened = open_hdf4 if source.driver == "HDF4Image" else open_hdf5
+            return opened(source.path, source.layer)
         return open_raster(source.path, driver=source.driver, vrt=self.scene.vrt)
 
     def _kept(self, key: Hashable, opened: Callable[[], Any]) -> Any:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from geosr.errors import SceneError, UsageError, cause
 from geosr.scene.scene import Scene
-from geosr.sensors import geotiff, image, landsat, offsets, pair, sentinel2, stack
+from geosr.sensors import geotiff, image, offsets, pair, sentinel2, stack
 from geosr.sensors.options import OpenOptions, may_be
 
 __all__ = ["OpenOptions", "find_scenes", "is_remote", "open_scene", "remote_path"]
@@ -62,10 +62,11 @@ def _opened(path: Path, options: OpenOptions) -> Scene:
         return image.open_image(path, options)
     if options.kind == "pair":
         return pair.open_pair(path, options)
-    if landsat.is_product(path):
+    product = pair.product_of(path)
+    if product:
         raise SceneError(
-            f"{path}: a Landsat product. Choose a net that sharpens it: --model landsat-ps (or "
-            "gsa, mtf-glp, bdsd, brovey, regress)."
+            f"{path}: a {product} product. Choose a net that sharpens it: --model regress (or gsa, "
+            "mtf-glp, bdsd, brovey; landsat-ps for Landsat)."
         )
     for is_kind, opener in _KINDS:
         if is_kind(path):
@@ -126,16 +127,23 @@ def _found(path: Path, pattern: str | None, kind: str) -> list[Path]:
         return image.find_series(path, pattern)
     if kind == "pair":
         return pair.find_pairs(path, pattern)
-    if path.is_file() or any(is_kind(path) for is_kind, _ in _KINDS):
+    if path.is_file() or _is_scene(path):
         return [path]
     children = sorted(p for p in path.iterdir() if not p.name.startswith("."))
     named = [p for p in children if fnmatch(p.name, pattern or "*")]
     return [p for p in named if may_be(_may_be_scene, p)]
 
 
+def _is_scene(path: Path) -> bool:
+    """Whether a path is a scene of Sentinel-2, or a product that says which nets are for it."""
+    return bool(pair.product_of(path)) or any(is_kind(path) for is_kind, _ in _KINDS)
+
+
 def _may_be_scene(path: Path) -> bool:
     if path.is_dir():
-        return path.suffix.upper() == ".SAFE" or any(is_kind(path) for is_kind, _ in _KINDS)
+        return path.suffix.upper() == ".SAFE" or _is_scene(path)
+    if pair.product_of(path):
+        return True
     return path.suffix.lower() in geotiff.SUFFIXES or path.suffix.lower() == ".zip"
 
 

@@ -24,7 +24,8 @@ from rasterio.enums import ColorInterp
 from geosr.errors import SceneError
 from geosr.raster.files import Warp, open_raster, unplaced_by
 from geosr.raster.grid import Grid
-from geosr.scene.scene import Band, Note, Quality, Scene, lost, nodata_value
+from geosr.scene.quality import Quality
+from geosr.scene.scene import Band, Note, Scene, lost, nodata_value
 from geosr.sensors import probav, probav_hdf5
 from geosr.sensors.options import OpenOptions, may_be
 

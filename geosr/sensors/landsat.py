@@ -24,9 +24,14 @@ from geosr.errors import SceneError, cause
 from geosr.raster.files import open_raster
 from geosr.raster.grid import Grid
 from geosr.scene.pointspread import LANDSAT
-from geosr.scene.scene import Band, Note, Quality, Scene
+from geosr.scene.quality import Quality
+from geosr.scene.scene import Band, Note, Scene
 from geosr.sensors.options import OpenOptions
 
+NAME, SENSOR = "Landsat", "landsat"
+METRES = (15, 30)  # of the panchromatic and the multispectral bands
+NO_GUIDE = ("no panchromatic band (B8) beside those at 30 m; Level 2 has none. Give the Level 1 "
+            "product")  # fmt: skip
 PAN = "pan"
 _ETM = dict(zip((1, 2, 3, 4, 5, 7, 8), (*LANDSAT, PAN), strict=True))
 _OLI = dict(zip((1, 2, 3, 4, 5, 6, 7, 8), ("coastal", *LANDSAT, PAN), strict=True))
@@ -193,7 +198,7 @@ def _scene(
     path, name = product.path, product.path.name.removesuffix(".tar")
     metadata = product.find(_ABOUT)
     return Scene(
-        name, str(path), "landsat", level, bands, {_GSD: grid}, grid.window, dtype, unit,
+        name, str(path), SENSOR, level, bands, {_GSD: grid}, grid.window, dtype, unit,
         metadata=(str(path / metadata),) if metadata and path.is_dir() else (),
     )  # fmt: skip
 

@@ -2,10 +2,10 @@
 
 The finer one, the guide, is brought onto a grid that nests in the coarse one's: as it lies where it
 does, by whole pixels where that is enough, resampled where not. What was done is told. The GSDs are
-counted in fine pixels (1 and the factor); Landsat's by name in metres (15 and 30).
+counted in fine pixels (1 and the factor); of Landsat, MODIS and VIIRS they are the nominal metres.
 
-    a Landsat product; one raster and `--guide FINE`; a folder with `X_ms.tif` and `X_pan.tif`; a
-    folder of rasters and `--guide FOLDER` with rasters of the same names
+    a product of Landsat, MODIS or VIIRS; one raster and `--guide FINE`; a folder with `X_ms.tif`
+    and `X_pan.tif`; a folder of rasters and `--guide FOLDER` with rasters of the same names
 """
 
 from __future__ import annotations
@@ -27,26 +27,32 @@ from geosr.raster.window import Window
 from geosr.scene.pointspread import LANDSAT
 from geosr.scene.registration import Displacement, guide_displacement
 from geosr.scene.scene import Note, Scene
-from geosr.sensors import image, landsat
+from geosr.sensors import image, landsat, modis, viirs
 from geosr.sensors.options import OpenOptions, may_be
 
-METRES = (15, 30)  # of Landsat's panchromatic and multispectral bands
+_PRODUCTS = (landsat, modis, viirs)
+METRES = {product.SENSOR: product.METRES for product in _PRODUCTS}
 _BESIDE = (("_ms", "_pan"), ("_MS", "_PAN"), ("_MUL", "_PAN"))
 _SAME = 0.01  # of a ratio of pixel sizes: less is a whole number
 _ONE = "guide:"  # before the name of a guide's band that the coarse raster has too
 
 
 def find_pairs(path: Path, pattern: str | None = None) -> list[Path]:
-    """The coarse rasters and Landsat products of a folder, sorted; or the one given."""
-    if path.is_file() or landsat.is_product(path):
+    """The coarse rasters and products of a folder, sorted; or the one given."""
+    if path.is_file() or product_of(path):
         return [path]
     files = image.images(path, None)
-    products = [p for p in path.iterdir() if may_be(landsat.is_product, p)]
+    products = [p for p in path.iterdir() if may_be(lambda p: bool(product_of(p)), p)]
     low = [file for file in files if beside(file)]
     guides = {beside(file) for file in low}
     rasters = [] if products else [file for file in files if file not in guides]
     found = sorted([*products, *(low or rasters)])
     return [file for file in found if fnmatch(file.name, pattern or "*")]
+
+
+def product_of(path: Path) -> str:
+    """The sensor whose product a path is, if that has a coarse and a finer grid of bands, or ""."""
+    return next((each.NAME for each in _PRODUCTS if each.is_product(path)), "")
 
 
 def beside(path: Path) -> Path | None:
@@ -65,18 +71,16 @@ def open_pair(path: Path, options: OpenOptions) -> Scene:
     Raises:
         SceneError: there is no guide, it is no finer, or lies elsewhere or in another CRS.
     """
-    if not landsat.is_product(path):
+    product = next((each for each in _PRODUCTS if each.is_product(path)), None)
+    if product is None:
         guide = _guide_of(path, options)
         return paired(image.open_image(path, options), image.open_image(guide, options), options)
-    low, pan = landsat.open_bands(path, options)
+    low, fine = product.open_bands(path, options)
     if options.guide is not None:
-        pan = image.open_image(_guide_of(path, options), options)
-    if pan is None:
-        raise SceneError(
-            f"{path}: no panchromatic band (B8) beside those at 30 m; Level 2 has none. Give the "
-            "Level 1 product, or a finer raster: --guide FINE."
-        )
-    return paired(low, pan, options)
+        fine = image.open_image(_guide_of(path, options), options)
+    if fine is None:
+        raise SceneError(f"{path}: {product.NO_GUIDE}, or a finer raster: --guide FINE.")
+    return paired(low, fine, options)
 
 
 def _guide_of(path: Path, options: OpenOptions) -> Path:
@@ -115,19 +119,27 @@ def paired(coarse: Scene, fine: Scene, options: OpenOptions) -> Scene:
     fine_grid = coarse_grid.finer(factor)
     names = [band.name for band in coarse.bands]
     guides = _guide_names(fine, names)
-    metres = factor == 2 and guides == [landsat.PAN] and set(LANDSAT) <= set(names)
-    low, high = METRES if metres else (1, factor)
+    sensor = _sensor(coarse, fine, guides, factor)
+    low, high = METRES.get(sensor, (1, factor))
     kept = None if window == coarse.grid.window else Warp(coarse.grid, coarse_grid, "nearest")
     gain = coarse.quantification / fine.quantification
     guide = [replace(band, name=name, gsd=low, gain=band.gain * gain)
              for band, name in zip(fine.bands, guides, strict=True)]  # fmt: skip
     bands = [replace(band, gsd=high, warp=kept) for band in coarse.bands]
     scene = replace(
-        coarse, sensor="landsat" if metres else "pair", bands=(*guide, *bands),
+        coarse, sensor=sensor, bands=(*guide, *bands),
         grids={low: fine_grid, high: coarse_grid}, window=fine_grid.window,
         notes=tuple(dict.fromkeys((*coarse.notes, *fine.notes, *_cut_note(coarse, window)))),
     )  # fmt: skip
     return _placed(scene, fine.grid, options)
+
+
+def _sensor(coarse: Scene, fine: Scene, guides: Sequence[str], factor: int) -> str:
+    """The sensor whose native grids the two are, "pair" for any others."""
+    if guides == [landsat.PAN] and set(LANDSAT) <= {band.name for band in coarse.bands}:
+        return "landsat" if factor == 2 else "pair"
+    same = coarse.sensor == fine.sensor and coarse.sensor in METRES
+    return coarse.sensor if same and factor == 2 else "pair"
 
 
 def _guide_names(fine: Scene, taken: Sequence[str]) -> list[str]:

@@ -23,7 +23,8 @@ from rasterio.errors import CRSError
 from geosr.errors import SceneError
 from geosr.raster.files import open_hdf5
 from geosr.raster.grid import Grid
-from geosr.scene.scene import Band, Note, Quality, Scene, nodata_value
+from geosr.scene.quality import Quality
+from geosr.scene.scene import Band, Note, Scene, nodata_value
 from geosr.sensors.options import OpenOptions
 from geosr.sensors.probav import status_bits
 

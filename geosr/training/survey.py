@@ -25,6 +25,7 @@ from geosr.training.datasets import (
     pairs,
     wald,
 )
+from geosr.training.datasets.layouts import layout_of
 
 _LOOKED_AT = 96  # windows
 _SHOWN = 4
@@ -91,8 +92,11 @@ def survey(data: Path, choice: Choice, card: ModelCard | None = None) -> dict[st
             values.setdefault(name, Values()).add(sample.target[i], sample.mask[i])
     sets.close()
     areas = [*sets.training.areas, *sets.held.areas]
+    layout = layout_of(data)
     return {
         "path": str(data),
+        "data_set": layout.name if layout else None,
+        "licence": layout.licence if layout else None,
         "kind": sets.kind,
         "read_for": card.name,
         "scale": card.scale,
@@ -126,6 +130,9 @@ def fitting(data: Path, choice: Choice) -> ModelCard:
     kind = choice.kind or kind_of(data, "sisr")
     if kind in ("folder", "wald") and _holds_scenes(data, choice):
         return registry.design("dsen2-20").card()
+    layout = layout_of(data)
+    if layout is not None:
+        return registry.design("edsr-baseline").card(scale=layout.scale)
     if kind == "dual":
         inside = pairs.dual_folder(data)
         return registry.design("dual-edsr").card(scale=_ratio(inside or data, choice))

@@ -72,6 +72,21 @@ def test_level_2_has_no_panchromatic_band_and_takes_a_guide(tmp_path):
     assert sorted(scene.grids) == [15, 30] and scene.bands[0].name == "pan"  # it has no name
 
 
+def test_surface_reflectance_without_a_guide_says_what_to_give(geosr, tmp_path):
+    product(tmp_path / "in", level2=True, cloud=True, about="")
+    (name,) = (p.name for p in (tmp_path / "in").iterdir())
+    done = geosr("superres", "in", "out", "--model", "regress")
+    assert done.returncode == 4 and "Level 2 has none" in done.stderr and "--guide" in done.stderr
+    pan = product(tmp_path / "l1") / f"{NAME}_B8.TIF"
+    done = geosr("superres", f"in/{name}", "out", "--model", "regress", "--guide", pan)
+    assert done.returncode == 0, done.stderr
+    assert "no MTL.txt or MTL.json" in done.stderr
+    with rasterio.open(tmp_path / f"out/{name}.tif") as file:
+        assert file.scales[0] == pytest.approx(2.75e-5) and file.offsets[0] == -0.2
+        assert file.tags()["PROCESSING_LEVEL"] == "L2SP" and file.descriptions == BANDS
+        assert (file.read(4)[:8, :12] == 0).all()
+
+
 def test_cut_products_and_other_files_are_refused_with_the_reason(tmp_path):
     path = product(tmp_path)
     (path / f"{NAME}_B3.TIF").write_bytes(b"II*\0" + bytes(40))

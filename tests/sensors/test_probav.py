@@ -16,8 +16,9 @@ from rasterio.crs import CRS
 
 from geosr.errors import SceneError
 from geosr.scene.pixels import Pixels
+from geosr.scene.quality import Quality
 from geosr.scene.radiometry import reflectance
-from geosr.scene.scene import Quality, Scene
+from geosr.scene.scene import Scene
 from geosr.sensors import OpenOptions, find_scenes, open_scene
 
 UTM = CRS.from_epsg(32630)

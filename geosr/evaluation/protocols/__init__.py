@@ -5,6 +5,7 @@ twin      Sentinel-2 scenes at true scale, with twins of 10 m bands in place of 
 folder    images, degraded by an operator; the images are the truth
 series    the same, as several simulated frames
 pairs     matching coarse and fine files; dual: two coarse ones each
+revisits  real series with a truth of finer pixels (WorldStrat)
 kelvins   imgsets of the Proba-V challenge, with its own rules
 spectral  Sentinel-2 scenes on one grid, some bands given, all of them the truth
 full      no truth: the output, degraded by the sensor's point spread, against the input, and its
@@ -24,6 +25,7 @@ from geosr.evaluation.protocols import (
     full,
     kelvins,
     pairs,
+    revisits,
     series,
     spectral,
     twin,
@@ -45,6 +47,7 @@ _SCORED: dict[str, tuple[_Cases, tuple[str, ...]]] = {
     "series": (series.cases, ("sisr", "misr")),
     "pairs": (pairs.cases, ("sisr", "misr", "fits")),
     "dual": (partial(pairs.cases, dual=True), ("sisr", "misr")),
+    "revisits": (revisits.cases, ("sisr", "misr")),
     "kelvins": (kelvins.cases, ("sisr", "misr")),
     "full": (full.cases, ("guided", "sisr", "fits")),
     "spectral": (spectral.cases, ("spectral",)),

@@ -16,6 +16,7 @@ from geosr.inference.fit import fitted
 from geosr.inference.fitoptions import FitOptions
 from geosr.inference.plan import Request, make_plan
 from geosr.inference.strips import strips
+from geosr.inference.superres import with_frames
 from geosr.models import registry
 from geosr.models.card import ANY, Model, ModelCard
 from geosr.scene.frames import FrameOptions
@@ -23,6 +24,7 @@ from geosr.scene.pixels import Reader
 from geosr.scene.radiometry import reflectance
 from geosr.scene.scene import Scene
 from geosr.sensors import OpenOptions, find_scenes, open_scene
+from geosr.training.datasets import folder
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,9 @@ class Data:
 def scenes(data: Data, kind: str, failed: dict[str, str]) -> Iterator[Scene]:
     """Every scene of the data that opens; the others go to `failed` with the reason."""
     options = replace(data.options, kind=kind)
-    for path in find_scenes(data.path, pattern=data.pattern, kind=kind):
+    paths = (folder.images(data.path, data.pattern) if kind == "image"
+             else find_scenes(data.path, pattern=data.pattern, kind=kind))  # fmt: skip
+    for path in paths:
         try:
             yield open_scene(path, options)
         except GeosrError as error:
@@ -156,11 +160,19 @@ def rows_of(
     model: Model,
     engine: Engine,
     corner: tuple[int, int],
+    *,
+    prepared: bool = False,
 ) -> Iterator[Rows]:
-    """Rows of a net for any raster on `low`, whose pixel (0, 0) begins at `corner` of `fine`."""
+    """Rows of a net for any raster on `low`, whose pixel (0, 0) begins at `corner` of `fine`.
+
+    Args:
+        prepared: frames are chosen, registered and brightened first, as `data.frames` has it.
+    """
     names = fine.order({band.name for band in fine.bands})
-    request = Request(tile_size=data.tile_size, fit=data.fit)
+    request = Request(tile_size=data.tile_size, fit=data.fit, frames=data.frames)
     plan = fitted(make_plan(low, [model], request, engine), reader, data.fit, engine)
+    if prepared:
+        plan = with_frames(plan, reader, request)
     for strip in strips(reader, plan, engine):
         window = strip.window.at(model.card.scale).shift(*corner)
         if plan.continuous:

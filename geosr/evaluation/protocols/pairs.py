@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -11,6 +11,7 @@ from geosr.inference.engine import Engine
 from geosr.models.card import Model, ModelCard
 from geosr.scene.scene import Scene
 from geosr.training.datasets import pairs
+from geosr.training.datasets.revisits import joined
 
 
 def cases(
@@ -20,21 +21,15 @@ def cases(
     options = replace(data.options, kind="image")
     inside = (pairs.dual_folder(data.path, "test") or pairs.dual_folder(data.path)
               if dual else None)  # fmt: skip
-    for area in pairs.areas(inside or data.path, card, options, data.pattern):
+    for area in pairs.areas(inside or data.path, card, options, data.pattern, "test"):
         item = area.item
-        low = _joined(item.coarse)
+        low = joined(item.coarse)
         names = all_names(item.fine)
         yield Case(
             item.name, item.fine.path, "", f"x{card.scale}", names,
             partial(_rows, low, item, data),
             partial(low_of, item.coarse[0], all_names(item.coarse[0])),
         )  # fmt: skip
-
-
-def _joined(frames: Sequence[Scene]) -> Scene:
-    """Images of one place as one scene."""
-    bands = (replace(band, frame=i) for i, frame in enumerate(frames) for band in frame.bands)
-    return replace(frames[0], bands=tuple(bands))
 
 
 def _rows(

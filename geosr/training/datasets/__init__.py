@@ -17,12 +17,14 @@ from geosr.training.datasets import (
     kelvins,
     pairs,
     places,
+    revisits,
     series,
     spectral,
     unpaired,
     wald,
 )
 from geosr.training.datasets.batches import Batch, Sample, stack
+from geosr.training.datasets.layouts import layout_of
 from geosr.training.datasets.windows import (
     Area,
     Split,
@@ -38,7 +40,8 @@ __all__ = [
 
 _CHECKED = 192  # pixels of truth along a held-out window, where the images have them
 _NOT_MIXED = "--degradation mixed is for Sentinel-2 scenes. Say blur-noise for images."
-KINDS = ("wald", "folder", "pairs", "npz", "dual", "series", "kelvins", "spectral")
+KINDS = ("wald", "folder", "pairs", "npz", "dual", "series", "kelvins", "revisits",
+         "spectral")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,9 @@ def kind_of(data: Path, task: str) -> str:
         return "wald" if task == "guided" else "spectral"
     if probav.is_imgsets(data):
         return "kelvins"
+    layout = layout_of(data)
+    if layout is not None:
+        return "series" if layout.kind == "folder" and task == "misr" else layout.kind
     if pairs.dual_folder(data) or pairs.dual_folder(data, "test"):
         return "dual"
     if pairs.npz_files(data):
@@ -132,6 +138,9 @@ def open_sets(data: Path, card: ModelCard, choice: Choice) -> Sets:
         inside = pairs.dual_folder(data) if kind == "dual" else None
         found = pairs.areas(inside or data, card, images, choice.pattern)
         make = pairs.PairsWindows
+    elif kind == "revisits":
+        found = revisits.areas(data, card, images, choice.pattern)
+        make = revisits.RevisitWindows
     elif kind == "kelvins":
         found = kelvins.areas(data, card, choice.options, choice.pattern)
         make = kelvins.KelvinsWindows
@@ -143,6 +152,9 @@ def open_sets(data: Path, card: ModelCard, choice: Choice) -> Sets:
         if kind == "folder":
             kept = continuous.ContinuousWindows if card.continuous else folder.FolderWindows
             make = partial(kept, operator=choice.operator or "bicubic")
+    layout = layout_of(data)
+    if layout is not None and kind in (layout.kind, "series"):
+        place = layout.place
     parts: Split[Any] = split(found, choice.share, place, patch=choice.patch, scale=card.scale)
     more: dict[str, Any] = {"small": True} if kind == "wald" else {}
     more |= {"sampled": True} if card.continuous else {}
@@ -187,9 +199,9 @@ def _check(kind: str, card: ModelCard) -> None:
         raise UsageError(f"unknown kind of data '{kind}' (known: {', '.join(KINDS)}).")
     fits = {
         "guided": ("wald",),
-        "sisr": ("folder", "pairs", "npz", "dual", "series", "kelvins"),
+        "sisr": ("folder", "pairs", "npz", "dual", "series", "kelvins", "revisits"),
         "spectral": ("spectral",),
-        "misr": ("series", "pairs", "dual", "kelvins"),
+        "misr": ("series", "pairs", "dual", "kelvins", "revisits"),
     }[card.task]
     if kind not in fits:
         raise UsageError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from geosr.scene.radiometry import reflectance
 from geosr.scene.scene import Scene
 from geosr.sensors import OpenOptions, find_scenes, open_scene
 from geosr.training.datasets.batches import Sample
+from geosr.training.datasets.layouts import layout_of
 from geosr.training.datasets.windows import Area, Spot, Windows, check_bands, pick
 
 _FILL_REACH = 8
@@ -59,6 +61,18 @@ class FolderWindows(Windows[Scene]):
         return reflectance(scene, names, values), pixels.usable
 
 
+def images(data: Path, pattern: str | None = None) -> Sequence[Path]:
+    """The images of a folder whose names match, or of the published data set that it is.
+
+    Raises:
+        UsageError: no such folder, or something of the data set is missing.
+    """
+    layout = layout_of(data)
+    if layout is None or layout.images is None:
+        return find_scenes(data, pattern=pattern, kind="image")
+    return [path for path in layout.images(data) if fnmatch(path.name, pattern or "*")]
+
+
 def areas(
     data: Path, card: ModelCard, options: OpenOptions, pattern: str | None = None
 ) -> list[Area[Scene]]:
@@ -68,7 +82,7 @@ def areas(
         UsageError: there is none, or one has another number of bands than the net takes.
     """
     found, reasons = [], []
-    for path in find_scenes(data, pattern=pattern, kind="image"):
+    for path in images(data, pattern):
         try:
             scene = open_scene(path, options)
         except GeosrError as error:

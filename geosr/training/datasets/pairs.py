@@ -1,8 +1,9 @@
 """Matching files: a fine image and the coarse image, or images, of the same ground.
 
-Layouts: two folders (`hr` and `lr`, `high_res` and `low_res`, …) with files of matching names;
-and the layout of dual-edsr's repository, `dual_sr_dataset/{train,test}/{low_res,high_res}` with
-`NAME_LR0.png`, `NAME_LR1.png`, `NAME_HR.png`.
+Layouts: those of published data sets (`geosr.training.datasets.layouts`); two folders (`hr` and
+`lr`, `high_res` and `low_res`, …) with files of matching names; and the layout of dual-edsr's
+repository, `dual_sr_dataset/{train,test}/{low_res,high_res}` with `NAME_LR0.png`, `NAME_LR1.png`,
+`NAME_HR.png`.
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ from geosr.raster.window import Window
 from geosr.scene.fill import fill
 from geosr.scene.radiometry import reflectance
 from geosr.scene.scene import Scene
-from geosr.sensors import OpenOptions, find_scenes, open_scene
+from geosr.sensors import OpenOptions, find_scenes
 from geosr.training.datasets.batches import Sample
+from geosr.training.datasets.layouts import Pair, layout_of
+from geosr.training.datasets.layouts.layout import plain
 from geosr.training.datasets.windows import Area, Spot, Windows, check_bands, pick
 
 _FINE = ("hr", "high_res", "high", "highres", "gt")
@@ -86,14 +89,38 @@ def folders(data: Path) -> tuple[Path, Path] | None:
 
 
 def areas(
-    data: Path, card: ModelCard, options: OpenOptions, pattern: str | None = None
-) -> list[Area[Matched]]:
-    """Every pair of `data`, matched by name.
+    data: Path, card: ModelCard, options: OpenOptions, pattern: str | None = None,
+    part: str = "train",
+) -> list[Area[Matched]]:  # fmt: skip
+    """Every pair of `data`, matched by name, or as the published data set has them that it is.
+
+    Args:
+        part: of a published data set that has several, "train" or "test".
 
     Raises:
         UsageError: a fine image without its coarse ones, or none at all, or sizes that are not
             `card.scale` to one.
     """
+    layout = layout_of(data)
+    if layout is not None and layout.kind == PairsWindows.kind:
+        named, opened = layout.pairs(data, part, card.scale, pattern), layout.opened
+    else:
+        named, opened = _in_folders(data, pattern), plain
+    matched, reasons = [], []
+    for pair in named:
+        _check_frames(pair, card)
+        try:
+            matched.append(_matched(pair, *opened(pair, card.scale, options), card))
+        except SceneError as error:
+            reasons.append(str(error))
+    if not matched:
+        why = f" First reason: {reasons[0]}" if reasons else ""
+        raise UsageError(f"{data} holds no image to train '{card.name}' on.{why}")
+    return matched
+
+
+def _in_folders(data: Path, pattern: str | None) -> list[Pair]:
+    """Files of matching names in the folders of fine and coarse ones."""
     found = folders(data)
     if found is None:
         raise UsageError(
@@ -101,16 +128,8 @@ def areas(
             f"{', '.join(_COARSE)}). Name them so, or choose another --data-kind."
         )
     coarse = _by_name(found[1], None)
-    matched, reasons = [], []
-    for name, files in _by_name(found[0], pattern).items():
-        try:
-            matched.append(_matched(name, files[0], coarse.get(name, []), card, options))
-        except SceneError as error:
-            reasons.append(str(error))
-    if not matched:
-        why = f" First reason: {reasons[0]}" if reasons else ""
-        raise UsageError(f"{found[0]} holds no image to train '{card.name}' on.{why}")
-    return matched
+    return [Pair(name, files[0], tuple(coarse.get(name, ())))
+            for name, files in _by_name(found[0], pattern).items()]  # fmt: skip
 
 
 def _by_name(folder: Path, pattern: str | None) -> dict[str, list[Path]]:
@@ -121,29 +140,29 @@ def _by_name(folder: Path, pattern: str | None) -> dict[str, list[Path]]:
     return groups
 
 
-def _matched(
-    name: str, fine: Path, coarse: Sequence[Path], card: ModelCard, options: OpenOptions
-) -> Area[Matched]:
-    if len(coarse) < card.frames:
+def _check_frames(pair: Pair, card: ModelCard) -> None:
+    if len(pair.coarse) < card.frames:
         raise UsageError(
-            f"{fine} has {len(coarse)} coarse images, '{card.name}' needs {card.frames} "
-            f"(looked for the name '{name}'). Add them, or choose another net."
+            f"{pair.fine} has {len(pair.coarse)} coarse images, '{card.name}' needs {card.frames} "
+            f"(looked for the name '{pair.name}'). Add them, or choose another net."
         )
-    truth = open_scene(fine, options)
-    frames = tuple(open_scene(path, options) for path in coarse[: card.frames])
-    bands = check_bands(card, fine.name, len(truth.bands))
+
+
+def _matched(pair: Pair, truth: Scene, coarse: Sequence[Scene], card: ModelCard) -> Area[Matched]:
+    frames = tuple(coarse[: card.frames])
+    bands = check_bands(card, pair.fine.name, len(truth.bands))
     for frame in frames:
         check_bands(card, Path(frame.path).name, len(frame.bands))
         if len(frame.bands) != len(truth.bands):
             raise UsageError(
-                f"{frame.path} has {len(frame.bands)} bands, {fine} has {len(truth.bands)}. "
+                f"{frame.path} has {len(frame.bands)} bands, {pair.fine} has {len(truth.bands)}. "
                 "Give pairs with the same bands."
             )
     corner, window = _common(truth, frames[0], card.scale)
     for frame in frames[1:]:
         if frame.grid.ratio(frames[0].grid) != 1:
             raise UsageError(f"{frame.path} and {frames[0].path} differ in grid. Warp them first.")
-    return Area(Matched(name, truth, frames, corner), window, bands)
+    return Area(Matched(pair.name, truth, frames, corner), window, bands)
 
 
 def _common(fine: Scene, coarse: Scene, scale: int) -> tuple[tuple[int, int], Window]:
