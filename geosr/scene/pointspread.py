@@ -46,6 +46,11 @@ def finest(name: str) -> int:
     return FINEST if name.startswith("B") else _PAN
 
 
+def known(names: Iterable[str], gsd: int) -> bool:
+    """Whether σ of all these coarse bands is told relative to finer ones of that GSD."""
+    return all(relative(name) and finest(name) == gsd for name in names)
+
+
 def softest(truths: Iterable[str]) -> float:
     """σ in metres of the softest of some bands: what all truths are brought to."""
     return max(relative(name) for name in truths)

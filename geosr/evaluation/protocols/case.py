@@ -17,7 +17,8 @@ from geosr.inference.fitoptions import FitOptions
 from geosr.inference.plan import Request, make_plan
 from geosr.inference.strips import strips
 from geosr.models import registry
-from geosr.models.card import ANY, Model, ModelCard
+from geosr.models.card import Model, ModelCard
+from geosr.models.nets.guided.anypair import is_template
 from geosr.scene.frames import FrameOptions
 from geosr.scene.pixels import Reader
 from geosr.scene.radiometry import reflectance
@@ -115,7 +116,7 @@ def scenes(data: Data, kind: str, failed: dict[str, str]) -> Iterator[Scene]:
 
 def bound_card(card: ModelCard, scene: Scene) -> ModelCard:
     """The card that a net has for a scene: those for any pair have none of their own."""
-    if card.task != "guided" or ANY not in card.bands:
+    if not is_template(card):
         return card
     return bound(registry.build(card), scene).card
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from geosr.models.card import ANY, Design, Input, ModelCard, Recipe, guided
+
+if TYPE_CHECKING:
+    from torch import nn
 
 TEMPLATE = (Input(1, (ANY,)), Input(2, (ANY,)))
 

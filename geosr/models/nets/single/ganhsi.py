@@ -51,7 +51,7 @@ class GANHSI(nn.Module):
 
     def __init__(self, bands: int, scale: int, *, features: int = 32, blocks: int = 3) -> None:
         super().__init__()
-        self.factors = factors(scale)
+        self.scale, self.factors = scale, factors(scale)
         self.head = _conv(1, features)
         self.body = nn.Sequential(*(BandAttention(bands, features) for _ in range(blocks)))
         self.after = _conv(features, features)
@@ -67,10 +67,7 @@ class GANHSI(nn.Module):
         for factor in self.factors:
             y = _act(self.enlarged(_raised(y.squeeze(1), factor).unsqueeze(1)))
         detail = self.tail(self.enlarged(y)).squeeze(1)  # (batch, bands, s·rows, s·cols)
-        raised = x
-        for factor in self.factors:
-            raised = _raised(raised, factor)
-        return raised + detail.to(x.dtype)
+        return _raised(x, self.scale) + detail.to(x.dtype)
 
 
 def _raised(x: Tensor, factor: int) -> Tensor:
