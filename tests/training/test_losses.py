@@ -177,6 +177,15 @@ def test_total_variation_is_the_steps_of_the_prediction_alone():
     assert mean(images.tv(ramp, torch.rand_like(ramp), mask)).item() == pytest.approx(0.1)
 
 
+def test_spectral_variation_is_the_squared_step_from_band_to_band_of_the_prediction_alone():
+    cube = torch.tensor([0.0, 0.3, 0.4]).view(1, 3, 1, 1).expand(2, 3, 4, 5)
+    mask = torch.ones_like(cube, dtype=torch.bool)
+    found = mean(images.spectral_tv(cube, torch.rand_like(cube), mask)).item()
+    assert found == pytest.approx((0.09 + 0.01) / 2)
+    with pytest.raises(UsageError, match="at least two bands"):
+        images.spectral_tv(cube[:, :1], cube[:, :1], mask[:, :1])
+
+
 def test_psnr_is_minus_a_hundredth_of_the_decibels():
     target = torch.zeros(2, 1, 8, 8)
     prediction = torch.full_like(target, 0.1)  # 20 dB
