@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -73,7 +74,7 @@ def test_groups_hold_every_band_and_are_of_one_size(bands, size, overlap):
     found = groups(bands, size, overlap)
     assert {band for place in found for band in range(place.start, place.stop)} == {*range(bands)}
     assert {place.stop - place.start for place in found} == {min(size, bands)}
-    assert all(b.start - a.stop <= -overlap for a, b in zip(found, found[1:], strict=False))
+    assert all(b.start - a.stop <= -overlap for a, b in pairwise(found))
 
 
 def test_groups_that_do_not_get_on_are_refused():
