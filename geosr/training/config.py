@@ -119,7 +119,8 @@ class TrainConfig:
         if not is_template(self.card):
             return self
         options = OpenOptions(quantification=self.quantification)
-        return replace(self, bound=card_of(data, self.card, options, self.pattern))
+        card = card_of(data, self.card, options, self.pattern)
+        return replace(self, bound=registry.measured(card))
 
     @property
     def side(self) -> int:
