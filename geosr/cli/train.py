@@ -46,7 +46,7 @@ _ADVERSARIAL = {
     "discriminator_updates": "updates", "adversarial_after": "after", "adversarial_ramp": "ramp",
 }  # fmt: skip
 _PRESETS = ("default", "paper", "srgan", "esrgan", "satlas", "sr4rs", "eegan", "sg-fbgan",
-            "rs-esrgan")  # fmt: skip
+            "rs-esrgan", "gan-hsi")  # fmt: skip
 
 
 @click.command("train", cls=GroupedCommand)
@@ -106,9 +106,9 @@ _PRESETS = ("default", "paper", "srgan", "esrgan", "satlas", "sr4rs", "eegan", "
     option(
         "--loss",
         metavar="NAME[+W*NAME…]",
-        help="l1, mse, charbonnier, dssim, ms-ssim, gradient, "
-        "tv, sam, frequency, low-l1, psnr, perceptual[:encoder|:FILE], registered, laplace-nll, "
-        "dual-edsr, enhanced, adversarial.",
+        help="l1, mse, charbonnier, dssim, ms-ssim, gradient, tv, spectral-tv, sam, frequency, "
+        "low-l1, psnr, perceptual[:encoder|:FILE], registered, laplace-nll, dual-edsr, enhanced, "
+        "adversarial.",
     ),
     option(
         "--perceptual-net",

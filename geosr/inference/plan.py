@@ -17,7 +17,8 @@ from geosr.inference.engine import Engine
 from geosr.inference.fitoptions import FitOptions
 from geosr.inference.tiles import TileGrid, best_shape
 from geosr.inference.zoom import at_gsd, check_zoom
-from geosr.models.card import ANY, Model
+from geosr.models.card import ANY, Model, ModelCard
+from geosr.models.nets.guided.anypair import is_template
 from geosr.raster.grid import Grid
 from geosr.raster.lattice import Lattice, finer_window
 from geosr.raster.window import Window
@@ -317,7 +318,7 @@ def make_plan(
 
 def _bound(model: Model, scene: Scene) -> Model:
     """A net for the bands of any pair gets those of the scene; others have theirs."""
-    if model.card.task != "guided" or ANY not in model.card.bands:
+    if not is_template(model.card):
         return model
     from geosr.inference.binding import bound  # with PyTorch
 
@@ -416,6 +417,7 @@ def _guided(
             continue
         names = [name for item in model.card.inputs for name in item.bands]
         scene.select(names=names)  # says what is missing
+        _require_factor(scene, model.card)
         inputs = tuple((item.gsd, item.gsd, item.bands) for item in model.card.inputs)
         chosen.append(Bound(model, inputs, model.card.bands))
     if asked and not chosen:
@@ -452,6 +454,16 @@ def _cascaded(nets: Sequence[Bound]) -> tuple[Bound, ...]:
     model = cascade([net.model for net in others], finer[0].model)
     inputs = tuple((item.gsd, item.gsd, item.bands) for item in model.card.inputs)
     return (Bound(model, inputs, model.card.bands),)
+
+
+def _require_factor(scene: Scene, card: ModelCard) -> None:
+    """Whether a net for pairs was made for the factor between this one's grids."""
+    if scene.sensor != "pair" or all(item.gsd in scene.grids for item in card.inputs):
+        return
+    raise SceneError(
+        f"{scene.path}: its guide is {max(scene.grids)} times finer, '{card.name}' was trained for "
+        f"{card.scale}. Take weights trained on such pairs, or --model regress, gsa, mtf-glp."
+    )
 
 
 def _ordered(scene: Scene, nets: Sequence[Bound], native: Sequence[str]) -> tuple[str, ...]:

@@ -443,5 +443,5 @@ def guided(
     reach = {card.scale: -(-card.margin // card.scale)}
     return Design(
         card.name, card.task, card.arch, build, reach, card.scale, card.source,
-        recipe=recipe, paper=paper, card_=card,
+        blend=card.blend, recipe=recipe, paper=paper, card_=card,
     )  # fmt: skip

@@ -38,7 +38,9 @@ from geosr.models.nets.guided import (
     dsen2ps,
     dsen2ps10,
     gsa,
+    hsrnet,
     local,
+    mogdcn,
     mtfglp,
 )
 from geosr.models.nets.multi import (
@@ -65,6 +67,7 @@ from geosr.models.nets.single import (
     eegan,
     espcn,
     fsrcnn,
+    ganhsi,
     han,
     hat,
     haunet,
@@ -74,10 +77,12 @@ from geosr.models.nets.single import (
     pecnn,
     rcan,
     rfsr,
+    rfsrhsi,
     rrdb,
     sgfbgan,
     srcnn,
     srresnet,
+    sspsr,
     swinir,
     transenet,
     vdsr,
@@ -89,12 +94,11 @@ __all__ = ["ANY", "BY_GUIDE", "DEFAULT", "DESIGNS", "PAIRS", "SHIFTS", "Design",
            "known", "measured"]  # fmt: skip
 
 _MODULES = (
-    dsen2, dsen2ps, dsen2ps10, aesr,
-    baseline, lpan, lapsrn, srcnn, vdsr, espcn, fsrcnn, srresnet, edsr, carn,
-    rcan, han, dmcn, pecnn, ddrn, hsenet, haunet, transenet, swinir, hat, rrdb, eegan, sgfbgan,
-    cincgan, rfsr, dual, highresnet, trmisr, piunet, rams, deepsum, wdsr3d, misrgru, recursive,
-    worldstrat, ibpnet, fusion, liif, cdcr, funsr, zssr, dip, mip, spectral, bicubic, brovey, gsa,
-    mtfglp, bdsd, local,
+    dsen2, dsen2ps, dsen2ps10, aesr, hsrnet, mogdcn, baseline, lpan, lapsrn, srcnn, vdsr, espcn,
+    fsrcnn, srresnet, edsr, carn, rcan, han, dmcn, pecnn, ddrn, hsenet, haunet, transenet, swinir,
+    hat, rrdb, eegan, sgfbgan, cincgan, rfsr, sspsr, rfsrhsi, ganhsi, dual, highresnet, trmisr,
+    piunet, rams, deepsum, wdsr3d, misrgru, recursive, worldstrat, ibpnet, fusion, liif, cdcr,
+    funsr, zssr, dip, mip, spectral, bicubic, brovey, gsa, mtfglp, bdsd, local,
 )  # fmt: skip
 DESIGNS: dict[str, Design] = {d.name: d for module in _MODULES for d in module.DESIGNS}
 _BUILDERS = {d.arch: d.build for d in DESIGNS.values()}

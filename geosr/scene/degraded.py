@@ -37,8 +37,8 @@ class WaldReader:
         operator: "sensor" (each band's own point spread, consistent with scale), "gaussian" (the
             published one), another of `degrade.OPERATORS`, or a filter.
         origin: row and column of the target's grid where the first degraded pixel begins.
-        truths: the bands whose own resolution is the truth; without any, "sensor" is what
-            `degrade.taps` calls it.
+        truths: the bands whose own resolution is the truth; without any, or where their point
+            spread is not known, "sensor" is what `degrade.taps` calls it.
         wider: for "sensor", σ relative to the finest bands as a share of the scene's own.
     """
 
@@ -77,7 +77,7 @@ class WaldReader:
 
     def _taps(self, name: str, gsd: int) -> NDArray[np.float64]:
         assert isinstance(self.operator, str)
-        if self.operator == "sensor" and self.truths:
+        if self.operator == "sensor" and self.truths and _known(self.source, self.truths):
             sigma = pointspread.blur(name, self.truths, self.factor, wider=self.wider)
             return degrade.point_spread(self.factor, sigma / gsd)
         return degrade.taps(self.operator, self.factor)
@@ -140,6 +140,14 @@ class SpoiltReader:
         return False
 
 
+def _known(source: Reader, names: Sequence[str]) -> bool:
+    """Whether the point spreads of some bands are told relative to a scene's finest ones.
+
+    Of rasters of no known sensor they are not, though bands may be called like a sensor's.
+    """
+    return pointspread.known(names, min(source.grids))
+
+
 def truth(
     source: Reader, names: Sequence[str], gsd: int, window: Window, operator: str | Blur
 ) -> Pixels:
@@ -147,7 +155,7 @@ def truth(
 
     With "sensor" all are brought to the sharpness of the softest, which the guides have there.
     """
-    if operator != "sensor":
+    if operator != "sensor" or not _known(source, names):
         return source.read(names, gsd, window)
     taps = [degrade.softening(pointspread.soften(name, names) / gsd) for name in names]
     pad = max(len(weights) // 2 for weights in taps)

@@ -76,7 +76,8 @@ def displaced(scene: Scene, reader: Reader, gsd: int) -> dict[str, tuple[float, 
 
     Only bands of a known point spread, and those that the finest bands explain.
     """
-    names = [band.name for band in scene.select(gsd=gsd) if pointspread.relative(band.name)]
+    names = [band.name for band in scene.select(gsd=gsd)
+             if pointspread.known([band.name], scene.finest)]  # fmt: skip
     part = _part(scene, reader, names, gsd, _SIDE_FOR_SHIFTS) if names else "none"
     if isinstance(part, str):
         return {}

@@ -24,10 +24,11 @@ scene is the scene's own likeness where T is √(s² - 1) times that (10 m bands
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 FINEST = 10  # metres; GSD of the bands that Sentinel-2's are told relative to
 OWN = 5.2  # metres; σ of what those see themselves, by their MTF
+_FINE = ("B2", "B3", "B4", "B8")
 LANDSAT = ("blue", "green", "red", "nir", "swir1", "swir2")
 _PAN = 15  # metres; GSD of the band that Landsat's are told relative to
 METRES = {
@@ -47,12 +48,17 @@ def finest(name: str) -> int:
     return FINEST if name.startswith("B") else _PAN
 
 
+def known(names: Iterable[str], gsd: int) -> bool:
+    """Whether σ of all these bands is told relative to those of that GSD, or is theirs."""
+    return all((relative(n) or n in _FINE) and finest(n) == gsd for n in names)
+
+
 def softest(truths: Iterable[str]) -> float:
     """σ in metres of the softest of some bands: what all truths are brought to."""
     return max(relative(name) for name in truths)
 
 
-def blur(name: str, truths: Iterable[str], factor: int, *, wider: float = 1.0) -> float:
+def blur(name: str, truths: Sequence[str], factor: int, *, wider: float = 1.0) -> float:
     """σ in metres that degrades a band by `factor`, consistently with scale.
 
     Args:
@@ -60,7 +66,7 @@ def blur(name: str, truths: Iterable[str], factor: int, *, wider: float = 1.0) -
         wider: the degraded sensor's σ relative to its finest bands, as a share of this one's.
     """
     own, softer = relative(name), softest(truths)
-    if not softer and finest(name) == FINEST:
+    if not softer and set(truths) <= set(_FINE):
         softer = wider * OWN * math.sqrt(factor**2 - 1)
     return math.sqrt(softer**2 + (factor * wider * own) ** 2 - own**2)
 

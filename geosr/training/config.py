@@ -14,9 +14,11 @@ from geosr.errors import UsageError, cause
 from geosr.inference.engine import Engine
 from geosr.models import registry
 from geosr.models.card import Design, ModelCard, Recipe
+from geosr.models.nets.guided.anypair import is_template
 from geosr.sensors import OpenOptions
 from geosr.training.adversary import Adversarial
 from geosr.training.datasets import Choice
+from geosr.training.datasets.wald import card_of
 from geosr.training.losses.criterion import ADVERSARIAL, with_features
 from geosr.training.presets import PRESETS
 
@@ -50,6 +52,7 @@ class TrainConfig:
         adversarial: of the term of that name in the recipe's loss; None where it has none.
         fine: folder of fine images that show other ground than the coarse ones of the data.
         unpaired: how to learn from such, by `geosr.training.unpaired`.
+        bound: of a net for any pair the card for those of the data.
     """
 
     model: str
@@ -77,6 +80,7 @@ class TrainConfig:
     adversarial: Adversarial | None = None
     fine: str | None = None
     unpaired: str | None = None
+    bound: ModelCard | None = None
 
     @cached_property
     def card(self) -> ModelCard:
@@ -86,7 +90,7 @@ class TrainConfig:
             UsageError: no such net, scale, option, or nothing to train in it.
         """
         design = registry.design(self.model)
-        card = design.card(scale=self.scale, bands=self.bands)
+        card = self.bound or design.card(scale=self.scale, bands=self.bands)
         unknown = [name for name in self.net_options if name not in card.options]
         if unknown:
             raise UsageError(
@@ -105,6 +109,18 @@ class TrainConfig:
                     "Check --net-option."
                 ) from error
         return replace(card, quantification=self.quantification or 0.0)
+
+    def on(self, data: Path) -> TrainConfig:
+        """The same training, of a net for any pair bound to the pairs of some data.
+
+        Raises:
+            UsageError: there is none.
+        """
+        if not is_template(self.card):
+            return self
+        options = OpenOptions(quantification=self.quantification)
+        card = card_of(data, self.card, options, self.pattern)
+        return replace(self, bound=registry.measured(card))
 
     @property
     def side(self) -> int:

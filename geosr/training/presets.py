@@ -62,4 +62,11 @@ PRESETS: dict[str, Preset] = {
     "rs-esrgan": Preset(
         _basicsr(batch_size=2, steps=100_000, period=20_000), _RELATIVISTIC
     ),
+    # GAN-HSI-SR, a reimplementation: 100 of 300 epochs without the discriminator, which has 3-D
+    # convolutions there
+    "gan-hsi": Preset(
+        _basicsr(loss="l1+0.01*sam+0.001*adversarial", patch=36, steps=30_000, lr=1e-3,
+                 schedule="constant"),
+        {"kind": "relativistic", "discriminator": "patch", "after": 10_000},
+    ),
 }  # fmt: skip

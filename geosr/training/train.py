@@ -101,6 +101,7 @@ def train(
     """
     check_numbers(config)
     check_unpaired(config.unpaired, config.fine, config.precision)
+    config = config.on(data)
     card, design = config.card, registry.design(config.model)
     if design.solved:
         solved.check(asdict(config), design.recipe, resume=resume, ranks=ranks.world)

@@ -87,7 +87,7 @@ def test_the_margin_is_the_gradient_support_at_scale_8_too(name):
 @pytest.mark.parametrize(
     "name",
     ["lpan", "lpan-reference", "rcan", "piunet", "rams", "deepsum", "han", "srehan", "hsenet",
-     "haunet", "haunet-s", "transenet"],
+     "haunet", "haunet-s", "transenet", "hsrnet", "mog-dcn", "sspsr", "rfsr-hsi", "gan-hsi"],
 )  # fmt: skip
 def test_nets_that_pool_see_further_than_their_tiles(name):
     card = design(name).card()

@@ -17,7 +17,7 @@ from geosr.training.losses.perceptual import _random_pyramid, _vgg, perceptual
 
 NAMES = sorted(LOSSES)
 OPTIMA = {"charbonnier": 1e-3, "psnr": -0.6, "sam": 1.4142137e-3}  # at no error; others 0
-BEST = [name for name in NAMES if name != "tv"]  # tv does not look at the target
+BEST = [n for n in NAMES if n not in ("tv", "spectral-tv")]  # they do not look at the target
 
 
 def patches(name, batch=2, *, seed=0, dtype=torch.float64):
@@ -175,6 +175,15 @@ def test_total_variation_is_the_steps_of_the_prediction_alone():
     ramp = torch.arange(8.0).expand(1, 1, 8, 8) / 10
     mask = torch.ones_like(ramp, dtype=torch.bool)
     assert mean(images.tv(ramp, torch.rand_like(ramp), mask)).item() == pytest.approx(0.1)
+
+
+def test_spectral_variation_is_the_squared_step_from_band_to_band_of_the_prediction_alone():
+    cube = torch.tensor([0.0, 0.3, 0.4]).view(1, 3, 1, 1).expand(2, 3, 4, 5)
+    mask = torch.ones_like(cube, dtype=torch.bool)
+    found = mean(images.spectral_tv(cube, torch.rand_like(cube), mask)).item()
+    assert found == pytest.approx((0.09 + 0.01) / 2)
+    with pytest.raises(UsageError, match="at least two bands"):
+        images.spectral_tv(cube[:, :1], cube[:, :1], mask[:, :1])
 
 
 def test_psnr_is_minus_a_hundredth_of_the_decibels():

@@ -18,7 +18,8 @@ from geosr.inference.plan import Request, make_plan
 from geosr.inference.strips import strips
 from geosr.inference.superres import with_frames
 from geosr.models import registry
-from geosr.models.card import ANY, Model, ModelCard
+from geosr.models.card import Model, ModelCard
+from geosr.models.nets.guided.anypair import is_template
 from geosr.scene.frames import FrameOptions
 from geosr.scene.pixels import Reader
 from geosr.scene.radiometry import reflectance
@@ -119,7 +120,7 @@ def scenes(data: Data, kind: str, failed: dict[str, str]) -> Iterator[Scene]:
 
 def bound_card(card: ModelCard, scene: Scene) -> ModelCard:
     """The card that a net has for a scene: those for any pair have none of their own."""
-    if card.task != "guided" or ANY not in card.bands:
+    if not is_template(card):
         return card
     return bound(registry.build(card), scene).card
 

@@ -27,7 +27,8 @@ def cases(data: Data, card: ModelCard, failed: dict[str, str]) -> Iterator[Case]
     for scene in scenes(data, card.scenes, failed):
         card = bound_card(net, scene)
         names = {name for item in card.inputs for name in item.bands}
-        if not names <= {band.name for band in scene.bands}:
+        nested = {item.gsd for item in card.inputs} <= set(scene.grids)
+        if not nested or not names <= {band.name for band in scene.bands}:
             continue  # scenes that lack a net's bands are left out of its scores
         yield Case(
             scene.name, scene.path, scene.level, str(card.native_gsd), card.bands,

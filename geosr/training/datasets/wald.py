@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from geosr.errors import GeosrError, SceneError, UsageError
+from geosr.inference.binding import two_inputs
 from geosr.models.card import FIXED, ModelCard
+from geosr.models.nets.guided.anypair import of_pair
 from geosr.raster.window import Window
 from geosr.scene import degrade, pointspread
 from geosr.scene.degraded import WaldReader, truth
@@ -152,9 +154,11 @@ class WaldWindows(Windows[Scene]):
             except SceneError as error:
                 self._leave_out(area.item.name, error)
                 continue
-            if not published and len(self.card.inputs) > 1 and rng.random() < _MIXTURES:
+            if published or not pointspread.known(self.card.bands, self.card.output.gsd):
+                return self._placed(padded(sample, self.patch))
+            if len(self.card.inputs) > 1 and rng.random() < _MIXTURES:
                 sample = with_mixtures(sample, self.card, rng, wider)
-            if not published and one_guide(self.card):
+            if one_guide(self.card):
                 sample = as_of_another_pan(sample, self.card, rng, wider)
             return self._placed(padded(sample, self.patch))
         raise SceneError(f"no image can be read any more: {next(iter(self.broken.values()))}")
@@ -331,6 +335,7 @@ def areas(
             scene = open_scene(path, options)
             scene.check_nested(list(scene.grids))
             scene.select(names=[name for item in card.inputs for name in item.bands])
+            _require_grids(scene, card)
             _require_in_place(scene, card)
             height, width = scene.grids[card.native_gsd].shape
             found.append(Area(scene, Window(0, 0, height, width)))
@@ -345,6 +350,44 @@ def areas(
             f"{data} holds no scene to train '{card.name}' on.{why} Give a folder of scenes."
         )
     return found
+
+
+def card_of(
+    data: Path, card: ModelCard, options: OpenOptions, pattern: str | None = None
+) -> ModelCard:
+    """A card for any pair with the bands and the factor of the first pair of a folder.
+
+    Raises:
+        UsageError: none opens; the message gives the first reason.
+    """
+    if not data.exists():
+        raise UsageError(f"{data}: no such file or folder. Check --data.")
+    options, reasons = replace(options, kind=card.scenes), list[str]()
+    for path in find_scenes(data, pattern=pattern, kind=card.scenes):
+        try:
+            scene = open_scene(path, options)
+            return of_pair(card, *two_inputs(scene, card.name), scene.sensor)
+        except GeosrError as error:
+            reasons.append(str(error))
+    why = f" First reason: {reasons[0]}" if reasons else ""
+    raise UsageError(
+        f"{data} holds no pair to train '{card.name}' on.{why} Give a folder with X_ms.tif and "
+        "X_pan.tif."
+    )
+
+
+def _require_grids(scene: Scene, card: ModelCard) -> None:
+    """Raise where a pair has another factor than the net.
+
+    Raises:
+        SceneError: names both.
+    """
+    if not {item.gsd for item in card.inputs} <= set(scene.grids):
+        raise SceneError(
+            f"{scene.path} has pixels of {' and '.join(map(str, sorted(scene.grids)))}, "
+            f"'{card.name}' takes {' and '.join(str(item.gsd) for item in card.inputs)}. Train on "
+            "pairs of one factor."
+        )
 
 
 def _require_in_place(scene: Scene, card: ModelCard) -> None:

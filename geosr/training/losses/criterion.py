@@ -40,6 +40,7 @@ LOSSES: dict[str, Loss] = {
     "ms-ssim": images.ms_ssim,
     "gradient": images.gradient,
     "tv": images.tv,
+    "spectral-tv": images.spectral_tv,
     "sam": images.sam,
     "frequency": frequencies.frequency,
     "low-l1": frequencies.low_l1,

@@ -110,6 +110,27 @@ def tv(prediction: Tensor, target: Tensor, mask: Tensor) -> tuple[Tensor, Tensor
     return ((right + below) * whole).sum(), count(whole, x)
 
 
+def spectral_tv(prediction: Tensor, target: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Squared total variation along the spectrum: steps of the prediction from band to band.
+
+    Of cubes of many narrow bands, whose spectra are smooth (Jiang et al. 2020).
+
+    Raises:
+        UsageError: a single band has no neighbour.
+    """
+    _require_bands(target, "spectral-tv")
+    x, _, valid = clean(prediction, target, mask)
+    both = valid[:, 1:] & valid[:, :-1]
+    return ((x[:, 1:] - x[:, :-1]).square() * both).sum(), count(both, x)
+
+
+def _require_bands(target: Tensor, name: str) -> None:
+    if target.shape[1] < 2:
+        raise UsageError(
+            f"loss '{name}' needs at least two bands, found 1. Give --bands, or leave it."
+        )
+
+
 def sam(prediction: Tensor, target: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """Spectral angle in radians of pixels with all bands valid and a length.
 
@@ -118,8 +139,7 @@ def sam(prediction: Tensor, target: Tensor, mask: Tensor) -> tuple[Tensor, Tenso
     Raises:
         UsageError: a single band has no angle.
     """
-    if target.shape[1] < 2:
-        raise UsageError("loss 'sam' needs at least two bands, found 1. Give --bands, or leave it.")
+    _require_bands(target, "sam")
     x, y, valid = clean(prediction, target, mask)
     squares = x.square().sum(1), y.square().sum(1)
     usable = valid.all(1) & ~(squares[0] < 1e-16) & ~(squares[1] < 1e-16)  # NaN is not hidden

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from geosr.models.card import ANY, Design, Input, ModelCard, guided
+from geosr.models.nets.guided.anypair import TEMPLATE, of_pair
 from geosr.models.nets.guided.regress import beyond, sensed
 from geosr.scene import degrade
 
@@ -177,7 +178,7 @@ def template(
     name: str, build: Callable[[ModelCard], nn.Module], *, source: str, guides: bool = True
 ) -> Design:
     """The design of a net without weights for any pair: one guide, one band, factor 2."""
-    inputs = (Input(1, (ANY,)), Input(2, (ANY,))) if guides else (Input(2, (ANY,)),)
+    inputs = TEMPLATE if guides else TEMPLATE[1:]
     card = ModelCard(name, name, "pair", inputs, Input(1, (ANY,)), 2, 0, source=source)
     return guided(_sized(card, build, None), build)
 
@@ -191,10 +192,7 @@ def for_scene(
     Args:
         spread: by coarse band σ in fine pixels; None is what most sensors have.
     """
-    inputs = (fine, coarse) if len(card.inputs) > 1 else (coarse,)
-    output, scale = Input(fine.gsd, coarse.bands), coarse.gsd // fine.gsd
-    card = replace(card, inputs=inputs, output=output, scale=scale)
-    return _sized(card, build, spread)
+    return _sized(of_pair(card, fine, coarse), build, spread)
 
 
 def _sized(

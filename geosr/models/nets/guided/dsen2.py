@@ -2,7 +2,7 @@
 
 Lanaras, Bioucas-Dias, Galliani, Baltsavias, Schindler, "Super-resolution of Sentinel-2 images:
 Learning a globally applicable deep neural network", ISPRS J. 146 (2018). Reference repository:
-lanha/DSen2. One class, four cards.
+lanha/DSen2. One class, four cards, and one for pairs of any sensor, as VIIRS's and MODIS's bands.
 
     d10 (4) ─────────────┐
     d20 (6) ── ↑2 ───────┼─ concat ─ conv ReLU ─ d × [conv ReLU conv ·0.1 +] ─ conv ─ + ─ output
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from geosr.models.card import Input, ModelCard, Recipe, guided
+from geosr.models.nets.guided.anypair import template
 
 DN = 2000.0  # counts per unit inside the net
 _GUIDE = Input(10, ("B2", "B3", "B4", "B8"))
@@ -147,4 +148,11 @@ def _paper(card: ModelCard) -> Recipe:
     return replace(_PAPER, batch_size=128 if card.options["blocks"] == 6 else 8)
 
 
-DESIGNS = tuple(guided(card, build, recipe=recipe(card), paper=_paper(card)) for card in _CARDS)
+_OF_PAIRS = template(
+    "dsen2-pair", build, source="Lanaras et al. 2018, for pairs of any sensor", reach=8, blend=0,
+    options={"features": 128, "blocks": 6}, paper=_PAPER,
+    recipe=Recipe(patch=24, weight_decay=1e-4, warmup=300, jitter=0.1),
+)  # fmt: skip
+DESIGNS = (
+    *(guided(card, build, recipe=recipe(card), paper=_paper(card)) for card in _CARDS), _OF_PAIRS,
+)  # fmt: skip

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from geosr.models.card import Design, ModelCard, Recipe
-from geosr.models.nets.single.edsr import EDSR, Skip
+from geosr.models.nets.single.edsr import EDSR, Skip, factors
 
 _SLOPE = 0.2
 
@@ -78,12 +78,7 @@ class CinCGAN(nn.Module):
 
 def strides(scale: int) -> tuple[int, ...]:
     """Strides of a translator that makes an image `scale` times coarser: its prime factors."""
-    found, left = [], scale
-    for prime in (2, 3, 5, 7):
-        while left % prime == 0:
-            found.append(prime)
-            left //= prime
-    found += [left] if left > 1 else []
+    found = factors(scale)
     return (*found, *[1] * (2 - len(found)))
 
 

@@ -51,11 +51,22 @@ class Skip(nn.Module):
         return x + self.layers(x)
 
 
+def factors(scale: int) -> list[int]:
+    """Prime factors of a whole scale, smallest first; of 1 there are none."""
+    found, left, prime = list[int](), scale, 2
+    while left > 1:
+        if left % prime:
+            prime += 1
+        else:
+            found.append(prime)
+            left //= prime
+    return found
+
+
 def upsampler(features: int, scale: int, activation: type[nn.Module] | None = None) -> nn.Module:
-    """Convolution and pixel shuffle, ×2 as often as it takes, or ×3 once; (…, s·rows, s·cols)."""
-    stages = [3] if scale == 3 else [2] * (scale.bit_length() - 1)
+    """Convolution and pixel shuffle for every prime factor; (…, s·rows, s·cols)."""
     layers: list[nn.Module] = []
-    for factor in stages:
+    for factor in factors(scale):
         layers += [nn.Conv2d(features, features * factor**2, 3, padding=1)]
         layers += [nn.PixelShuffle(factor)]
         layers += [activation()] if activation else []
