@@ -24,7 +24,9 @@ from geosr.errors import SceneError
 from geosr.raster.files import Warp, has_mask, open_hdf5, open_raster, read_mask, read_window
 from geosr.raster.grid import Grid
 from geosr.raster.window import Window
+from geosr.scene.acquisition import Acquisition
 from geosr.scene.pixels import Pixels, fold
+from geosr.scene.spectrum import Spectrum
 
 _READERS = min(os.cpu_count() or 1, 8)  # files of a scene read at a time
 SATURATED = 65535  # the special value of Sentinel-2 products, both levels
@@ -75,6 +77,7 @@ class Band:
         tagged: GDAL's scale and offset as the file has them, for the output.
         gain: reflectance of a count and its offset as a multiple of 1 / quantification, where bands
             of a scene are scaled in different ways.
+        spectrum: where in the spectrum it was sensed, as far as that is known.
     """
 
     name: str
@@ -91,6 +94,7 @@ class Band:
     warp: Warp | None = None
     tagged: tuple[float, float] = (1.0, 0.0)
     gain: float = 1.0
+    spectrum: Spectrum = Spectrum()  # noqa: RUF009 - frozen
 
 
 def nodata_value(value: float | None, dtype: np.dtype[Any]) -> float:
@@ -139,6 +143,7 @@ class Scene:
         resampled: how coarse bands were brought to the finest grid: "", "replicated" or
             "interpolated".
         metadata: files besides the rasters from which it is known what counts mean.
+        acquisition: when and by what it was sensed.
     """
 
     name: str
@@ -154,6 +159,7 @@ class Scene:
     resampled: str = ""
     vrt: bool = False
     metadata: tuple[str, ...] = ()
+    acquisition: Acquisition = Acquisition()  # noqa: RUF009 - frozen
 
     @property
     def finest(self) -> int:

@@ -10,6 +10,7 @@ from urllib.parse import quote
 from geosr.errors import SceneError, UsageError, cause
 from geosr.scene.scene import Scene
 from geosr.sensors import geotiff, image, landsat, offsets, pair, sentinel2, stack
+from geosr.sensors.meaning import with_meaning
 from geosr.sensors.options import OpenOptions, may_be
 
 __all__ = ["OpenOptions", "find_scenes", "is_remote", "open_scene", "remote_path"]
@@ -37,7 +38,7 @@ def open_scene(path: str | Path, options: OpenOptions | None = None) -> Scene:
     """
     options = options or OpenOptions()
     try:
-        scene = _opened(Path(path), options)
+        scene = with_meaning(_opened(Path(path), options))
     except OSError as error:
         raise SceneError(f"cannot read {path}: {cause(error)}. Check its permissions.") from error
     rows, cols = scene.grid.shape

@@ -9,6 +9,7 @@ import numpy as np
 
 from geosr.errors import GeosrError, SceneError
 from geosr.raster.grid import Grid
+from geosr.scene.acquisition import told
 from geosr.scene.scene import Band, Note, Scene
 from geosr.sensors.bandfile import (
     GSD_IN_NAME,
@@ -96,6 +97,7 @@ def open_folder(path: Path, options: OpenOptions) -> Scene:
         path.resolve().name, str(path), "sentinel2", level_of(path.resolve().name),
         tuple(bands[name] for name in sort_bands(bands)), grids, grids[min(grids)].window,
         dtype, notes=tuple(notes), vrt=options.vrt,
+        acquisition=told(path.resolve().name, merged),
     )  # fmt: skip
     return quantified(scene, options)
 
