@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from geosr import __version__, report
-from geosr.batch import checksums, locks, records, status
+from geosr.batch import checksums, items, locks, records, status
 from geosr.batch.targets import clashes as clashing_scenes
 from geosr.batch.targets import lies_in, output_name
 from geosr.errors import (
@@ -31,7 +32,7 @@ from geosr.inference.predict import device_lost
 from geosr.inference.superres import Result
 from geosr.models.card import Model
 from geosr.raster import publish
-from geosr.report import pages
+from geosr.report import pages, quicklook
 from geosr.scene.frames import SelectedFrame
 from geosr.scene.scene import Scene
 from geosr.sensors import OpenOptions, open_scene
@@ -48,6 +49,8 @@ class Job:
         overwrite: replace outputs made otherwise, and files of others.
         check, check_limit: of `superres`.
         report: draw every output as a page beside it.
+        quicklook: give every output pictures beside it.
+        stac: describe every output as a STAC Item beside it.
         strict_resume: record and compare the sha256 of inputs too, not size and time alone.
         skip_locked: an output that another run is writing is skipped, not failed.
         lock_timeout: seconds to wait for such an output; None waits as long as it takes.
@@ -75,6 +78,8 @@ class Job:
     check_inputs: bool = False
     on_plan: Callable[[Plan], None] | None = None
     source: Path | None = None
+    quicklook: bool = False
+    stac: bool = False
 
     @property
     def recipe(self) -> dict[str, Any]:
@@ -96,6 +101,7 @@ class Job:
             "bands_in": options.bands_in and list(options.bands_in),
             "quantification": options.quantification,
             "precision": self.precision,
+            **({"overviews": True} if request.overviews else {}),
             **({"gsd": request.gsd} if request.gsd else {}),
             **({"scale": scales} if (scales := self._scales) else {}),
             **({"fit": request.fit.recipe} if self._fits else {}),
@@ -343,9 +349,9 @@ def _work(path: Path, output: Path, job: Job, progress: Progress) -> Outcome:
         scene = open_scene(path, job.options)  # not before: it may be replaced meanwhile
         _tell(scene, name)
         if _finished(scene, output, job):
-            if job.report and not pages.page_path(output).exists():
-                _draw(output, job)
+            _draw(output, job, missing=True)
             return Outcome(name, "skipped", message="finished already", output=str(output))
+        _check_wishes(scene, output, job)
         planned = make_plan(scene, job.models, job.request, job.engine)
         for left_out in planned.notes:
             log.info("%s: %s", name, left_out)
@@ -369,8 +375,7 @@ def _work(path: Path, output: Path, job: Job, progress: Progress) -> Outcome:
                 before_publish=before_publish, check=job.check, check_limit=job.check_limit,
             )  # fmt: skip
             _record(scene, output, job, result, before)
-        if job.report:
-            _draw(output, job)
+        _draw(output, job)
     if job.on_plan:
         job.on_plan(planned)
     return Outcome(
@@ -386,6 +391,22 @@ def _tell(scene: Scene, name: str) -> None:
             log.warning("%s", note.text, extra={"once": True})
         else:
             log.info("%s: %s", name, note)
+
+
+def _check_wishes(scene: Scene, output: Path, job: Job) -> None:
+    """Whether the output would replace a file of its scene, and can have what goes beside it.
+
+    Raises:
+        SceneError: it would, or cannot.
+    """
+    place = os.path.realpath(output)
+    if any(place == os.path.realpath(file) for file in scene.files):
+        raise SceneError(
+            f"{output} is a file of the scene {scene.path}, which is never written to. Choose "
+            "another DST."
+        )
+    if job.stac:
+        items.require_possible(scene.path, scene.acquisition, job.request.format)
 
 
 def _check_place(output: Path, job: Job) -> None:
@@ -407,14 +428,38 @@ def _require_space(output: Path, plan: Plan, tmp_dir: Path | None) -> None:
         publish.require_space(tmp_dir / output.name, _size(plan))
 
 
-def _draw(output: Path, job: Job) -> None:
-    """The page of a finished output; where it cannot be drawn the output stands."""
-    try:
-        page = pages.of_output(output, records.require(output))
-        html = report.render(output.stem, [page], facts={"geosr": __version__}, definitions={})
-        report.write(pages.page_path(output), html, overwrite=job.overwrite)
-    except GeosrError as error:
-        log.warning("no report of %s: %s", output, error)
+def _draw(output: Path, job: Job, *, missing: bool = False) -> None:
+    """What goes beside a finished output; where it cannot be made the output stands.
+
+    Args:
+        missing: make only what is not there.
+    """
+    made: dict[str, tuple[bool, Path, Callable[[Path, Job], object]]] = {
+        "quicklook": (job.quicklook, quicklook.paths(output)[0], _quicklook),
+        "STAC Item": (job.stac, items.item_path(output), _item),  # names the pictures
+        "report": (job.report, pages.page_path(output), _page),
+    }
+    for what, (asked, path, make) in made.items():
+        if not asked or (missing and path.exists()):
+            continue
+        try:
+            make(output, job)
+        except GeosrError as error:
+            log.warning("no %s of %s: %s", what, output, error)
+
+
+def _quicklook(output: Path, job: Job) -> None:
+    quicklook.draw(output, overwrite=job.overwrite)
+
+
+def _item(output: Path, job: Job) -> None:
+    items.write(output, records.require(output), overwrite=job.overwrite)
+
+
+def _page(output: Path, job: Job) -> None:
+    page = pages.of_output(output, records.require(output))
+    html = report.render(output.stem, [page], facts={"geosr": __version__}, definitions={})
+    report.write(pages.page_path(output), html, overwrite=job.overwrite)
 
 
 def _finished(scene: Scene, output: Path, job: Job) -> bool:

@@ -138,7 +138,10 @@ if TYPE_CHECKING:
         is_flag=True,
         help="Make the output degrade exactly to the input, by back-projection.",
     ),
+    option("--overviews", is_flag=True, help="Give GeoTIFFs overviews; a COG has them."),
     option("--report", is_flag=True, help="Draw each output as DST/<scene>.html; implies --check."),
+    option("--quicklook", is_flag=True, help="A small PNG beside each output."),
+    option("--stac", is_flag=True, help="A STAC Item beside each output."),
 )
 @option_group(
     INPUTS,
@@ -308,7 +311,7 @@ def _job(
         params["tile_size"], params["overlap"], params["format"], params["creation"],
         frames_of(params), params["ensemble"], params["uncertainty"], params["consistent"],
         params["max_pixels"], params["skip_empty"], params["tmp_dir"], params["gsd"],
-        fit_of(params, [net.card.task for net in nets]),
+        fit_of(params, [net.card.task for net in nets]), params["overviews"],
     )  # fmt: skip
     return batch.Job(
         tuple(place(net, where) for net in nets) if here else tuple(nets),
@@ -327,6 +330,8 @@ def _job(
         space_check=not params["no_space_check"],
         check_inputs=params["check_inputs"],
         source=source,
+        quicklook=params["quicklook"],
+        stac=params["stac"],
     )
 
 

@@ -181,15 +181,17 @@ def _layout(plan: Plan, request: Request, *, masked: bool) -> Layout:
     if notes:
         tags["GEOSR_NOTE"] = "; ".join(notes)
     spectra = [_spectrum(name, plan) for name in plan.names]
+    imagery = _imagery(scene.acquisition)  # GDAL's COG driver drops the domain: said in both
     return Layout(
         plan.grid, plan.names, scene.dtype, nodata, masked, request.format, request.options,
-        {**scene.acquisition.tags, **tags}, _scales(plan), tuple(each.colour for each in spectra),
-        tuple(each.tags for each in spectra), _imagery(scene.acquisition), request.overviews,
+        {**scene.acquisition.tags, **imagery, **tags}, _scales(plan),
+        tuple(each.colour for each in spectra), tuple(each.tags for each in spectra), imagery,
+        request.overviews,
     )  # fmt: skip
 
 
 def _spectrum(name: str, plan: Plan) -> Spectrum:
-    """Of an output band: none of an uncertainty; of a band that nobody sensed what it stands for."""
+    """Of an output band; of one that nobody sensed that of its name, of an uncertainty none."""
     if name in plan.uncertain:
         return Spectrum()
     if name in plan.stands_for:

@@ -45,7 +45,10 @@ class Statistics:
         if not self._valid:
             self._about = float(kept[0])
         self._valid += kept.size
-        self._low, self._high = min(self._low, float(kept.min())), max(self._high, float(kept.max()))
+        self._low, self._high = (
+            min(self._low, float(kept.min())),
+            max(self._high, float(kept.max())),
+        )
         kept -= self._about
         self._sum += float(kept.sum())
         self._squares += float(np.square(kept, out=kept).sum())

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from geosr.errors import SceneError, UsageError, cause
 from geosr.scene.scene import Scene
-from geosr.sensors import geotiff, image, landsat, offsets, pair, sentinel2, stack
+from geosr.sensors import geotiff, image, landsat, offsets, pair, sentinel2, stac, stack
 from geosr.sensors.meaning import with_meaning
 from geosr.sensors.options import OpenOptions, may_be
 
@@ -25,7 +25,7 @@ _KINDS: tuple[tuple[Callable[[Path], bool], _Opener], ...] = (
 _LOOKED_FOR = (
     "looked for a SAFE product (MTD_MSIL1C.xml or MTD_MSIL2A.xml, folder or zip), "
     "B02.jp2 … B12.jp2, GeoTIFFs named by GSD or band (10m.tif, 20m.tif, 60m.tif, …_B05.tif) "
-    "or with band names as descriptions, or one stacked GeoTIFF of 10 to 13 bands"
+    "or with band names as descriptions, one stacked GeoTIFF of 10 to 13 bands, or a STAC Item"
 )
 
 
@@ -57,6 +57,8 @@ def _opened(path: Path, options: OpenOptions) -> Scene:
         raise SceneError(f"{path}: no such file or folder. Check the path.")
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise SceneError(f"{path} is neither a file nor a folder. Leave it out.")
+    if stac.is_item(path):
+        return stac.open_item(path, options)
     if options.kind == "series":
         return image.open_series(path, options)
     if options.kind == "image":
@@ -131,7 +133,8 @@ def _found(path: Path, pattern: str | None, kind: str) -> list[Path]:
         return [path]
     children = sorted(p for p in path.iterdir() if not p.name.startswith("."))
     named = [p for p in children if fnmatch(p.name, pattern or "*")]
-    return [p for p in named if may_be(_may_be_scene, p)]
+    scenes = [p for p in named if may_be(_may_be_scene, p)]
+    return scenes or [p for p in named if may_be(stac.is_item, p)]
 
 
 def _may_be_scene(path: Path) -> bool:
