@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import pystac
 
 _PROCESSING = "https://stac-extensions.github.io/processing/v1.1.0/schema.json"
-_SIDE = 16  # points along a side of the footprint, which bends in other projections
+_SIDE = 8  # points along a side of the footprint, which bends in other projections
 _COMMON = {  # GDAL's colours that have a common name; of infrared bands the wavelength decides
     "coastal": "coastal", "blue": "blue", "green": "green", "red": "red", "pan": "pan",
 }  # fmt: skip
@@ -98,7 +98,7 @@ def _item(output: Path, record: Mapping[str, Any]) -> pystac.Item:
         grid, tags = Grid.of(dataset), dataset.tags(ns=IMAGERY) | dataset.tags()
         geometry, bbox = _footprint(grid)
         item = stac.Item(
-            id=output.stem, geometry=geometry, bbox=bbox, datetime=None,
+            id=output.stem, geometry=geometry, bbox=bbox,
             properties=_provenance(record, tags), **_when(tags.get("ACQUISITIONDATETIME", "")),
         )  # fmt: skip
         item.common_metadata.created = datetime.fromisoformat(record["finished"])
@@ -145,7 +145,8 @@ def _when(text: str) -> dict[str, Any]:
     if len(text) > len("2017-05-27"):
         return {"datetime": datetime.fromisoformat(text).replace(tzinfo=UTC)}
     start = datetime.fromisoformat(text).replace(tzinfo=UTC)
-    return {"start_datetime": start, "end_datetime": start + timedelta(days=1, seconds=-1)}
+    end = start + timedelta(days=1, seconds=-1)
+    return {"datetime": None, "start_datetime": start, "end_datetime": end}
 
 
 def _provenance(record: Mapping[str, Any], tags: Mapping[str, str]) -> dict[str, Any]:

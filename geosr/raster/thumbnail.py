@@ -53,7 +53,8 @@ def _means(
         valid &= mask
     sums = _sums(np.where(valid, values, 0).astype(np.float32), side)
     counts = _sums(valid.astype(np.float32), side)
-    return sums / np.maximum(counts, 1), (counts > 0).all(0)
+    means = sums / np.maximum(counts, 1)
+    return means.astype(np.float32), np.asarray((counts > 0).all(0))
 
 
 def _sums(values: NDArray[np.float32], side: int) -> NDArray[np.float32]:

@@ -160,7 +160,7 @@ class RasterWriter:
         self._rows += window.height
 
     def close(self) -> None:
-        """Close the dataset with its statistics; a full disk may show only here, or not even here."""
+        """Close the dataset with its statistics; a full disk may show only here, or not at all."""
         try:
             for index, statistics in enumerate(self._statistics, 1):
                 self._dataset.update_tags(index, **statistics.tags())
@@ -169,7 +169,7 @@ class RasterWriter:
             raise publish.not_written(self._final, error) from error
 
     def build_overviews(self, part: Path) -> None:
-        """Give the closed GeoTIFF `part` overviews, each half as fine, where they were asked for."""
+        """Give the closed GeoTIFF `part` overviews, each half as fine, where they are asked for."""
         if not self.layout.overviews or self.layout.format != "GTiff":
             return
         largest = max(self.layout.grid.shape)

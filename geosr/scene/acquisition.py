@@ -89,7 +89,7 @@ def common(parts: list[Acquisition]) -> Acquisition:
 
 
 def time_of(text: str) -> str:
-    """A time or a day as ISO 8601 in UTC, from the ways that products write it; "" if it is none."""
+    """A time or a day as ISO 8601 in UTC, however products write it; "" where it is none."""
     match = _TIME.match(text.strip())
     if match is None:
         return ""

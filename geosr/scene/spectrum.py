@@ -91,9 +91,9 @@ def _nanometres(name: str, sensor: str, platform: str) -> tuple[float, float]:
 
 def of_tags(tags: Mapping[str, str], colour: str) -> Spectrum:
     """What a file itself says of a band: its domain IMAGERY, its colour interpretation."""
-    numbers = [_number(tags.get(key, "")) for key in ("CENTRAL_WAVELENGTH_UM", "FWHM_UM")]
+    centre, width = (_number(tags.get(key, "")) for key in ("CENTRAL_WAVELENGTH_UM", "FWHM_UM"))
     plain = colour in ("undefined", "gray", "alpha", "palette")
-    return Spectrum(*numbers, "" if plain else colour)
+    return Spectrum(centre, width, "" if plain else colour)
 
 
 def _number(text: str) -> float:
