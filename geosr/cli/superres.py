@@ -45,7 +45,8 @@ from geosr.cli.options import (
     overwrite_option,
     sentinel2_bands,
 )
-from geosr.cli.outcomes import last_line, reporter
+from geosr.cli.outcomes import last_line, reporter, summary
+from geosr.cli.pace import Pace
 from geosr.cli.runs import (
     executor_of,
     input_checks,
@@ -353,16 +354,36 @@ def _work(
     note(logging.INFO, f"started: {len(outputs)} scenes into {dst}", geosr=__version__)
     serial = executor is batch.serially
     with Bar(quiet=params["quiet"], unit="tile" if serial else "scene") as bar:
+        pace = Pace(len(outputs), tell=lambda text: _word(text, params, shown=bar.enabled))
+
+        def advance(name: str, done: int, total: int) -> None:
+            if serial:
+                pace.advance(name, done, total)
+            bar.advance(name, done, total, note=pace.note)
+
+        def end(outcome: Outcome) -> None:
+            report(outcome)
+            pace.end(outcome)
+
         folder = None if targets.is_file_name(dst) else dst
         outcomes = batch.run(
             outputs, job, executor=executor, folder=folder, shard=params["shard"],
-            report=report, progress=bar.advance,
+            report=end, progress=advance,
         )  # fmt: skip
     code = batch.exit_code(outcomes)
+    seconds = time.monotonic() - started
     if not code and (path := runs_file()):
-        meter.save(path, job.engine, time.monotonic() - started)
+        meter.save(path, job.engine, seconds)
+    if text := summary(outcomes, job, seconds, place=dst):
+        _word(text, params)
     last_line(outcomes, code, quiet=params["quiet"])
     return code
+
+
+def _word(text: str, params: dict[str, Any], *, shown: bool = False) -> None:
+    """A line for a person and the log; not on a terminal where a bar shows it."""
+    say(text, quiet=params["quiet"] or shown)
+    note(logging.INFO, text)
 
 
 def _paths(params: dict[str, Any]) -> tuple[Path, Path]:
