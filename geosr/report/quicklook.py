@@ -15,7 +15,7 @@ from geosr.raster.thumbnail import thumbnail
 
 _LONGEST = 1000  # pixels along a side
 _TRUE = ("red", "green", "blue")
-_SWIR = ("swir", "nir", "red")  # as red, green and blue: vegetation green, bare soil brown
+_SWIR = ("swir", "nir", "red")  # as red, green and blue: vegetation green, bare soil magenta
 
 
 def paths(output: Path) -> tuple[Path, Path]:

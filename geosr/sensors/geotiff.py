@@ -113,7 +113,7 @@ def assembled(
         name, str(path), "sentinel2", level_of(name),
         tuple(bands[key] for key in sort_bands(bands)), grids, grids[min(grids)].window,
         dtype, notes=tuple(notes), vrt=options.vrt,
-        acquisition=told(name, merged),
+        acquisition=told(f"{name} {files[0].path.stem}", merged),
     )  # fmt: skip
     return quantified(scene, options)
 

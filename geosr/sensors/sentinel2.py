@@ -378,10 +378,10 @@ def _scene(
             grid = Grid.of(dataset)
             dtypes.add(np.dtype(dataset.dtypes[0]))
         check_same(path, band, grids.setdefault(band.gsd, grid), grid)
-    finest = min(grids)
+    finest, named = min(grids), f"{name} {PurePosixPath(bands[0].path).stem}"
     return Scene(
         name, str(path), "sentinel2", level, tuple(bands), grids, grids[finest].window,
-        np.result_type(*dtypes), quantification, notes, acquisition=told(name, {}),
+        np.result_type(*dtypes), quantification, notes, acquisition=told(named, {}),
     )  # fmt: skip
 
 
