@@ -81,6 +81,10 @@ class Job:
     quicklook: bool = False
     stac: bool = False
 
+    def __post_init__(self) -> None:
+        if self.stac:
+            items.require_format(self.request.format)
+
     @property
     def recipe(self) -> dict[str, Any]:
         """Everything that changes pixels by design, and nothing else."""
@@ -406,7 +410,7 @@ def _check_wishes(scene: Scene, output: Path, job: Job) -> None:
             "another DST."
         )
     if job.stac:
-        items.require_possible(scene.path, scene.acquisition, job.request.format)
+        items.require_time(scene.path, scene.acquisition)
 
 
 def _check_place(output: Path, job: Job) -> None:

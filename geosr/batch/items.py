@@ -43,16 +43,23 @@ def item_path(output: Path) -> Path:
     return output.with_name(f"{output.stem}.stac.json")
 
 
-def require_possible(path: str, acquisition: Acquisition, format: str) -> None:
-    """Check before any work that an output can have an Item.
+def require_format(format: str) -> None:
+    """Check before any work that outputs of a format can have Items here.
 
     Raises:
-        SceneError: nothing tells when the scene was sensed, which every Item says.
-        UsageError: pystac is not installed, or the output says no place.
+        UsageError: pystac is not installed, or such outputs say no place.
     """
     _pystac()
     if format == "PNG":
         raise UsageError("--stac: a PNG does not say where it lies. Choose --format GTiff or COG.")
+
+
+def require_time(path: str, acquisition: Acquisition) -> None:
+    """Check before any work that it is known when a scene was sensed, which every Item says.
+
+    Raises:
+        SceneError: nothing tells it.
+    """
     if not acquisition.time:
         raise SceneError(
             f"{path}: --stac needs the time of the acquisition, and neither a tag nor the name "

@@ -126,7 +126,7 @@ def _names(facts: Mapping[str, Any]) -> tuple[str, ...]:
             if isinstance(row, dict) else []  # fmt: skip
         known = [text for text in told if sentinel2.band_name(text)]
         names.append((known or told or [""])[0])
-    return tuple(names)
+    return tuple(names) if any(names) else ()
 
 
 def _told(item: Mapping[str, Any]) -> dict[str, str]:
