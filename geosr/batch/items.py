@@ -103,7 +103,7 @@ def _item(output: Path, record: Mapping[str, Any]) -> pystac.Item:
     stac = _pystac()
     with open_raster(output) as dataset:
         grid, tags = Grid.of(dataset), dataset.tags(ns=IMAGERY) | dataset.tags()
-        geometry, bbox = _footprint(grid)
+        geometry, bbox = _outline(grid)
         item = stac.Item(
             id=output.stem, geometry=geometry, bbox=bbox,
             properties=_provenance(record, tags), **_when(tags.get("ACQUISITIONDATETIME", "")),
@@ -121,7 +121,7 @@ def _item(output: Path, record: Mapping[str, Any]) -> pystac.Item:
     return item
 
 
-def _footprint(grid: Grid) -> tuple[dict[str, Any] | None, list[float] | None]:
+def _outline(grid: Grid) -> tuple[dict[str, Any] | None, list[float] | None]:
     """The outline in degrees and its bounds; nothing of a raster without a place."""
     if grid.crs is None:
         return None, None
@@ -131,8 +131,8 @@ def _footprint(grid: Grid) -> tuple[dict[str, Any] | None, list[float] | None]:
         *((1 - x, 1.0) for x in steps), *((0.0, 1 - y) for y in steps), (0.0, 0.0),
     ]  # fmt: skip
     ring = [grid.transform @ (x * grid.width, y * grid.height) for x, y in reversed(around)]
-    outline = {"type": "Polygon", "coordinates": [ring]}
-    found = transform_geom(grid.crs, "EPSG:4326", outline, precision=7, antimeridian_cutting=True)
+    polygon = {"type": "Polygon", "coordinates": [ring]}
+    found = transform_geom(grid.crs, "EPSG:4326", polygon, precision=7, antimeridian_cutting=True)
     polygons = found["coordinates"] if found["type"] == "MultiPolygon" else [found["coordinates"]]
     points = [point for polygon in polygons for point in polygon[0]]
     xs, ys = zip(*points, strict=True)

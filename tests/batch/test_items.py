@@ -12,7 +12,7 @@ from affine import Affine
 from rasterio.crs import CRS
 
 from geosr.batch import records
-from geosr.batch.items import _footprint
+from geosr.batch.items import _outline
 from geosr.errors import StoppedError
 from geosr.raster import publish
 from geosr.raster.grid import Grid
@@ -93,7 +93,7 @@ def test_provenance_comes_from_the_record(made, safe, tmp_path):
     assert any("processing" in uri for uri in item.stac_extensions)
 
 
-def test_the_footprint_goes_round_against_the_clock_in_degrees(made):
+def test_the_outline_goes_round_against_the_clock_in_degrees(made):
     (ring,) = made().geometry["coordinates"]
     xs, ys = np.array(ring).T
     assert ring[0] == ring[-1]
@@ -182,9 +182,9 @@ def test_items_of_outputs_are_scenes_again(made, geosr, tmp_path):
     assert float(told["dn_offset"]) == -1000 and set(told["gsd"]) == {"10", "20", "60"}
 
 
-def test_a_footprint_across_the_antimeridian_is_cut():
+def test_a_outline_across_the_antimeridian_is_cut():
     grid = Grid(CRS.from_epsg(32601), Affine(1000, 0, 160000, 0, -1000, 0), 40, 40)
-    geometry, (west, _, east, _) = _footprint(grid)
+    geometry, (west, _, east, _) = _outline(grid)
     assert geometry["type"] == "MultiPolygon" and 179 < west < 180 and -180 < east < -179
     longitudes = [x for (ring,) in geometry["coordinates"] for x, _ in ring]
     assert all(-180 <= x <= 180 and abs(x) > 179 for x in longitudes)
