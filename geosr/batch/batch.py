@@ -12,8 +12,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from geosr import __version__, report
-from geosr.batch import checksums, items, locks, records, status
+from geosr import __version__
+from geosr.batch import beside, checksums, items, locks, records, status
 from geosr.batch.targets import clashes as clashing_scenes
 from geosr.batch.targets import lies_in, output_name
 from geosr.errors import (
@@ -32,7 +32,6 @@ from geosr.inference.predict import device_lost
 from geosr.inference.superres import Result
 from geosr.models.card import Model
 from geosr.raster import publish
-from geosr.report import pages, quicklook
 from geosr.scene.frames import SelectedFrame
 from geosr.scene.scene import Scene
 from geosr.sensors import OpenOptions, open_scene
@@ -84,6 +83,12 @@ class Job:
     def __post_init__(self) -> None:
         if self.stac:
             items.require_format(self.request.format)
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """What goes beside every output."""
+        asked = {"quicklook": self.quicklook, "STAC Item": self.stac, "report": self.report}
+        return tuple(what for what, wanted in asked.items() if wanted)
 
     @property
     def recipe(self) -> dict[str, Any]:
@@ -353,7 +358,7 @@ def _work(path: Path, output: Path, job: Job, progress: Progress) -> Outcome:
         scene = open_scene(path, job.options)  # not before: it may be replaced meanwhile
         _tell(scene, name)
         if _finished(scene, output, job):
-            _draw(output, job, missing=True)
+            beside.make(output, job.beside, overwrite=job.overwrite, missing=True)
             return Outcome(name, "skipped", message="finished already", output=str(output))
         _check_wishes(scene, output, job)
         planned = make_plan(scene, job.models, job.request, job.engine)
@@ -379,7 +384,7 @@ def _work(path: Path, output: Path, job: Job, progress: Progress) -> Outcome:
                 before_publish=before_publish, check=job.check, check_limit=job.check_limit,
             )  # fmt: skip
             _record(scene, output, job, result, before)
-        _draw(output, job)
+        beside.make(output, job.beside, overwrite=job.overwrite)
     if job.on_plan:
         job.on_plan(planned)
     return Outcome(
@@ -430,40 +435,6 @@ def _require_space(output: Path, plan: Plan, tmp_dir: Path | None) -> None:
     publish.require_space(output, _size(plan))
     if tmp_dir:
         publish.require_space(tmp_dir / output.name, _size(plan))
-
-
-def _draw(output: Path, job: Job, *, missing: bool = False) -> None:
-    """What goes beside a finished output; where it cannot be made the output stands.
-
-    Args:
-        missing: make only what is not there.
-    """
-    made: dict[str, tuple[bool, Path, Callable[[Path, Job], object]]] = {
-        "quicklook": (job.quicklook, quicklook.paths(output)[0], _quicklook),
-        "STAC Item": (job.stac, items.item_path(output), _item),  # names the pictures
-        "report": (job.report, pages.page_path(output), _page),
-    }
-    for what, (asked, path, make) in made.items():
-        if not asked or (missing and path.exists()):
-            continue
-        try:
-            make(output, job)
-        except GeosrError as error:
-            log.warning("no %s of %s: %s", what, output, error)
-
-
-def _quicklook(output: Path, job: Job) -> None:
-    quicklook.draw(output, overwrite=job.overwrite)
-
-
-def _item(output: Path, job: Job) -> None:
-    items.write(output, records.require(output), overwrite=job.overwrite)
-
-
-def _page(output: Path, job: Job) -> None:
-    page = pages.of_output(output, records.require(output))
-    html = report.render(output.stem, [page], facts={"geosr": __version__}, definitions={})
-    report.write(pages.page_path(output), html, overwrite=job.overwrite)
 
 
 def _finished(scene: Scene, output: Path, job: Job) -> bool:

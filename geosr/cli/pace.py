@@ -18,21 +18,32 @@ class Pace:
 
     Args:
         scenes: in all.
-        tell: gets a line about once a minute of a scene, and one after each scene; None where a bar
-            shows it.
+        tiles: whether progress comes as tiles of one scene at a time, not as scenes.
+        show: gets the progress and the note beside it, of a bar.
+        report: gets what became of each scene.
+        tell: gets a line about once a minute of a scene, and one after each scene, while much is
+            left.
     """
 
     def __init__(
-        self, scenes: int, *, tell: Callable[[str], None] = lambda _: None,
+        self, scenes: int, *, tiles: bool = True, show: Callable[..., None] = lambda *_, **__: None,
+        report: Callable[[Outcome], None] = lambda _: None,
+        tell: Callable[[str], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
-        self._scenes, self._tell, self._clock = scenes, tell, clock
+        self._scenes, self._tiles, self._clock = scenes, tiles, clock
+        self._show, self._report, self._tell = show, report, tell
         self._started = self._told = self._begun = clock()
         self._ended = self._worked = 0
         self._name, self._share = "", 0.0
 
     def advance(self, name: str, done: int, total: int) -> None:
         """`done` more of the `total` tiles of a scene; less than 0 where it is begun anew."""
+        if self._tiles:
+            self._count(name, done, total)
+        self._show(name, done, total, note=self.note)
+
+    def _count(self, name: str, done: int, total: int) -> None:
         if name != self._name:
             self._name, self._share, self._begun = name, 0.0, self._clock()
             self._told = self._begun
@@ -44,6 +55,7 @@ class Pace:
 
     def end(self, outcome: Outcome) -> None:
         """A scene is over, whatever became of it."""
+        self._report(outcome)
         self._ended += 1
         self._worked += outcome.status == "done"
         self._name, self._share = "", 0.0

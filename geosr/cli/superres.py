@@ -354,21 +354,14 @@ def _work(
     note(logging.INFO, f"started: {len(outputs)} scenes into {dst}", geosr=__version__)
     serial = executor is batch.serially
     with Bar(quiet=params["quiet"], unit="tile" if serial else "scene") as bar:
-        pace = Pace(len(outputs), tell=lambda text: _word(text, params, shown=bar.enabled))
-
-        def advance(name: str, done: int, total: int) -> None:
-            if serial:
-                pace.advance(name, done, total)
-            bar.advance(name, done, total, note=pace.note)
-
-        def end(outcome: Outcome) -> None:
-            report(outcome)
-            pace.end(outcome)
-
+        pace = Pace(
+            len(outputs), tiles=serial, show=bar.advance, report=report,
+            tell=lambda text: _word(text, params, shown=bar.enabled),
+        )  # fmt: skip
         folder = None if targets.is_file_name(dst) else dst
         outcomes = batch.run(
             outputs, job, executor=executor, folder=folder, shard=params["shard"],
-            report=end, progress=advance,
+            report=pace.end, progress=pace.advance,
         )  # fmt: skip
     code = batch.exit_code(outcomes)
     seconds = time.monotonic() - started
