@@ -63,6 +63,9 @@ def superres(
     uncertainty: bool = False,
     consistent: bool = False,
     report: bool = False,
+    overviews: bool = False,
+    quicklook: bool = False,
+    stac: bool = False,
     pattern: str | None = None,
     dn_offset: float | None = None,
     quantification: float | None = None,
@@ -171,6 +174,7 @@ def superres(
         FitOptions(fit_steps, fit_time, fit_seed, fit_kernel,
                    Path(fit_reference) if fit_reference else None,
                    Path(save_fit) if save_fit else None),
+        overviews,
     )  # fmt: skip
     job = Job(
         tuple(place(net, where) for net in nets) if jobs == 1 else nets, request, options, where,
@@ -178,7 +182,7 @@ def superres(
         strict_resume, skip_locked=if_locked == "skip",
         lock_timeout=lock_timeout if if_locked == "wait" else 0.0,
         batch_fixed=batch_size is not None, space_check=not no_space_check,
-        check_inputs=check_inputs, source=source,
+        check_inputs=check_inputs, source=source, quicklook=quicklook, stac=stac,
     )  # fmt: skip
     for folder in filter(None, [*{output.parent for output in outputs.values()}, part]):
         targets.check_writable(folder)

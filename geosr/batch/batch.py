@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
@@ -11,8 +12,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from geosr import __version__, report
-from geosr.batch import checksums, locks, records, status
+from geosr import __version__
+from geosr.batch import beside, checksums, items, locks, records, status
 from geosr.batch.targets import clashes as clashing_scenes
 from geosr.batch.targets import lies_in, output_name
 from geosr.errors import (
@@ -31,7 +32,6 @@ from geosr.inference.predict import device_lost
 from geosr.inference.superres import Result
 from geosr.models.card import Model
 from geosr.raster import publish
-from geosr.report import pages
 from geosr.scene.frames import SelectedFrame
 from geosr.scene.scene import Scene
 from geosr.sensors import OpenOptions, open_scene
@@ -48,6 +48,8 @@ class Job:
         overwrite: replace outputs made otherwise, and files of others.
         check, check_limit: of `superres`.
         report: draw every output as a page beside it.
+        quicklook: give every output pictures beside it.
+        stac: describe every output as a STAC Item beside it.
         strict_resume: record and compare the sha256 of inputs too, not size and time alone.
         skip_locked: an output that another run is writing is skipped, not failed.
         lock_timeout: seconds to wait for such an output; None waits as long as it takes.
@@ -75,6 +77,18 @@ class Job:
     check_inputs: bool = False
     on_plan: Callable[[Plan], None] | None = None
     source: Path | None = None
+    quicklook: bool = False
+    stac: bool = False
+
+    def __post_init__(self) -> None:
+        if self.stac:
+            items.require_format(self.request.format)
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """What goes beside every output."""
+        asked = {"quicklook": self.quicklook, "STAC Item": self.stac, "report": self.report}
+        return tuple(what for what, wanted in asked.items() if wanted)
 
     @property
     def recipe(self) -> dict[str, Any]:
@@ -96,6 +110,7 @@ class Job:
             "bands_in": options.bands_in and list(options.bands_in),
             "quantification": options.quantification,
             "precision": self.precision,
+            **({"overviews": True} if request.overviews else {}),
             **({"gsd": request.gsd} if request.gsd else {}),
             **({"scale": scales} if (scales := self._scales) else {}),
             **({"fit": request.fit.recipe} if self._fits else {}),
@@ -343,9 +358,9 @@ def _work(path: Path, output: Path, job: Job, progress: Progress) -> Outcome:
         scene = open_scene(path, job.options)  # not before: it may be replaced meanwhile
         _tell(scene, name)
         if _finished(scene, output, job):
-            if job.report and not pages.page_path(output).exists():
-                _draw(output, job)
+            beside.make(output, job.beside, overwrite=job.overwrite, missing=True)
             return Outcome(name, "skipped", message="finished already", output=str(output))
+        _check_wishes(scene, output, job)
         planned = make_plan(scene, job.models, job.request, job.engine)
         for left_out in planned.notes:
             log.info("%s: %s", name, left_out)
@@ -369,8 +384,7 @@ def _work(path: Path, output: Path, job: Job, progress: Progress) -> Outcome:
                 before_publish=before_publish, check=job.check, check_limit=job.check_limit,
             )  # fmt: skip
             _record(scene, output, job, result, before)
-        if job.report:
-            _draw(output, job)
+        beside.make(output, job.beside, overwrite=job.overwrite)
     if job.on_plan:
         job.on_plan(planned)
     return Outcome(
@@ -386,6 +400,22 @@ def _tell(scene: Scene, name: str) -> None:
             log.warning("%s", note.text, extra={"once": True})
         else:
             log.info("%s: %s", name, note)
+
+
+def _check_wishes(scene: Scene, output: Path, job: Job) -> None:
+    """Whether the output would replace a file of its scene, and can have what goes beside it.
+
+    Raises:
+        SceneError: it would, or cannot.
+    """
+    place = os.path.realpath(output)
+    if any(place == os.path.realpath(file) for file in scene.files):
+        raise SceneError(
+            f"{output} is a file of the scene {scene.path}, which is never written to. Choose "
+            "another DST."
+        )
+    if job.stac:
+        items.require_time(scene.path, scene.acquisition)
 
 
 def _check_place(output: Path, job: Job) -> None:
@@ -405,16 +435,6 @@ def _require_space(output: Path, plan: Plan, tmp_dir: Path | None) -> None:
     publish.require_space(output, _size(plan))
     if tmp_dir:
         publish.require_space(tmp_dir / output.name, _size(plan))
-
-
-def _draw(output: Path, job: Job) -> None:
-    """The page of a finished output; where it cannot be drawn the output stands."""
-    try:
-        page = pages.of_output(output, records.require(output))
-        html = report.render(output.stem, [page], facts={"geosr": __version__}, definitions={})
-        report.write(pages.page_path(output), html, overwrite=job.overwrite)
-    except GeosrError as error:
-        log.warning("no report of %s: %s", output, error)
 
 
 def _finished(scene: Scene, output: Path, job: Job) -> bool:

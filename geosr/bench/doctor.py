@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 
 from geosr import __version__
@@ -21,6 +22,13 @@ _WANTED = {
     "JP2OpenJPEG": "Sentinel-2 products (.SAFE) cannot be read",
     "PNG": "PNG images cannot be read",
     "HDF5": "Proba-V products cannot be read",
+}
+EXTRAS = {  # by name: distributions of the extra, and what it is for
+    "classic": (("scikit-learn",), "training rfsr"),
+    "convert": (("h5py",), "converting Keras weights"),
+    "dask": (("dask", "distributed"), "a cluster as the executor of a batch"),
+    "onnx": (("onnx", "onnxruntime", "onnxscript"), "geosr export, and running ONNX files"),
+    "stac": (("pystac",), "superres --stac"),
 }
 _BF16_FLAGS = {"amx_bf16": "AMX", "avx512_bf16": "AVX512-BF16", "bf16": "ARM BF16"}
 _CPU_FACTS = Path("/proc/cpuinfo")
@@ -48,6 +56,7 @@ def diagnose(folder: Path) -> Iterator[Finding]:
         "torch": _torch,
         "cpu": _cpu,
         "gdal": _gdal,
+        "extras": _extras,
         "weights": _weights,
         "space": partial(_space, folder),
         "write": partial(_write, folder),
@@ -110,6 +119,24 @@ def _gdal() -> Iterator[Finding]:
             yield Finding(OK, f"driver {name}", drivers[name])
         else:
             yield Finding(FAIL if name in _NEEDED else WARN, f"driver {name}", f"missing: {loss}")
+
+
+def _extras() -> Iterator[Finding]:
+    """Which extras are installed; none is needed, so none is missed."""
+    for name, (distributions, purpose) in EXTRAS.items():
+        found = {each: _version(each) for each in distributions}
+        if all(found.values()):
+            said = ", ".join(f"{each} {version}" for each, version in found.items())
+        else:
+            said = f"not installed (pip install 'geosr[{name}]')"
+        yield Finding(OK, f"extra {name}", f"{said}: {purpose}")
+
+
+def _version(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def _weights() -> Iterator[Finding]:

@@ -33,7 +33,8 @@ def command(ctx: click.Context, /, dst: Path | None, as_json: bool) -> None:
     geosr doctor --dst out/ --json
 
     Versions of torch, GDAL and rasterio, CUDA devices and their memory, what the CPU can do,
-    raster drivers, the sha256 of bundled weights, free space, and whether files and locks hold.
+    raster drivers, which extras are installed, the sha256 of bundled weights, free space, and
+    whether files and locks hold.
     Lines start with ok, warn or FAIL. Exit codes: 0, or 5 where something FAILs.
     """
     from geosr.cli.gdal import prepare_gdal

@@ -76,6 +76,8 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
 
 def _text(facts: dict[str, Any]) -> str:
     lines = [f"{facts['name']}: {facts['sensor']} {facts['level'] or 'level unknown'}"]
+    sensed = [facts["acquired"], facts["platform"] and f"by {facts['platform']}"]
+    lines += [f"  acquired {' '.join(filter(None, sensed))}"] if any(sensed) else []
     for gsd, part in facts["gsd"].items():
         lines.append(f"  {gsd} m: {' '.join(part['bands'])}")
         lines.append(f"        {part['grid']}, nodata {part['nodata_share']:.2%}")

@@ -7,7 +7,8 @@ import logging
 import os
 import signal
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -53,31 +54,38 @@ class Cli(click.Group):
             raise
 
     def invoke(self, ctx: click.Context) -> Any:
-        try:
+        with exit_codes(ctx):
             return super().invoke(ctx)
-        except GeosrError as error:
-            _tell(str(error), error.exit_code)
-            ctx.exit(error.exit_code)
-        except click.ClickException as error:
-            if isinstance(error, click.BadParameter):
-                error.message += _written_where(ctx, error)  # type: ignore[misc]
-            lines = map(plain, error.message.splitlines())
-            error.message = "\n".join(lines)  # type: ignore[misc]  # as it is shown later
-            note(logging.ERROR, error.format_message(), code=error.exit_code)
-            raise
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            stopped = full(error) if error.errno in FULL and not error.filename else _of(error)
-            logging.getLogger("geosr").debug("stopped", exc_info=True)
-            _tell(str(stopped), stopped.exit_code)
-            ctx.exit(stopped.exit_code)
-        except KeyboardInterrupt:
-            _tell("interrupted", 130)
-            ctx.exit(130)
-        except _Ended as ended:
-            _tell(f"ended by {signal.Signals(ended.number).name}", 128 + ended.number)
-            raise
+
+
+@contextmanager
+def exit_codes(ctx: click.Context) -> Iterator[None]:
+    """Turn errors with a name into a line on stderr and an exit code."""
+    try:
+        yield
+    except GeosrError as error:
+        _tell(str(error), error.exit_code)
+        ctx.exit(error.exit_code)
+    except click.ClickException as error:
+        if isinstance(error, click.BadParameter):
+            error.message += _written_where(ctx, error)  # type: ignore[misc]
+        lines = map(plain, error.message.splitlines())
+        error.message = "\n".join(lines)  # type: ignore[misc]  # as it is shown later
+        note(logging.ERROR, error.format_message(), code=error.exit_code)
+        raise
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        stopped = full(error) if error.errno in FULL and not error.filename else _of(error)
+        logging.getLogger("geosr").debug("stopped", exc_info=True)
+        _tell(str(stopped), stopped.exit_code)
+        ctx.exit(stopped.exit_code)
+    except KeyboardInterrupt:
+        _tell("interrupted", 130)
+        ctx.exit(130)
+    except _Ended as ended:
+        _tell(f"ended by {signal.Signals(ended.number).name}", 128 + ended.number)
+        raise
 
 
 def _of(error: OSError) -> StoppedError:
@@ -151,7 +159,7 @@ class _Ended(SystemExit):
         self.number = number
 
 
-def _handle_signals() -> None:
+def handle_signals() -> None:
     """Clean up before the end by a signal; those that are ignored (nohup) stay so."""
     for name in ("SIGTERM", "SIGHUP", "SIGINT"):
         number = getattr(signal, name, None)
@@ -198,7 +206,7 @@ def main() -> None:
     """Entry point of the `geosr` program."""
     _leave_removed_folder()
     _open_standard_files()
-    _handle_signals()
+    handle_signals()
     try:
         cli.main(prog_name="geosr")
     except BrokenPipeError:

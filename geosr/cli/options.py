@@ -182,10 +182,10 @@ input_options = option_group(  # what a user may say of a product that its files
            "from baseline 04.00 on)."),
     option("--quantification", type=Auto(float, 1e-6), default="auto",
            help="Count of reflectance 1.0; auto is 10000, or 1 for float reflectance."),
-    option("--bands-in", type=NameList(), help="Bands of a stacked GeoTIFF, in file order."),
-    option("--allow-vrt", is_flag=True, help="Open VRT files, which can read any other file."),
+    option("--bands-in", type=NameList(), help="Bands of a stack, in the file's order."),
+    option("--allow-vrt", is_flag=True, help="Open VRT files, which read any file."),
     option("--allow-remote", is_flag=True,
-           help="Open GeoTIFFs on the network (https://…, s3://…)."),
+           help="Open GeoTIFFs at https://…, s3://…."),
 )  # fmt: skip
 
 

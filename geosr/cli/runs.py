@@ -43,7 +43,7 @@ run_options = option_group(  # what is left out or refused, and who does the wor
            help="Tell finished outputs by the sha256 of their inputs, not by size and time "
            "alone."),
     option("--skip-empty", is_flag=True,
-           help="Write nothing where nothing was sensed."),
+           help="No output where nothing was sensed."),
     option("--fail-on-empty", is_flag=True, help="Exit 2 where SRC holds no scene."),
     option("--tmp-dir", type=click.Path(path_type=Path, file_okay=False, exists=True),
            help="Folder for unfinished outputs; each is copied to DST and compared there. "
@@ -51,11 +51,11 @@ run_options = option_group(  # what is left out or refused, and who does the wor
     option("--if-locked", type=click.Choice(["fail", "skip", "wait"]), default="fail",
            help="Where another run does the same scenes into DST: exit 11, exit 0, or wait."),
     option("--lock-timeout", type=click.FloatRange(0), metavar="SECONDS",
-           help="Wait no longer than this; default no limit."),
+           help="Wait at most; default no end."),
     option("--engine", type=click.Choice(["local", "dask"]), default="local",
            help="dask: a cluster's workers; of this machine, or those of --scheduler."),
     option("--scheduler", metavar="ADDRESS",
-           help="Of a running dask cluster: tcp://host:8786."),
+           help="Of a dask cluster: tcp://host:8786."),
     option("--scheduler-file", type=PATH, help="File in which its scheduler wrote its "
            "address."),
 )  # fmt: skip

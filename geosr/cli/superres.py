@@ -45,7 +45,8 @@ from geosr.cli.options import (
     overwrite_option,
     sentinel2_bands,
 )
-from geosr.cli.outcomes import last_line, reporter
+from geosr.cli.outcomes import last_line, reporter, summary
+from geosr.cli.pace import Pace
 from geosr.cli.runs import (
     executor_of,
     input_checks,
@@ -138,7 +139,10 @@ if TYPE_CHECKING:
         is_flag=True,
         help="Make the output degrade exactly to the input, by back-projection.",
     ),
+    option("--overviews", is_flag=True, help="Give GeoTIFFs overviews; a COG has them."),
     option("--report", is_flag=True, help="Draw each output as DST/<scene>.html; implies --check."),
+    option("--quicklook", is_flag=True, help="A small PNG beside each output."),
+    option("--stac", is_flag=True, help="A STAC Item beside each output."),
 )
 @option_group(
     INPUTS,
@@ -309,7 +313,7 @@ def _job(
         params["tile_size"], params["overlap"], params["format"], params["creation"],
         frames_of(params), params["ensemble"], params["uncertainty"], params["consistent"],
         params["max_pixels"], params["skip_empty"], params["tmp_dir"], params["gsd"],
-        fit_of(params, [net.card.task for net in nets]),
+        fit_of(params, [net.card.task for net in nets]), params["overviews"],
     )  # fmt: skip
     return batch.Job(
         tuple(place(net, where) for net in nets) if here else tuple(nets),
@@ -328,6 +332,8 @@ def _job(
         space_check=not params["no_space_check"],
         check_inputs=params["check_inputs"],
         source=source,
+        quicklook=params["quicklook"],
+        stac=params["stac"],
     )
 
 
@@ -349,16 +355,29 @@ def _work(
     note(logging.INFO, f"started: {len(outputs)} scenes into {dst}", geosr=__version__)
     serial = executor is batch.serially
     with Bar(quiet=params["quiet"], unit="tile" if serial else "scene") as bar:
+        pace = Pace(
+            len(outputs), tiles=serial, show=bar.advance, report=report,
+            tell=lambda text: _word(text, params, shown=bar.enabled),
+        )  # fmt: skip
         folder = None if targets.is_file_name(dst) else dst
         outcomes = batch.run(
             outputs, job, executor=executor, folder=folder, shard=params["shard"],
-            report=report, progress=bar.advance,
+            report=pace.end, progress=pace.advance,
         )  # fmt: skip
     code = batch.exit_code(outcomes)
+    seconds = time.monotonic() - started
     if not code and (path := runs_file()):
-        meter.save(path, job.engine, time.monotonic() - started)
+        meter.save(path, job.engine, seconds)
+    if text := summary(outcomes, job, seconds, place=dst):
+        _word(text, params)
     last_line(outcomes, code, quiet=params["quiet"])
     return code
+
+
+def _word(text: str, params: dict[str, Any], *, shown: bool = False) -> None:
+    """A line for a person and the log; not on a terminal where a bar shows it."""
+    say(text, quiet=params["quiet"] or shown)
+    note(logging.INFO, text)
 
 
 def _paths(params: dict[str, Any]) -> tuple[Path, Path]:

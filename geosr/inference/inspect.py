@@ -34,6 +34,8 @@ def inspect(scene: Scene, models: Sequence[Model], runs: Sequence[Run] = ()) -> 
         "path": scene.path,
         "sensor": scene.sensor,
         "level": scene.level,
+        "acquired": scene.acquisition.time or None,
+        "platform": scene.acquisition.platform or None,
         "crs": scene.grid.crs.to_string() if scene.grid.crs else None,
         "bounds": list(scene.grid.bounds),
         "dtype": str(scene.dtype),

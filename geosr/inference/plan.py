@@ -56,6 +56,7 @@ class Request:
         tmp_dir: where the output lies until it is whole; None is beside it.
         gsd: metres of an output pixel, for nets of any scale; None is what the nets make.
         fit: how nets that learn on the scene do so.
+        overviews: give a GeoTIFF overviews; a COG has them anyway.
     """
 
     bands: tuple[str, ...] | None = None
@@ -75,6 +76,7 @@ class Request:
     tmp_dir: Path | None = None
     gsd: float | None = None
     fit: FitOptions = FitOptions()  # noqa: RUF009 - frozen
+    overviews: bool = False
 
 
 def scene_options(models: Sequence[Model], options: OpenOptions) -> OpenOptions:

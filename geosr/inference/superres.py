@@ -27,10 +27,12 @@ from geosr.inference.statistics import learnt
 from geosr.inference.strips import Strip, strips
 from geosr.models.card import BEYOND, ESTIMATED_BANDS, ESTIMATES, Model
 from geosr.raster.writer import Layout, create
+from geosr.scene.acquisition import Acquisition
 from geosr.scene.frames import SelectedFrame, select_frames
 from geosr.scene.pixels import Reader
 from geosr.scene.radiometry import to_counts
 from geosr.scene.scene import SATURATED, Band, Scene
+from geosr.scene.spectrum import Spectrum, spectrum
 
 log = logging.getLogger("geosr")
 _MANY = 0.01  # of the predicted values; that many clipped ones are worth a warning
@@ -179,8 +181,30 @@ def _layout(plan: Plan, request: Request, *, masked: bool) -> Layout:
     notes += [BEYOND] if plan.finer > 1 and scene.sensor == "sentinel2" else []
     if notes:
         tags["GEOSR_NOTE"] = "; ".join(notes)
-    return Layout(plan.grid, plan.names, scene.dtype, nodata, masked, request.format,
-                  request.options, tags, _scales(plan))  # fmt: skip
+    spectra = [_spectrum(name, plan) for name in plan.names]
+    imagery = _imagery(scene.acquisition)  # GDAL's COG driver drops the domain: said in both
+    return Layout(
+        plan.grid, plan.names, scene.dtype, nodata, masked, request.format, request.options,
+        {**scene.acquisition.tags, **imagery, **tags}, _scales(plan),
+        tuple(each.colour for each in spectra), tuple(each.tags for each in spectra), imagery,
+        request.overviews,
+    )  # fmt: skip
+
+
+def _spectrum(name: str, plan: Plan) -> Spectrum:
+    """Of an output band; of one that nobody sensed that of its name, of an uncertainty none."""
+    if name in plan.uncertain:
+        return Spectrum()
+    if name in plan.stands_for:
+        return spectrum(name, plan.scene.sensor, plan.scene.acquisition.platform)
+    return plan.scene.select(names=[name])[0].spectrum
+
+
+def _imagery(acquisition: Acquisition) -> dict[str, str]:
+    """GDAL's metadata of a whole raster in its domain IMAGERY."""
+    time = acquisition.time.replace("T", " ").removesuffix("Z")
+    told = {"ACQUISITIONDATETIME": time, "SATELLITEID": acquisition.platform.upper()}
+    return {key: value for key, value in told.items() if value}
 
 
 def _scales(plan: Plan) -> tuple[tuple[float, float], ...]:

@@ -16,6 +16,8 @@ PAGE = b'<meta name="generator" content="geosr">'  # of HTML reports
 PAIRS = b"tEXtSoftware\x00geosr pairs"  # of pictures of pairs, in a chunk of the PNG
 SCORES = b"tEXtSoftware\x00geosr eval"  # of pictures of scored scenes
 TRAINING = b"tEXtSoftware\x00geosr train"  # of pictures in the folder of a training
+QUICKLOOK = b"tEXtSoftware\x00geosr quicklook"  # of pictures of outputs
+ITEM = b'"geosr:models"'  # of STAC Items of outputs
 SUBMISSION = b"geosr kelvins submission"  # of zips, their comment
 POOL = b'"format": "geosr degradation pool"'  # of pools of degradations
 RUN = b'"geosr_run"'  # of a run's report

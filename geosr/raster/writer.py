@@ -15,13 +15,17 @@ import numpy as np
 import rasterio
 import rasterio.shutil
 from numpy.typing import NDArray
+from rasterio.enums import ColorInterp, Resampling
 from rasterio.windows import Window as RasterioWindow
 
 from geosr.errors import SceneError
 from geosr.raster import flock, publish
 from geosr.raster.files import SETTINGS, open_raster, read_mask, read_window
 from geosr.raster.grid import Grid
+from geosr.raster.statistics import Statistics
 from geosr.raster.window import Window
+
+IMAGERY = "IMAGERY"  # GDAL's metadata domain for what a sensor was
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,12 @@ class Layout:
         masked: whether an internal mask will be written.
         format: "GTiff", "COG", or "PNG" (one or three bands of 8 or 16 bits, no georeference).
         options: creation options that replace the defaults, NAME to VALUE.
+        tags: of the raster.
         scales: GDAL's (scale, offset) of each band; empty for none.
+        colours: colour interpretation of each band as rasterio writes it, "" for none.
+        spectra: of each band, in GDAL's metadata domain IMAGERY.
+        imagery: of the raster, in that domain.
+        overviews: whether a GeoTIFF gets overviews; a COG's are its driver's affair.
     """
 
     grid: Grid
@@ -46,6 +55,10 @@ class Layout:
     options: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
     scales: tuple[tuple[float, float], ...] = ()
+    colours: tuple[str, ...] = ()
+    spectra: tuple[Mapping[str, str], ...] = ()
+    imagery: Mapping[str, str] = field(default_factory=dict)
+    overviews: bool = False
 
 
 @contextmanager
@@ -75,6 +88,7 @@ def create(
                 yield writer
             finally:
                 writer.close()
+            writer.build_overviews(parts[0])
             writer.verify(parts[0], first)
             if layout.format != "GTiff" or tmp_dir:
                 parts.append(publish.part_path(path))
@@ -104,14 +118,11 @@ class RasterWriter:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
                 self._dataset = rasterio.open(part, "w", **_profile(layout))
-            self._dataset.descriptions = layout.names
-            self._dataset.update_tags(**layout.tags)
-            if any(pair != (1, 0) for pair in layout.scales):
-                pairs = zip(*layout.scales, strict=True)
-                self._dataset.scales, self._dataset.offsets = pairs
+            _describe(self._dataset, layout)
         except (rasterio.errors.RasterioError, OSError) as error:
             raise publish.not_written(final, error) from error
         self._block = self._dataset.block_shapes[0][0]
+        self._statistics = [Statistics(layout.nodata) for _ in layout.names]
 
     def write(self, rows: NDArray[Any], mask: NDArray[np.bool_] | None = None) -> None:
         """Append `rows` (bands, n, width) of the output's dtype, and their mask (n, width)."""
@@ -143,13 +154,29 @@ class RasterWriter:
                 self._dataset.write_mask(mask, window=target)
         except Exception as error:  # GDAL's driver errors are not all RasterioErrors
             raise publish.not_written(self._final, error) from error
+        for band, statistics in zip(rows, self._statistics, strict=True):
+            statistics.add(band, mask)
         self._sums.append((window, _checksum(rows, mask)))
         self._rows += window.height
 
     def close(self) -> None:
-        """Close the dataset; a full disk may show only here, or not even here."""
+        """Close the dataset with its statistics; a full disk may show only here, or not at all."""
         try:
+            for index, statistics in enumerate(self._statistics, 1):
+                self._dataset.update_tags(index, **statistics.tags())
             self._dataset.close()
+        except Exception as error:
+            raise publish.not_written(self._final, error) from error
+
+    def build_overviews(self, part: Path) -> None:
+        """Give the closed GeoTIFF `part` overviews, each half as fine, where they are asked for."""
+        if not self.layout.overviews or self.layout.format != "GTiff":
+            return
+        largest = max(self.layout.grid.shape)
+        factors = [2**i for i in range(1, 32) if largest > self._block * 2 ** (i - 1)]
+        try:
+            with rasterio.open(part, "r+") as dataset:
+                dataset.build_overviews(factors, Resampling.average)
         except Exception as error:
             raise publish.not_written(self._final, error) from error
 
@@ -185,6 +212,21 @@ class RasterWriter:
                 raise publish.not_written(
                     final, f"could not verify it (disk full?): row {window.row} differs"
                 )
+
+
+def _describe(dataset: Any, layout: Layout) -> None:
+    """What a new raster says of itself."""
+    dataset.descriptions = layout.names
+    dataset.update_tags(**layout.tags)
+    if layout.imagery:
+        dataset.update_tags(ns=IMAGERY, **layout.imagery)
+    for index, tags in enumerate(layout.spectra, 1):
+        if tags:
+            dataset.update_tags(index, ns=IMAGERY, **tags)
+    if any(layout.colours):
+        dataset.colorinterp = [ColorInterp[name or "undefined"] for name in layout.colours]
+    if any(pair != (1, 0) for pair in layout.scales):
+        dataset.scales, dataset.offsets = zip(*layout.scales, strict=True)
 
 
 def _checksum(rows: NDArray[Any], mask: NDArray[np.bool_] | None) -> int:

@@ -32,8 +32,10 @@ from geosr.raster.files import (
 )
 from geosr.raster.grid import Grid
 from geosr.raster.window import Window
+from geosr.scene.acquisition import Acquisition
 from geosr.scene.pixels import Pixels, fold
 from geosr.scene.quality import Quality
+from geosr.scene.spectrum import Spectrum
 
 _READERS = min(os.cpu_count() or 1, 8)  # files of a scene read at a time
 SATURATED = 65535  # the special value of Sentinel-2 products, both levels
@@ -60,6 +62,7 @@ class Band:
         tagged: GDAL's scale and offset as the file has them, for the output.
         gain: reflectance of a count and its offset as a multiple of 1 / quantification, where bands
             of a scene are scaled in different ways.
+        spectrum: where in the spectrum it was sensed, as far as that is known.
     """
 
     name: str
@@ -76,6 +79,7 @@ class Band:
     warp: Warp | None = None
     tagged: tuple[float, float] = (1.0, 0.0)
     gain: float = 1.0
+    spectrum: Spectrum = Spectrum()  # noqa: RUF009 - frozen
 
 
 def nodata_value(value: float | None, dtype: np.dtype[Any]) -> float:
@@ -125,6 +129,7 @@ class Scene:
         resampled: how coarse bands were brought to the finest grid: "", "replicated" or
             "interpolated".
         metadata: files besides the rasters from which it is known what counts mean.
+        acquisition: when and by what it was sensed.
     """
 
     name: str
@@ -140,6 +145,7 @@ class Scene:
     resampled: str = ""
     vrt: bool = False
     metadata: tuple[str, ...] = ()
+    acquisition: Acquisition = Acquisition()  # noqa: RUF009 - frozen
 
     @property
     def finest(self) -> int:

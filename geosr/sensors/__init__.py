@@ -9,7 +9,8 @@ from urllib.parse import quote
 
 from geosr.errors import SceneError, UsageError, cause
 from geosr.scene.scene import Scene
-from geosr.sensors import geotiff, image, offsets, pair, sentinel2, stack
+from geosr.sensors import geotiff, image, offsets, pair, sentinel2, stac, stack
+from geosr.sensors.meaning import with_meaning
 from geosr.sensors.options import OpenOptions, may_be
 
 __all__ = ["OpenOptions", "find_scenes", "is_remote", "open_scene", "remote_path"]
@@ -24,7 +25,7 @@ _KINDS: tuple[tuple[Callable[[Path], bool], _Opener], ...] = (
 _LOOKED_FOR = (
     "looked for a SAFE product (MTD_MSIL1C.xml or MTD_MSIL2A.xml, folder or zip), "
     "B02.jp2 … B12.jp2, GeoTIFFs named by GSD or band (10m.tif, 20m.tif, 60m.tif, …_B05.tif) "
-    "or with band names as descriptions, or one stacked GeoTIFF of 10 to 13 bands"
+    "or with band names as descriptions, one stacked GeoTIFF of 10 to 13 bands, or a STAC Item"
 )
 
 
@@ -37,7 +38,7 @@ def open_scene(path: str | Path, options: OpenOptions | None = None) -> Scene:
     """
     options = options or OpenOptions()
     try:
-        scene = _opened(Path(path), options)
+        scene = with_meaning(_opened(Path(path), options))
     except OSError as error:
         raise SceneError(f"cannot read {path}: {cause(error)}. Check its permissions.") from error
     rows, cols = scene.grid.shape
@@ -56,6 +57,8 @@ def _opened(path: Path, options: OpenOptions) -> Scene:
         raise SceneError(f"{path}: no such file or folder. Check the path.")
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise SceneError(f"{path} is neither a file nor a folder. Leave it out.")
+    if stac.is_item(path):
+        return stac.open_item(path, options)
     if options.kind == "series":
         return image.open_series(path, options)
     if options.kind == "image":
@@ -131,7 +134,8 @@ def _found(path: Path, pattern: str | None, kind: str) -> list[Path]:
         return [path]
     children = sorted(p for p in path.iterdir() if not p.name.startswith("."))
     named = [p for p in children if fnmatch(p.name, pattern or "*")]
-    return [p for p in named if may_be(_may_be_scene, p)]
+    scenes = [p for p in named if may_be(_may_be_scene, p)]
+    return scenes or [p for p in named if may_be(stac.is_item, p)]
 
 
 def _is_scene(path: Path) -> bool:

@@ -45,6 +45,7 @@ class BandFile:
         names: ESA's, None where a band has none or another.
         described: what the file itself calls them, "" for nothing or a mere number.
         scales, offsets: GDAL's, value = count × scale + offset.
+        tags: of the file, those of GDAL's domain IMAGERY among them.
         alpha: the band that says where the others hold something; GDAL itself heeds it among two
             or four bands alone. One with a name of Sentinel-2 is a band like others.
     """
@@ -89,7 +90,7 @@ def look(path: Path, *, vrt: bool) -> BandFile:
                 path, Grid.of(dataset), tuple(i + 1 for i in at), _names(path, described),
                 tuple(_worded(described)), _nodata(dataset), np.dtype(dataset.dtypes[0]),
                 tuple(dataset.scales[i] for i in at), tuple(dataset.offsets[i] for i in at),
-                dataset.tags(), ColorInterp.palette in kinds,
+                dataset.tags(ns="IMAGERY") | dataset.tags(), ColorInterp.palette in kinds,
                 lost(unplaced_by(dataset), path.name), alphas[0] + 1 if alphas else None,
             )  # fmt: skip
         except UnicodeDecodeError as error:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from geosr.errors import GeosrError, SceneError
 from geosr.raster.grid import Grid
+from geosr.scene.acquisition import told
 from geosr.scene.scene import Band, Note, Scene
 from geosr.sensors.bandfile import (
     GSD_IN_NAME,
@@ -69,21 +70,37 @@ def open_folder(path: Path, options: OpenOptions) -> Scene:
         SceneError: a file is broken, a band comes twice, or the grids of one GSD differ.
     """
     files = [look(raster, vrt=options.vrt) for raster in _rasters(path)]
-    merged = {key: value for file in files for key, value in file.tags.items()}
+    return assembled(path, files, options, {}, path.resolve().name)
+
+
+def assembled(
+    path: Path, files: Sequence[BandFile], options: OpenOptions, tags: Mapping[str, str], name: str
+) -> Scene:
+    """A scene of files that together hold the bands.
+
+    Args:
+        path: of the scene.
+        tags: of all files; what a file itself says goes before.
+        name: of the scene; it may tell level and time.
+
+    Raises:
+        SceneError: as `open_folder`.
+    """
+    merged = {**tags, **{key: value for file in files for key, value in file.tags.items()}}
     notes: dict[Note, None] = {}
     bands: dict[str, Band] = {}
     grids: dict[int, Grid] = {}
-    native = {name: _native(name, files) for name in ESA_ORDER}
-    for name, found in native.items():
+    native = {key: _native(key, files) for key in ESA_ORDER}
+    for key, found in native.items():
         if found is None:
             continue
         file, index = found
         check_counts(file)
         offset, note = offset_of(file, index, path, options, merged | file.tags)
         notes[note] = None
-        band = file.band(index, name, offset)
+        band = file.band(index, key, offset)
         check_same(path, band, grids.setdefault(band.gsd, file.grid), file.grid)
-        bands[name] = band
+        bands[key] = band
     if not bands:
         raise SceneError(
             f"{path}: no band names in {', '.join(f.path.name for f in files)}. Describe the "
@@ -93,9 +110,10 @@ def open_folder(path: Path, options: OpenOptions) -> Scene:
     used = {band.path for band in bands.values()}
     dtype = np.result_type(*(file.dtype for file in files if str(file.path) in used))
     scene = Scene(
-        path.resolve().name, str(path), "sentinel2", level_of(path.resolve().name),
-        tuple(bands[name] for name in sort_bands(bands)), grids, grids[min(grids)].window,
+        name, str(path), "sentinel2", level_of(name),
+        tuple(bands[key] for key in sort_bands(bands)), grids, grids[min(grids)].window,
         dtype, notes=tuple(notes), vrt=options.vrt,
+        acquisition=told(f"{name} {files[0].path.stem}", merged),
     )  # fmt: skip
     return quantified(scene, options)
 

@@ -24,8 +24,10 @@ from rasterio.enums import ColorInterp
 from geosr.errors import SceneError
 from geosr.raster.files import Warp, open_raster, unplaced_by
 from geosr.raster.grid import Grid
+from geosr.scene.acquisition import common, told
 from geosr.scene.quality import Quality
 from geosr.scene.scene import Band, Note, Scene, lost, nodata_value
+from geosr.scene.spectrum import of_tags
 from geosr.sensors import probav, probav_hdf5
 from geosr.sensors.options import OpenOptions, may_be
 
@@ -71,13 +73,16 @@ def _opened(path: Path, options: OpenOptions, *, frame: bool = False) -> Scene:
         dtype, driver = np.dtype(dataset.dtypes[0]), dataset.driver
         unplaced = lost(unplaced_by(dataset), path.name)
         tagged = tuple(zip(dataset.scales, dataset.offsets, strict=True))
+        spectra = [of_tags(dataset.tags(i, ns="IMAGERY"), kind.name)
+                   for i, kind in enumerate(dataset.colorinterp, 1)]  # fmt: skip
+        tags = dataset.tags(ns="IMAGERY") | dataset.tags()
         nodata, grid = nodata_value(dataset.nodata, dtype), Grid.of(dataset)
     covered = Quality(str(path), alpha) if alpha else None
     bands = tuple(
         Band(
             name, GSD, str(path), index, nodata=nodata,
             quality=_in_file(path, written, said, name) if written else covered,
-            tagged=tagged[index - 1],
+            tagged=tagged[index - 1], spectrum=spectra[index - 1],
         )
         for name, index in zip(names, indexes, strict=True)
     )  # fmt: skip
@@ -87,7 +92,7 @@ def _opened(path: Path, options: OpenOptions, *, frame: bool = False) -> Scene:
     return Scene(
         path.stem, str(path), "image", "", bands, {GSD: grid}, grid.window, dtype, unit,
         (note, *unplaced),
-        vrt=options.vrt,
+        vrt=options.vrt, acquisition=told(path.stem, tags),
     )  # fmt: skip
 
 
@@ -181,8 +186,9 @@ def open_series(path: Path, options: OpenOptions) -> Scene:
     bands = tuple(replace(band, frame=i) for i, frame in enumerate(frames) for band in frame.bands)
     name = path.name.split("_LR*")[0] if alone else path.resolve().name
     return replace(
-        frames[0], name=name, path=str(path), bands=bands, notes=(*frames[0].notes, *notes)
-    )
+        frames[0], name=name, path=str(path), bands=bands, notes=(*frames[0].notes, *notes),
+        acquisition=common([frame.acquisition for frame in frames]),
+    )  # fmt: skip
 
 
 def _open_frame(path: Path, options: OpenOptions) -> Scene:

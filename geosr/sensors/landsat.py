@@ -23,6 +23,7 @@ import numpy as np
 from geosr.errors import SceneError, cause
 from geosr.raster.files import open_raster
 from geosr.raster.grid import Grid
+from geosr.scene.acquisition import told
 from geosr.scene.pointspread import LANDSAT
 from geosr.scene.quality import Quality
 from geosr.scene.scene import Band, Note, Scene
@@ -45,6 +46,8 @@ _ABOUT = re.compile(r"_MTL\.(txt|json)$", re.IGNORECASE)
 _QUALITY = re.compile(r"_QA_PIXEL\.TIF$", re.IGNORECASE)
 _FILL_OR_CLOUD = 0b1001  # bits of QA_PIXEL
 _LINE = re.compile(r'\s*(\w+)\s*=\s*"?([^"\n]*)"?\s*')
+_TOLD = ("DATE_ACQUIRED", "SCENE_CENTER_TIME", "SPACECRAFT_ID", "SUN_AZIMUTH", "SUN_ELEVATION",
+         "WRS_PATH", "WRS_ROW")  # fmt: skip
 _LARGEST = 2**22  # bytes of an MTL
 _NODATA = 0.0
 _GSD = 1  # as of any raster; a pair tells metres
@@ -200,7 +203,15 @@ def _scene(
     return Scene(
         name, str(path), SENSOR, level, bands, {_GSD: grid}, grid.window, dtype, unit,
         metadata=(str(path / metadata),) if metadata and path.is_dir() else (),
+        acquisition=told(name, _told(about)),
     )  # fmt: skip
+
+
+def _told(about: Mapping[str, str]) -> dict[str, str]:
+    """What the MTL says of the acquisition, its day and time of day in one."""
+    kept = {key: about[key] for key in _TOLD if key in about}
+    day, time = about.get("DATE_ACQUIRED"), about.get("SCENE_CENTER_TIME", "")
+    return kept | ({"ACQUISITIONDATETIME": f"{day}T{time}"} if day else {})
 
 
 def _scaling(

@@ -23,6 +23,7 @@ from rasterio.errors import CRSError
 from geosr.errors import SceneError
 from geosr.raster.files import open_hdf5
 from geosr.raster.grid import Grid
+from geosr.scene.acquisition import told
 from geosr.scene.quality import Quality
 from geosr.scene.scene import Band, Note, Scene, nodata_value
 from geosr.sensors.options import OpenOptions
@@ -77,7 +78,7 @@ def open_product(path: Path, options: OpenOptions) -> Scene:
         )
     return Scene(
         path.stem, str(path), "probav", f"{level} {kind}", tuple(bands), {GSD: grid}, grid.window,
-        first.dtype, unit, tuple(notes),
+        first.dtype, unit, tuple(notes), acquisition=told(path.stem, {}),
     )  # fmt: skip
 
 

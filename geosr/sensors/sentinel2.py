@@ -21,6 +21,7 @@ import numpy as np
 from geosr.errors import SceneError
 from geosr.raster.files import open_raster
 from geosr.raster.grid import Grid
+from geosr.scene.acquisition import told
 from geosr.scene.scene import Band, Note, Scene
 from geosr.sensors.options import OpenOptions
 
@@ -42,6 +43,10 @@ _BAND_IN_NAME = re.compile(
 _METADATA = re.compile(r"^(?:MTD_MSI|S2._OPER_MTD_SAF)L(1C|2A)(?:_.*)?\.xml$", re.IGNORECASE)
 _LEVEL = re.compile(r"L(1C|2A)(?=_|\.|$)", re.IGNORECASE)
 _BASELINE = re.compile(r"_N(\d\d)(\d\d)_")
+_TOLD = (
+    "DATATAKE_SENSING_START", "PRODUCT_START_TIME", "SPACECRAFT_NAME", "SENSING_ORBIT_NUMBER",
+    "SENSING_ORBIT_DIRECTION", "PROCESSING_BASELINE",
+)  # fmt: skip  # of a product's metadata, under the names that GDAL's driver gives them
 _LARGEST_XML = 2**25  # bytes; a product's own metadata take less than one MiB
 _LAST_BASELINE = 5  # of ESA's releases; N9999 and the like are users' own processing
 
@@ -134,7 +139,10 @@ def open_safe(path: Path, options: OpenOptions) -> Scene:
     name = path.name.removesuffix(".zip").removesuffix(".SAFE")
     quantification = options.quantification or _quantification(path, root)
     scene = _scene(name, path, level, bands, notes=notes, quantification=quantification)
-    return replace(scene, metadata=() if path.is_file() else (str(path / metadata),))
+    return replace(
+        scene, metadata=() if path.is_file() else (str(path / metadata),),
+        acquisition=told(name, {tag: root.findtext(f".//{tag}") or "" for tag in _TOLD}),
+    )  # fmt: skip
 
 
 def _product(path: Path) -> _Product:
@@ -370,10 +378,10 @@ def _scene(
             grid = Grid.of(dataset)
             dtypes.add(np.dtype(dataset.dtypes[0]))
         check_same(path, band, grids.setdefault(band.gsd, grid), grid)
-    finest = min(grids)
+    finest, named = min(grids), f"{name} {PurePosixPath(bands[0].path).stem}"
     return Scene(
         name, str(path), "sentinel2", level, tuple(bands), grids, grids[finest].window,
-        np.result_type(*dtypes), quantification, notes,
+        np.result_type(*dtypes), quantification, notes, acquisition=told(named, {}),
     )  # fmt: skip
 
 

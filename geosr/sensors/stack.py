@@ -14,6 +14,7 @@ from geosr.errors import SceneError
 from geosr.raster.files import open_raster, read_window
 from geosr.raster.grid import Grid
 from geosr.raster.window import Window
+from geosr.scene.acquisition import told
 from geosr.scene.scene import Band, Note, Scene
 from geosr.sensors.bandfile import (
     BandFile,
@@ -63,6 +64,7 @@ def open_stack(path: Path, options: OpenOptions) -> Scene:
     scene = Scene(
         path.stem, str(path), "sentinel2", level_of(path.stem), bands, grids, window, file.dtype,
         notes=(*notes, how), resampled=resampled, vrt=options.vrt,
+        acquisition=told(path.stem, file.tags),
     )  # fmt: skip
     return quantified(scene, options)
 

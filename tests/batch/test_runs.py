@@ -489,7 +489,7 @@ def test_a_second_interrupt_leaves_at_once(tmp_path):
     code = (
         "import os, signal\n"
         "from geosr.cli import main\n"
-        "main._handle_signals()\n"
+        "main.handle_signals()\n"
         "try:\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
         "except KeyboardInterrupt:\n"
