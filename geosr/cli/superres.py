@@ -43,6 +43,7 @@ from geosr.cli.options import (
     open_options,
     option,
     overwrite_option,
+    progress_option,
     sentinel2_bands,
 )
 from geosr.cli.outcomes import last_line, reporter
@@ -212,6 +213,7 @@ if TYPE_CHECKING:
     option("--log-file", type=PATH, help="Append all messages, whatever -q says, with UTC times."),
     option("--log-json", is_flag=True, help="One JSON object a line in the log file."),
     log_options,
+    progress_option,
 )
 @click.pass_context
 def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
@@ -347,7 +349,8 @@ def _work(
     started = time.monotonic()
     note(logging.INFO, f"started: {len(outputs)} scenes into {dst}", geosr=__version__)
     serial = executor is batch.serially
-    with Bar(quiet=params["quiet"], unit="tile" if serial else "scene") as bar:
+    unit = "tile" if serial else "scene"
+    with Bar(quiet=params["quiet"], unit=unit, style=params["progress"]) as bar:
         folder = None if targets.is_file_name(dst) else dst
         outcomes = batch.run(
             outputs, job, executor=executor, folder=folder, shard=params["shard"],
