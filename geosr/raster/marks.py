@@ -17,6 +17,7 @@ PAIRS = b"tEXtSoftware\x00geosr pairs"  # of pictures of pairs, in a chunk of th
 SCORES = b"tEXtSoftware\x00geosr eval"  # of pictures of scored scenes
 TRAINING = b"tEXtSoftware\x00geosr train"  # of pictures in the folder of a training
 SUBMISSION = b"geosr kelvins submission"  # of zips, their comment
+PLUGIN = b"geosr plugin for QGIS"  # of zips, their comment
 POOL = b'"format": "geosr degradation pool"'  # of pools of degradations
 RUN = b'"geosr_run"'  # of a run's report
 RECORD = b'"geosr_record"'  # of an output's record
