@@ -126,15 +126,15 @@ def _utc(record: logging.LogRecord) -> str:
 
 
 class Bar:
-    """A tqdm bar on a terminal, lines for a program that asks for them, else nothing.
+    """A tqdm bar on a terminal; elsewhere lines where one asked for more (-v), else nothing.
 
     Lines are `progress: DONE/TOTAL NAME`, one for each per cent at most; TOTAL is 0 where it is not
     known.
     """
 
-    def __init__(self, *, quiet: bool = False, unit: str = "tile", style: str = "bar") -> None:
-        self.lines = style == "lines" and not quiet
-        self.enabled = not quiet and not self.lines and sys.stderr.isatty()
+    def __init__(self, *, quiet: bool = False, unit: str = "tile", verbose: int = 0) -> None:
+        self.enabled = not quiet and sys.stderr.isatty()
+        self.lines = bool(verbose) and not quiet and not self.enabled
         self.unit, self.name = unit, ""
         self._done = self._told = 0
         self._bar: Any = None

@@ -32,7 +32,6 @@ from geosr.cli.options import (
     log_options,
     option,
     overwrite_option,
-    progress_option,
 )
 from geosr.cli.scoring import (
     as_csv,
@@ -163,7 +162,6 @@ _PROTOCOLS = ["auto", "wald", "twin", "folder", "series", "pairs", "dual", "kelv
     option("--json", "as_json", is_flag=True, help="One JSON document on stdout."),
     option("--csv", "as_csv", is_flag=True, help="One line a scene, model and band on stdout."),
     log_options,
-    progress_option,
 )
 @click.pass_context
 def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
@@ -202,7 +200,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
     album = [Album(params["save_images"], overwrite)] if params["save_images"] else []
     crops = Crops()
     watchers: list[Watcher] = [*album, crops] if params["report"] else [*album]
-    with Bar(quiet=quiet, unit="net", style=params["progress"]) as bar:
+    with Bar(quiet=quiet, unit="net", verbose=params["verbose"]) as bar:
         found = evaluate(
             data_of(settings), models, engine=where, extra=params["extra"],
             peak=peak_of(settings), perceptual=lpips_of(settings), watchers=watchers,

@@ -329,10 +329,6 @@ log_options = option_group(  # how much is said on stderr
     option("-q", "--quiet", is_flag=True, help="Say nothing on stderr but errors."),
     option("-v", "--verbose", count=True, help="Say more; twice for tracebacks."),
 )  # fmt: skip
-progress_option = option(  # for programs that run geosr; no line of a person's --help
-    "--progress", type=click.Choice(["bar", "lines"]), default="bar", hidden=True, group=OUTPUT,
-    help="On stderr: a bar on a terminal, or lines 'progress: DONE/TOTAL NAME' for a program.",
-)  # fmt: skip
 
 
 def creation_options(

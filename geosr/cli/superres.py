@@ -43,7 +43,6 @@ from geosr.cli.options import (
     open_options,
     option,
     overwrite_option,
-    progress_option,
     sentinel2_bands,
 )
 from geosr.cli.outcomes import last_line, reporter
@@ -213,7 +212,6 @@ if TYPE_CHECKING:
     option("--log-file", type=PATH, help="Append all messages, whatever -q says, with UTC times."),
     option("--log-json", is_flag=True, help="One JSON object a line in the log file."),
     log_options,
-    progress_option,
 )
 @click.pass_context
 def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
@@ -350,7 +348,7 @@ def _work(
     note(logging.INFO, f"started: {len(outputs)} scenes into {dst}", geosr=__version__)
     serial = executor is batch.serially
     unit = "tile" if serial else "scene"
-    with Bar(quiet=params["quiet"], unit=unit, style=params["progress"]) as bar:
+    with Bar(quiet=params["quiet"], unit=unit, verbose=params["verbose"]) as bar:
         folder = None if targets.is_file_name(dst) else dst
         outcomes = batch.run(
             outputs, job, executor=executor, folder=folder, shard=params["shard"],

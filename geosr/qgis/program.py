@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from queue import Empty, Queue
 from threading import Thread
@@ -59,7 +59,7 @@ def find(setting: str = "", *, beside: Path = INSTALLED_BY) -> list[str]:
 def environment(given: Mapping[str, str]) -> dict[str, str]:
     """QGIS's environment without what only QGIS's own Python needs; progress comes as lines."""
     kept = {name: value for name, value in given.items() if name not in _OF_QGIS}
-    return kept | {"GEOSR_PROGRESS": "lines", "PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"}
+    return kept | {"GEOSR_VERBOSE": "1", "PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"}
 
 
 def run(
@@ -83,28 +83,27 @@ def run(
         ProgramError: it could not be started, or failed; the message is its own.
     """
     process = _start(command, env)
-    lines: Queue[str | None] = Queue()
-    Thread(target=_read, args=(process.stdout, lines), daemon=True).start()
-    trouble = last = ""
-    ended = False
+    trouble: list[str] = []
+    last = ""
     try:
-        while (said := _next(lines)) is not None:
+        for said in _lines(process):
             if cancelled():
                 return False
             found = _PROGRESS.fullmatch(said)
             if found:
                 progress(int(found[1]), int(found[2]), found[3])
+            elif said.startswith(_TROUBLE):
+                trouble.append(said.partition(" ")[2])
             elif said:
                 line(said)
                 last = said
-                trouble = said if said.startswith(_TROUBLE) else trouble
-        ended = True
     finally:
-        if not ended:
-            _stop(process)
-    code = process.wait()
-    if code:
-        raise ProgramError(trouble or last or f"geosr ended with code {code} and said nothing.")
+        _stop(process)
+    if process.returncode:
+        quiet = f"geosr ended with code {process.returncode} and said nothing."
+        raise ProgramError("\n".join(trouble) or last or quiet)
+    for said in trouble:
+        line(said)
     return True
 
 
@@ -122,24 +121,33 @@ def _start(command: Sequence[str], env: Mapping[str, str] | None) -> subprocess.
         ) from error
 
 
+def _lines(process: subprocess.Popen[str]) -> Iterator[str]:
+    """What the process says, to its end; "" where that is nothing for a moment."""
+    lines: Queue[str | None] = Queue()
+    Thread(target=_read, args=(process.stdout, lines), daemon=True).start()
+    while True:
+        try:
+            said = lines.get(timeout=_POLL)
+        except Empty:
+            said = ""
+        if said is None:
+            break
+        yield said
+    process.wait()
+
+
 def _read(stream: IO[str], lines: Queue[str | None]) -> None:
-    """Hand on what the process says; None is its end."""
+    """Hand on each line of a stream; None is its end."""
     with stream:
         for text in stream:
             lines.put(text.rstrip())
     lines.put(None)
 
 
-def _next(lines: Queue[str | None]) -> str | None:
-    """The next line; "" where there is none for a moment."""
-    try:
-        return lines.get(timeout=_POLL)
-    except Empty:
-        return ""
-
-
 def _stop(process: subprocess.Popen[str]) -> None:
-    """Ask it to end, so that it removes what is unfinished; then kill it."""
+    """Ask a process that runs to end, so that it removes what is unfinished; then kill it."""
+    if process.poll() is not None:
+        return
     process.terminate()
     try:
         process.wait(_PATIENCE)
