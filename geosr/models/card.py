@@ -6,9 +6,11 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from geosr.errors import UsageError, WeightsError
+from geosr.raster import markup
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -152,6 +154,26 @@ class ModelCard:
     def frames(self) -> int:
         """Images of one place that the net was made for; 1 but for multi-image nets."""
         return max(item.frames for item in self.inputs)
+
+    def _repr_html_(self) -> str:
+        """What it reads, gives and needs, as a notebook shows it."""
+        read = [
+            (
+                "reads",
+                f"{' '.join(item.bands)} at {item.gsd}"
+                + (f", {item.frames} images" if item.frames > 1 else ""),
+            )
+            for item in self.inputs
+        ]
+        rows = [
+            ("architecture", f"{self.arch}, for {self.sensor} ({self.task})"), *read,
+            ("gives", f"{' '.join(self.bands)} at {self.output.gsd}, {self.factor:g} × finer"),
+            ("tiles", f"blended over {self.blend} px" if self.blend
+             else f"exact, with a margin of {self.margin} px"),
+            ("weights", f"{Path(self.file).name} ({self.license})" if self.file else "none"),
+            ("source", self.source),
+        ]  # fmt: skip
+        return markup.table(self.name, rows)
 
     def to_json(self) -> str:
         """The card as one JSON object, as a checkpoint carries it."""
