@@ -157,17 +157,10 @@ class ModelCard:
 
     def _repr_html_(self) -> str:
         """What it reads, gives and needs, as a notebook shows it."""
-        read = [
-            (
-                "reads",
-                f"{' '.join(item.bands)} at {item.gsd}"
-                + (f", {item.frames} images" if item.frames > 1 else ""),
-            )
-            for item in self.inputs
-        ]
         rows = [
-            ("architecture", f"{self.arch}, for {self.sensor} ({self.task})"), *read,
-            ("gives", f"{' '.join(self.bands)} at {self.output.gsd}, {self.factor:g} × finer"),
+            ("architecture", f"{self.arch}, for {self.sensor} ({self.task})"),
+            *(("reads", _told(item)) for item in self.inputs),
+            ("gives", f"{_told(self.output)}, {self.factor:g} × finer"),
             ("tiles", f"blended over {self.blend} px" if self.blend
              else f"exact, with a margin of {self.margin} px"),
             ("weights", f"{Path(self.file).name} ({self.license})" if self.file else "none"),
@@ -239,6 +232,14 @@ def _check_types(card: ModelCard) -> None:
     bands = [band for item in (*card.inputs, card.output) for band in item.bands]
     if not all(isinstance(band, str) for band in bands) or len(bands) > _BANDS:
         raise ValueError(f"names of bands that are no texts, or more than {_BANDS}")
+
+
+def _told(item: Input) -> str:
+    """An input or the output for people."""
+    bands = (
+        "each band by itself" if item.bands == (ANY,) else f"{' '.join(item.bands)} at {item.gsd}"
+    )
+    return f"{item.frames} images, {bands}" if item.frames > 1 else bands
 
 
 def _input(data: Mapping[str, Any]) -> Input:
