@@ -6,8 +6,6 @@ import io
 import json
 import os
 import sys
-import tempfile
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,6 +68,8 @@ def pack(file: Path, *, overwrite: bool) -> None:
 
     It finds geosr on the PATH, or by its setting "Path of geosr".
     """
+    import zipfile
+
     from geosr.raster import marks, publish
 
     marks.require_place(file, marks.PLUGIN, overwrite=overwrite)
@@ -129,6 +129,8 @@ def _replace(place: Path, files: dict[str, bytes]) -> None:
         UsageError: something else has this name.
         StoppedError: it cannot be written.
     """
+    import tempfile
+
     if os.path.lexists(place) and not _is_ours(place):
         raise UsageError(
             f"{place} is there already, and is no plugin of geosr: left alone. Move it away, or "

@@ -102,8 +102,11 @@ class Algorithm(QgsProcessingAlgorithm):
         found = "both were" if given else "neither was"
         return "" if len(given) == 1 else f"Give a raster layer or a folder; {found} given."
 
-    def run_geosr(self, words: list[str], feedback: Any) -> None:
+    def run_geosr(self, words: list[str], feedback: Any) -> bool:
         """Run geosr; its lines, its progress and Cancel pass between it and QGIS.
+
+        Returns:
+            Whether it came to its end; else it was cancelled.
 
         Raises:
             QgsProcessingException: it failed, for the reason that it gives.
@@ -111,17 +114,18 @@ class Algorithm(QgsProcessingAlgorithm):
         try:
             command = [*program.find(ProcessingConfig.getSetting(SETTING) or ""), *words]
             feedback.pushCommandInfo(shlex.join(command))
-            program.run(
-                command, env=_environment(), line=lambda text: _tell(text, feedback),
-                progress=partial(_advance, feedback), cancelled=feedback.isCanceled,
+            ended = program.run(
+                command, env=_environment(), line=partial(_tell, feedback),
+                progress=partial(_advance, feedback, set()), cancelled=feedback.isCanceled,
             )  # fmt: skip
         except program.ProgramError as error:
             raise QgsProcessingException(str(error)) from error
+        if not ended:
+            feedback.pushInfo("Cancelled: geosr has ended.")
+        return ended
 
-    def drawn(self, output: str, context: Any, feedback: Any) -> dict[str, Any]:
+    def drawn(self, output: str, context: Any) -> dict[str, Any]:
         """The algorithm's result; where QGIS is to load the raster, it draws it in true colour."""
-        if feedback.isCanceled():
-            return {}
         if context.willLoadLayerOnCompletion(output):
             context.layerToLoadOnCompletionDetails(output).setPostProcessor(_STYLE)
         return {"OUTPUT": output}
@@ -132,14 +136,17 @@ def _environment() -> dict[str, str]:
     return program.environment({name: given.value(name) for name in given.keys()})  # noqa: SIM118
 
 
-def _tell(text: str, feedback: Any) -> None:
+def _tell(feedback: Any, text: str) -> None:
     if text.startswith(_WARNING):
         feedback.pushWarning(text[len(_WARNING) :])
     else:
         feedback.pushInfo(text)
 
 
-def _advance(feedback: Any, done: int, total: int, name: str) -> None:
-    feedback.setProgressText(f"{name}: {done} of {total}" if total else name)
+def _advance(feedback: Any, told: set[str], done: int, total: int, name: str) -> None:
+    """Move the bar; QGIS keeps each text in its log, so the work is named once."""
+    if name not in told:
+        told.add(name)
+        feedback.setProgressText(name)
     if total:
         feedback.setProgress(100 * done / total)

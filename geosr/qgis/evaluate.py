@@ -53,5 +53,5 @@ class Evaluate(Algorithm):
         words = ["eval", "--data", data, "--report", page, "--overwrite",
                  "--model", self.parameterAsString(parameters, "MODEL", context),
                  "--protocol", self.parameterAsString(parameters, "PROTOCOL", context)]  # fmt: skip
-        self.run_geosr([*words, *self.more(parameters, context)], feedback)
-        return {"OUTPUT": page}
+        ended = self.run_geosr([*words, *self.more(parameters, context)], feedback)
+        return {"OUTPUT": page} if ended else {}

@@ -38,5 +38,5 @@ class Sharpen(Algorithm):
         words = ["superres", self.file_of(parameters, "INPUT", context), output, "--overwrite",
                  "--guide", self.file_of(parameters, "GUIDE", context),
                  "--model", self.parameterAsString(parameters, "MODEL", context)]  # fmt: skip
-        self.run_geosr([*words, *self.more(parameters, context)], feedback)
-        return self.drawn(output, context, feedback)
+        ended = self.run_geosr([*words, *self.more(parameters, context)], feedback)
+        return self.drawn(output, context) if ended else {}

@@ -64,8 +64,8 @@ class Superres(Algorithm):
         if parameters.get("GSD") is not None:
             words += ["--gsd", f"{self.parameterAsDouble(parameters, 'GSD', context):.17g}"]
         words += self._bounds(parameters, context)
-        self.run_geosr([*words, *self.more(parameters, context)], feedback)
-        return self.drawn(output, context, feedback)
+        ended = self.run_geosr([*words, *self.more(parameters, context)], feedback)
+        return self.drawn(output, context) if ended else {}
 
     def _bounds(self, parameters: Any, context: Any) -> list[str]:
         """The extent as geosr takes it, in its own CRS."""

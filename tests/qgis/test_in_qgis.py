@@ -111,6 +111,7 @@ def test_progress_cancel_and_colours_in_qgis(config, scene, tmp_path):
     assert seen["whole"]["progress"][-1] == 100 and len(seen["whole"]["progress"]) == 32
     assert any("done" in line for line in seen["whole"]["said"])
     assert seen["cancelled"]["canceled"] and "OUTPUT" not in seen["cancelled"]["results"]
+    assert seen["cancelled"]["said"][-1] == "Cancelled: geosr has ended."
     assert not list(tmp_path.glob("*cancelled*")) and not list(tmp_path.glob(".*"))
     assert seen["drawn"] == [4, 3, 2] and 500 < seen["stretch"] < 10000
     assert seen["colours"] == [None, [3, 2, 1], None, [1, 2, 3]]
