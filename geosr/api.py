@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from geosr.errors import LockedError, SceneError, StoppedError, UsageError, Weig
 from geosr.evaluation.evaluate import Evaluation, bicubic_beside
 from geosr.evaluation.evaluate import evaluate as _evaluate
 from geosr.evaluation.protocols import Data
-from geosr.inference import arrays
+from geosr.inference import arrays, labelled
 from geosr.inference.engine import Engine
 from geosr.inference.fitoptions import KERNELS, FitOptions
 from geosr.inference.plan import Request, scene_options
@@ -38,9 +38,12 @@ from geosr.training.train import Progress, Result
 from geosr.training.train import train as _train
 
 if TYPE_CHECKING:
+    from xarray import DataArray
+
     from geosr.metrics.full_reference import Peak
     from geosr.scene.scene import Scene
 
+Array = TypeVar("Array", NDArray[Any], "DataArray")
 Nets = str | Path | Model | Sequence[str | Path | Model]
 _REGISTER = ("auto", "none", "integer", "subpixel")
 _GUIDED = "sentinel2"  # the kind of scenes of guided nets
@@ -202,9 +205,9 @@ def superres(
 
 
 def sharpen(
-    d10: NDArray[Any],
-    d20: NDArray[Any],
-    d60: NDArray[Any] | None = None,
+    d10: Array,
+    d20: Array,
+    d60: Array | None = None,
     *,
     model: Nets | None = None,
     nodata: float | None = 0,
@@ -217,14 +220,17 @@ def sharpen(
     overlap: int | None = None,
     batch_size: int = 1,
     progress: Callable[[int, int], None] = lambda *_: None,
-) -> NDArray[Any]:
-    """Sentinel-2's coarse bands at 10 m, from numpy arrays to a numpy array.
+) -> Array:
+    """Sentinel-2's coarse bands at 10 m, from arrays to an array of numpy or xarray.
 
     `sharpen(d10, d20)` stands for `DSen2_20(d10, d20)`, and `sharpen(d10, d20, d60)` for
     `DSen2_60(d10, d20, d60)` with the 20 m bands beside the 60 m ones. Arrays are
     (bands, rows, cols), where DSen2 had (rows, cols, bands): `np.moveaxis(array, -1, 0)` turns one
     into the other. The result equals the bands that `superres` writes of the same counts. It is
     computed by tiles, but the arrays lie in memory as a whole.
+
+    xarray.DataArrays (with `geosr[xarray]`) give one: on the coordinates of `d10`, with its CRS and
+    the names of the bands. Where theirs are known, bands are taken by name. Grids are compared.
 
     Args:
         d10: B2 B3 B4 B8 in counts, (4, rows, cols); rows and cols are multiples of 2, with `d60`
@@ -233,6 +239,7 @@ def sharpen(
         d60: B1 B9, (2, rows / 6, cols / 6).
         model: as of `superres`; nets whose bands are not there are left out.
         nodata: the count that means "nothing sensed", in and out; None is none. NaN always is one.
+            What a DataArray declares comes first.
         offset: added to counts for reflectance: −1000 from processing baseline 04.00 on.
         quantification: count of reflectance 1.0.
         consistent, tile_size, overlap, batch_size, device, precision: as of `superres`.
@@ -243,16 +250,21 @@ def sharpen(
         B7 B8A B11 B12; with `d60` (8, rows, cols), then B1 B9.
 
     Raises:
-        SceneError: arrays of other shapes, or nets that do not fit the bands.
-        UsageError: no such net or device.
+        SceneError: arrays of other shapes or grids, or nets that do not fit the bands.
+        UsageError: no such net or device; arrays of both kinds; no rioxarray for a DataArray.
         WeightsError: its weights are missing or damaged.
     """
-    given = {10: d10, 20: d20} | ({} if d60 is None else {60: d60})
+    given: Mapping[int, Any] = {10: d10, 20: d20} | ({} if d60 is None else {60: d60})
+    labels = None
+    if any(map(labelled.is_labelled, given.values())):
+        labels = labelled.taken(given, nodata=nodata)
+        given, nodata = labels.arrays, labels.nodata
     reader = arrays.reader_of(given, nodata=nodata, offset=offset, quantification=quantification)
     where = _engine(device, precision, batch_size)
     nets = [place(net, where) for net in _nets(model, None)]
     request = Request(only_sr=True, tile_size=tile_size, overlap=overlap, consistent=consistent)
-    return arrays.sharpened(reader, nets, request=request, engine=where, progress=progress)
+    names, sharp = arrays.sharpened(reader, nets, request=request, engine=where, progress=progress)
+    return cast(Array, labels.back(sharp, names) if labels else sharp)
 
 
 def open_scene(

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 CHAPTERS = [
-    {"errors"},
+    {"errors", "qgis"},  # the plugin for QGIS runs there, without the rest of geosr
     {"raster", "metrics"},
     {"scene"},
     {"sensors"},
@@ -97,4 +97,10 @@ def test_nothing_heavy_is_loaded_by_the_way(module, library):
 def test_every_entry_at_the_top_is_a_chapter():
     top = {chapter(module) for module in MODULES} - {""}
     assert top == set(RANK)
-    assert len({path.relative_to(ROOT / "geosr").parts[0] for path in SOURCES}) < 16
+    assert len({path.relative_to(ROOT / "geosr").parts[0] for path in SOURCES} - {"qgis"}) < 16
+
+
+def test_the_plugin_for_qgis_imports_nothing_of_geosr():
+    for module in MODULES:
+        if chapter(module) == "qgis":
+            assert not {name for name in imported(MODULES[module]) if name.startswith("geosr")}

@@ -31,7 +31,7 @@ from geosr.inference.plan import Plan, Request, make_plan
 from geosr.inference.predict import device_lost
 from geosr.inference.superres import Result
 from geosr.models.card import Model
-from geosr.raster import publish
+from geosr.raster import markup, publish
 from geosr.scene.frames import SelectedFrame
 from geosr.scene.scene import Scene
 from geosr.sensors import OpenOptions, open_scene
@@ -153,10 +153,25 @@ class Outcome:
         text = json.dumps(asdict(self), ensure_ascii=False)
         return text.encode("utf-8", "backslashreplace").decode()  # names that are no UTF-8
 
+    def _repr_html_(self) -> str:
+        return Outcomes([self])._repr_html_()
+
     @property
     def stops(self) -> bool:
         """Whether no further scene can succeed, so none is begun."""
         return self.status == "failed" and self.code == StoppedError.exit_code
+
+
+class Outcomes(list[Outcome]):
+    """What became of each scene; a notebook shows them as a table."""
+
+    def _repr_html_(self) -> str:
+        counts = (f"{sum(each.status == status for each in self)} {status}"
+                  for status in dict.fromkeys(each.status for each in self))  # fmt: skip
+        rows = [(each.scene, each.status, f"{each.seconds:.1f}" if each.seconds else "",
+                 each.output, each.message) for each in self]  # fmt: skip
+        head = ("scene", "status", "seconds", "output", "message")
+        return markup.table(", ".join(counts) or "no scenes", rows, head=head)
 
 
 Pair = tuple[Path, Path]  # scene and output
@@ -198,7 +213,7 @@ def run(
     Returns:
         Outcomes in the order of `outputs`; none of scenes that were not begun.
     """
-    started, outcomes, code = publish.now(), list[Outcome](), 1
+    started, outcomes, code = publish.now(), Outcomes(), 1
     once = _Once()
     log.addFilter(once)
     try:

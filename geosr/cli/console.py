@@ -126,11 +126,17 @@ def _utc(record: logging.LogRecord) -> str:
 
 
 class Bar:
-    """A tqdm bar on a terminal, nothing anywhere else."""
+    """A tqdm bar on a terminal; elsewhere lines where one asked for more (-v), else nothing.
 
-    def __init__(self, *, quiet: bool = False, unit: str = "tile") -> None:
+    Lines are `progress: DONE/TOTAL NAME`, one for each per cent at most; TOTAL is 0 where it is not
+    known.
+    """
+
+    def __init__(self, *, quiet: bool = False, unit: str = "tile", verbose: int = 0) -> None:
         self.enabled = not quiet and sys.stderr.isatty()
+        self.lines = bool(verbose) and not quiet and not self.enabled
         self.unit, self.name = unit, ""
+        self._done = self._told = 0
         self._bar: Any = None
 
     def __enter__(self) -> Bar:
@@ -146,6 +152,8 @@ class Bar:
 
     def advance(self, name: str, done: int, total: int, *, note: str = "") -> None:
         """`done` more of `total` units of the work called `name`; `note` follows the bar."""
+        if self.lines:
+            self._tell(name, done, total, note)
         if not self.enabled:
             return
         from tqdm import tqdm
@@ -157,6 +165,16 @@ class Bar:
         if note:
             self._bar.set_postfix_str(note, refresh=False)
         self._bar.update(done)
+
+    def _tell(self, name: str, done: int, total: int, note: str) -> None:
+        """A line, where there is a per cent more to tell, or less as the work begins anew."""
+        if name != self.name:
+            self.name, self._done, self._told = name, 0, -1
+        self._done += done
+        step = 100 * self._done // total if total else self._done
+        if step != self._told:
+            self._told = step
+            say(f"progress: {self._done}/{total} {name} {note}".rstrip())
 
     def close(self) -> None:
         """Take the bar off the screen."""

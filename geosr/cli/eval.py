@@ -201,7 +201,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
     album = [Album(params["save_images"], overwrite)] if params["save_images"] else []
     crops = Crops()
     watchers: list[Watcher] = [*album, crops] if params["report"] else [*album]
-    with Bar(quiet=quiet, unit="net") as bar:
+    with Bar(quiet=quiet, unit="net", verbose=params["verbose"]) as bar:
         found = evaluate(
             data_of(settings), models, engine=where, extra=params["extra"],
             peak=peak_of(settings), perceptual=lpips_of(settings), watchers=watchers,

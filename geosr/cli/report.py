@@ -61,7 +61,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:
     told = definitions()
     for path in params["results"]:
         if path.suffix == ".json":
-            found, crops, document = _again(path, where, quiet=params["quiet"])
+            found, crops, document = _again(path, where, params)
             shown += pages.of_scores(found, crops)
             table |= pages.table(found)
             facts |= {"protocol": found.protocol, "data": document["data"], **_nets(document)}
@@ -73,7 +73,9 @@ def command(ctx: click.Context, /, **params: Any) -> None:
     say(f"report: {params['output']} ({len(html) / 1e6:.1f} MB)", quiet=params["quiet"])
 
 
-def _again(path: Path, where: Engine, *, quiet: bool) -> tuple[Evaluation, Crops, dict[str, Any]]:
+def _again(
+    path: Path, where: Engine, params: dict[str, Any]
+) -> tuple[Evaluation, Crops, dict[str, Any]]:
     """Score once more what a result file tells, keeping crops on the way.
 
     Raises:
@@ -94,7 +96,7 @@ def _again(path: Path, where: Engine, *, quiet: bool) -> tuple[Evaluation, Crops
             f"{path} is not what geosr eval --json prints ({error!r}). Run it again."
         ) from error
     crops = Crops()
-    with Bar(quiet=quiet, unit="net") as bar:
+    with Bar(quiet=params["quiet"], unit="net", verbose=params["verbose"]) as bar:
         found = evaluate(
             data, models, engine=where, peak=peak_of(settings), perceptual=lpips_of(settings),
             watchers=[crops],

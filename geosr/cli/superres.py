@@ -354,7 +354,8 @@ def _work(
     started = time.monotonic()
     note(logging.INFO, f"started: {len(outputs)} scenes into {dst}", geosr=__version__)
     serial = executor is batch.serially
-    with Bar(quiet=params["quiet"], unit="tile" if serial else "scene") as bar:
+    unit = "tile" if serial else "scene"
+    with Bar(quiet=params["quiet"], unit=unit, verbose=params["verbose"]) as bar:
         pace = Pace(
             len(outputs), tiles=serial, show=bar.advance, report=report,
             tell=lambda text: _word(text, params, shown=bar.enabled),

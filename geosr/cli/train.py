@@ -229,7 +229,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
     where = engine(_device(params["device"], ranks), params["precision"], known=trials_file())
     config = _config(params, where)
     stop = _Stop()
-    with Bar(quiet=quiet, unit="step") as bar:
+    with Bar(quiet=quiet, unit="step", verbose=params["verbose"]) as bar:
         result = train(
             params["data"], params["out"], config=config, device=where.device,
             resume=params["resume"], overwrite=params["overwrite"], ranks=ranks, stop=stop,

@@ -19,6 +19,7 @@ from geosr.metrics.full_reference import PEAK, Peak, Scores, mean
 from geosr.metrics.lpips import Lpips
 from geosr.models import weights
 from geosr.models.card import Model
+from geosr.raster import markup
 from geosr.sensors import probav
 
 Values = Mapping[str, float | None]
@@ -92,6 +93,24 @@ class Evaluation:
     protocol: str
     scores: tuple[SceneScore, ...]
     failed: Mapping[str, str] = field(default_factory=dict)
+
+    def _repr_html_(self) -> str:
+        """Means over scenes, a table a group, as a notebook shows it."""
+        return "".join(self._table(group) for group in self.groups)
+
+    def _table(self, group: str) -> str:
+        """A row a model: what each metric is on average, and RMSE as a share of bicubic's."""
+        at = [score for score in self.scores if score.group == group]
+        keys = list(dict.fromkeys(key for score in at for key in score.whole))
+        rows = []
+        for model in dict.fromkeys(score.model for score in at):
+            values = [self.mean(model, group, key) for key in keys]
+            values.append(self.ratio(model, group, "bicubic"))
+            rows.append([model, *("–" if v is None else f"{v:.4g}" for v in values)])
+        title = f"{group} m bands" if group.isdigit() else group
+        scenes = len({score.scene for score in at})
+        return markup.table(f"{title}: means over {scenes} scenes ({self.protocol})", rows,
+                            head=["model", *keys, "ratio"])  # fmt: skip
 
     @property
     def groups(self) -> list[str]:

@@ -99,8 +99,8 @@ def sharpened(
     request: Request,
     engine: Engine,
     progress: Callable[[int, int], None] = lambda *_: None,
-) -> NDArray[Any]:
-    """The bands that the nets make of an array scene, (bands, rows, cols) of its finest grid.
+) -> tuple[tuple[str, ...], NDArray[Any]]:
+    """The bands that the nets make of an array scene: their names, and (bands, rows, cols).
 
     Args:
         progress: called with the tiles finished since the last call, and the number in all.
@@ -117,7 +117,7 @@ def sharpened(
             top = strip.window.intersect(plan.window).row - plan.window.row
             out[:, top : top + rows.shape[1]] = rows
     warn_of(reader.scene, counts)
-    return out
+    return tuple(plan.names), out
 
 
 def _grid(gsd: int, height: int, width: int) -> Grid:

@@ -6,9 +6,11 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from geosr.errors import UsageError, WeightsError
+from geosr.raster import markup
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -155,6 +157,19 @@ class ModelCard:
         """Images of one place that the net was made for; 1 but for multi-image nets."""
         return max(item.frames for item in self.inputs)
 
+    def _repr_html_(self) -> str:
+        """What it reads, gives and needs, as a notebook shows it."""
+        rows = [
+            ("architecture", f"{self.arch}, for {self.sensor} ({self.task})"),
+            *(("reads", _told(item)) for item in self.inputs),
+            ("gives", f"{_told(self.output)}, {self.factor:g} × finer"),
+            ("tiles", f"blended over {self.blend} px" if self.blend
+             else f"exact, with a margin of {self.margin} px"),
+            ("weights", f"{Path(self.file).name} ({self.license})" if self.file else "none"),
+            ("source", self.source),
+        ]  # fmt: skip
+        return markup.table(self.name, rows)
+
     def to_json(self) -> str:
         """The card as one JSON object, as a checkpoint carries it."""
         return json.dumps(asdict(self), sort_keys=True)
@@ -219,6 +234,14 @@ def _check_types(card: ModelCard) -> None:
     bands = [band for item in (*card.inputs, card.output) for band in item.bands]
     if not all(isinstance(band, str) for band in bands) or len(bands) > _BANDS:
         raise ValueError(f"names of bands that are no texts, or more than {_BANDS}")
+
+
+def _told(item: Input) -> str:
+    """An input or the output for people."""
+    bands = (
+        "each band by itself" if item.bands == (ANY,) else f"{' '.join(item.bands)} at {item.gsd}"
+    )
+    return f"{item.frames} images, {bands}" if item.frames > 1 else bands
 
 
 def _input(data: Mapping[str, Any]) -> Input:

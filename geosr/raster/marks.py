@@ -19,6 +19,7 @@ TRAINING = b"tEXtSoftware\x00geosr train"  # of pictures in the folder of a trai
 QUICKLOOK = b"tEXtSoftware\x00geosr quicklook"  # of pictures of outputs
 ITEM = b'"geosr:models"'  # of STAC Items of outputs
 SUBMISSION = b"geosr kelvins submission"  # of zips, their comment
+PLUGIN = b"geosr plugin for QGIS"  # of zips, their comment
 POOL = b'"format": "geosr degradation pool"'  # of pools of degradations
 RUN = b'"geosr_run"'  # of a run's report
 RECORD = b'"geosr_record"'  # of an output's record

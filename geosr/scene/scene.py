@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from rasterio.enums import ColorInterp
 
 from geosr.errors import SceneError
+from geosr.raster import markup
 from geosr.raster.files import (
     Warp,
     has_mask,
@@ -146,6 +147,18 @@ class Scene:
     vrt: bool = False
     metadata: tuple[str, ...] = ()
     acquisition: Acquisition = Acquisition()  # noqa: RUF009 - frozen
+
+    def _repr_html_(self) -> str:
+        """Bands and grid of each GSD, and what a user should know, as a notebook shows it."""
+        rows = [(f"{gsd} m" if self.sensor == "sentinel2" else f"grid {gsd}",
+                 " ".join(band.name for band in self.select(gsd=gsd)),
+                 f"{grid.height} × {grid.width} px of {grid.gsd:g}, {grid.crs or 'no CRS'}")
+                for gsd, grid in sorted(self.grids.items())]  # fmt: skip
+        facts = [("type", f"{self.dtype}, 1.0 is {self.quantification:g}", "")]
+        notes = [("note", note, "") for note in self.notes]
+        frames = f", {self.frames} images" if self.frames > 1 else ""
+        title = f"{self.name}: {self.sensor} {self.level}".rstrip() + frames
+        return markup.table(title, [*rows, *facts, *notes])
 
     @property
     def finest(self) -> int:

@@ -18,7 +18,7 @@ from geosr.errors import StoppedError, UsageError
 from geosr.models import registry
 from geosr.models.card import Model, ModelCard, Uncertain
 from geosr.models.weights import load_file
-from geosr.raster import marks, picture
+from geosr.raster import marks, markup, picture
 from geosr.training import forest, linear, solved
 from geosr.training.adversary import Adversary, joined_terms
 from geosr.training.checkpoint import RunFolder, State, optimizer_tensors, restore_optimizer
@@ -69,6 +69,13 @@ class Result:
     stopped: bool
     skipped: int
     broken: Mapping[str, str]
+
+    def _repr_html_(self) -> str:
+        """How it ended, as a notebook shows it."""
+        rows = [("best weights", self.best), ("steps", f"{self.step:,}"),
+                *([("steps without a number", self.skipped)] if self.skipped else []),
+                *(("not read", f"{path}: {why}") for path, why in self.broken.items())]  # fmt: skip
+        return markup.table("stopped" if self.stopped else "trained", rows)
 
 
 def train(
