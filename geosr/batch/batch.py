@@ -97,6 +97,7 @@ class Job:
             "quantification": options.quantification,
             "precision": self.precision,
             **({"gsd": request.gsd} if request.gsd else {}),
+            **({"window": options.window} if options.window else {}),
             **({"scale": scales} if (scales := self._scales) else {}),
             **({"fit": request.fit.recipe} if self._fits else {}),
             **({"guide": options.guide} if options.guide else {}),
@@ -441,6 +442,7 @@ def _record(
         "filled": result.filled,
         "shifted": result.shifted,
         "valid_share": result.valid_share,
+        **({"acquired": scene.acquired} if scene.acquired else {}),
         **_extras(result),
     })  # fmt: skip
 

@@ -17,7 +17,7 @@ from geosr.inference.engine import Engine
 from geosr.inference.fitoptions import FitOptions
 from geosr.inference.tiles import TileGrid, best_shape
 from geosr.inference.zoom import at_gsd, check_zoom
-from geosr.models.card import ANY, Model
+from geosr.models.card import ANY, Model, ModelCard
 from geosr.raster.grid import Grid
 from geosr.raster.lattice import Lattice, finer_window
 from geosr.raster.window import Window
@@ -78,8 +78,11 @@ class Request:
 def scene_options(models: Sequence[Model], options: OpenOptions) -> OpenOptions:
     """How scenes are read for these nets: what counts as a scene, and as reflectance 1.0.
 
+    Args:
+        options: a `window` of 0 is that of no video.
+
     Raises:
-        UsageError: nets of several kinds.
+        UsageError: nets of several kinds, or ones that do not take a window of that many frames.
     """
     kinds = {model.card.scenes for model in models}
     if len(kinds) > 1:
@@ -90,7 +93,36 @@ def scene_options(models: Sequence[Model], options: OpenOptions) -> OpenOptions:
             f"{named} takes no --guide. Leave it out, or choose --model gsa, mtf-glp, landsat-ps …"
         )
     quantification = options.quantification or models[0].card.quantification or None
-    return replace(options, kind=kinds.pop(), quantification=quantification, max_pixels=None)
+    kind, window = _of_video([model.card for model in models], kinds.pop(), options.window)
+    return replace(options, kind=kind, quantification=quantification, max_pixels=None,
+                   window=window)  # fmt: skip
+
+
+def _of_video(cards: Sequence[ModelCard], kind: str, window: int) -> tuple[str, int]:
+    """The kind of scenes and the frames around each; as they are where no window was asked for."""
+    for card in cards:
+        if not window and card.video:
+            raise UsageError(
+                f"'{card.name}' takes {card.frames} frames of a video in their order. Say --window "
+                f"{card.frames}, and let SRC be a folder with one raster a frame."
+            )
+    if not window or (window == 1 and kind == "image"):
+        return kind, 0
+    if window % 2 == 0:
+        raise UsageError(f"--window {window}: a frame has as many before it as after it. "
+                         "Give an odd number.")  # fmt: skip
+    for card in cards:
+        if card.task != "misr":
+            raise UsageError(
+                f"--window: '{card.name}' takes one image, so a video frame by frame. Leave it "
+                "out, or choose a net for several (ibp, ibp-net, msdtgp)."
+            )
+        if window != card.frames and not card.fewer:
+            known = card.frames % 2 == 1
+            next_step = f"Say --window {card.frames}." if known else "Choose another net (ibp)."
+            raise UsageError(f"--window {window}: '{card.name}' takes {card.frames} images, no "
+                             f"other number. {next_step}")  # fmt: skip
+    return "video", window
 
 
 @dataclass(frozen=True)
@@ -346,7 +378,8 @@ def _check_nets(nets: Sequence[Bound], request: Request) -> None:
         check_zoom(card, consistent=request.consistent)
         if request.consistent and several:
             raise UsageError(f"--consistent: '{card.name}' takes several images. Drop it.")
-        if request.ensemble > 1 and (not several or card.frames == 2):
+        on_first = card.frames == 2 or card.video
+        if request.ensemble > 1 and (not several or on_first):
             raise UsageError(
                 f"--ensemble averages over orders of frames; '{card.name}' "
                 f"{'builds on its first frame' if several else 'takes one image'}. Drop it."

@@ -139,6 +139,8 @@ class Scene:
         resampled: how coarse bands were brought to the finest grid: "", "replicated" or
             "interpolated".
         metadata: files besides the rasters from which it is known what counts mean.
+        video: frame 0 is one of a video; the others are those around it, the nearest in time first.
+        acquired: when frame 0 was taken, ISO 8601; "" where unknown.
     """
 
     name: str
@@ -154,6 +156,8 @@ class Scene:
     resampled: str = ""
     vrt: bool = False
     metadata: tuple[str, ...] = ()
+    video: bool = False
+    acquired: str = ""
 
     @property
     def finest(self) -> int:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from geosr.errors import SceneError, UsageError, cause
 from geosr.scene.scene import Scene
-from geosr.sensors import geotiff, image, landsat, offsets, pair, sentinel2, stack
+from geosr.sensors import geotiff, image, landsat, offsets, pair, sentinel2, stack, video
 from geosr.sensors.options import OpenOptions, may_be
 
 __all__ = ["OpenOptions", "find_scenes", "is_remote", "open_scene", "remote_path"]
@@ -58,6 +58,8 @@ def _opened(path: Path, options: OpenOptions) -> Scene:
         raise SceneError(f"{path} is neither a file nor a folder. Leave it out.")
     if options.kind == "series":
         return image.open_series(path, options)
+    if options.kind == "video":
+        return video.open_video(path, options)
     if options.kind == "image":
         return image.open_image(path, options)
     if options.kind == "pair":
@@ -124,6 +126,8 @@ def _found(path: Path, pattern: str | None, kind: str) -> list[Path]:
         return image.images(path, pattern)
     if kind == "series":
         return image.find_series(path, pattern)
+    if kind == "video":
+        return video.find_frames(path, pattern)
     if kind == "pair":
         return pair.find_pairs(path, pattern)
     if path.is_file() or any(is_kind(path) for is_kind, _ in _KINDS):
