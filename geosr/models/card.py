@@ -358,8 +358,8 @@ class Design:
         reach: receptive radius in input pixels by scale; its keys are the scales on offer, of
             which `ANY_SCALE` stands for all others above 1.
         scale: the default one.
-        blend, shifts, fewer, tile, video: as on the card; where it blends the reach is only what tiles
-            read.
+        blend, shifts, fewer, tile, video: as on the card; where it blends the reach is only what
+            tiles read.
         card_: the one card of a guided net; None makes cards for any band count.
         paper: the published training, `--preset paper`.
         solved: found at once from samples, without steps of an optimiser.

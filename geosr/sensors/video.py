@@ -139,10 +139,10 @@ def time_in_name(path: Path) -> datetime | None:
 
 
 def _time(match: re.Match[str]) -> datetime | None:
-    *numbers, fraction = match.groups()
-    numbers = [int(number) for number in numbers if number]
+    *numbers, fraction = (match[i] or "0" for i in range(1, 8))
+    year, month, day, hour, minute, second = map(int, numbers)
     try:
-        return datetime(*numbers, microsecond=int((fraction or "0").ljust(6, "0")))  # type: ignore[misc]
+        return datetime(year, month, day, hour, minute, second, int(fraction.ljust(6, "0")))
     except ValueError:  # eight digits that are no day
         return None
 

@@ -74,8 +74,7 @@ class _Step(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.there(x)
-        y = y + self.again(self.back(y) - x)
-        return y
+        return y + self.again(self.back(y) - x)
 
 
 class _BackProjection(nn.Module):
@@ -136,9 +135,7 @@ class MSDTGP(nn.Module):
         super().__init__()
         self.scale, self.skip = scale, skip
         self.head = _layer(bands, features)
-        self.each = nn.Sequential(
-            _layer(bands, narrow), *(_Residual(narrow) for _ in range(3))
-        )
+        self.each = nn.Sequential(_layer(bands, narrow), *(_Residual(narrow) for _ in range(3)))
         self.project = _BackProjection(features, narrow, scale)
         self.align = _Alignment(narrow)
         self.fuse = _layer(3 * narrow, features)

@@ -15,6 +15,8 @@ t−1, t+1, t, so that frames after t tell of it too, and the last image is the 
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -64,7 +66,7 @@ class RRN(nn.Module):
         rows, cols = frames.shape[-2:]
         state = frames.new_zeros(len(frames), self.features, rows, cols)
         folded = frames.new_zeros(len(frames), self.image.out_channels, rows, cols)
-        for before, frame in zip(read, read[1:], strict=False):
+        for before, frame in pairwise(read):
             x = torch.cat([before, frame, state, folded], 1)
             x = self.body(F.relu(self.head(x)))
             state, residual = F.relu(self.state(x)), self.image(x)

@@ -39,7 +39,7 @@ class Deformable(nn.Module):
 
     def forward(self, x: Tensor, guide: Tensor) -> Tensor:
         batch, features, rows, cols = x.shape
-        aside = self.aside(guide).float().unflatten(1, (3, self.groups, 9))
+        aside = self.aside(guide).float().view(batch, 3, self.groups, 9, rows, cols)
         down, across, weight = aside[:, 0], aside[:, 1], torch.sigmoid(aside[:, 2])
         grouped = x.float().reshape(batch * self.groups, -1, rows, cols)
         row = torch.arange(rows, device=x.device, dtype=torch.float32)[:, None]
@@ -50,7 +50,7 @@ class Deformable(nn.Module):
             at_col = col + tap % 3 - 1 + across[:, :, tap]
             grid = torch.stack([(2 * at_col + 1) / cols - 1, (2 * at_row + 1) / rows - 1], -1)
             seen = F.grid_sample(grouped, grid.flatten(0, 1), align_corners=False)
-            seen = seen.unflatten(0, (batch, self.groups)) * weight[:, :, tap, None]
+            seen = seen.view(batch, self.groups, -1, rows, cols) * weight[:, :, tap, None]
             kernel = self.conv.weight[:, :, tap // 3, tap % 3, None, None]
             total = total + F.conv2d(seen.reshape(batch, features, rows, cols).to(x.dtype), kernel)
         return total
