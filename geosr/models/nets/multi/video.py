@@ -17,7 +17,8 @@ def mended(frames: Tensor, clear: Tensor) -> Tensor:
         clear: (batch, frames, 1, rows, cols).
     """
     nearest = (clear > 0).int().argmax(1, keepdim=True).expand_as(frames[:, :1])
-    return torch.where(clear > 0, frames, frames.gather(1, nearest))
+    there = (clear > 0) | ~(clear > 0).any(1, keepdim=True)
+    return torch.where(there, frames, frames.gather(1, nearest))
 
 
 class Deformable(nn.Module):
