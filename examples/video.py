@@ -1,9 +1,9 @@
-"""How much do the frames around a frame help? PSNR of a panning camera's frames, one by one and by windows.
+"""How much do the frames around a frame help? PSNR of a panning camera's, by windows of several.
 
-    python examples/video.py IMAGE [--model NAME_OR_FILE …] [--scale 3] [--frames 9] [--noise 2]
+    python examples/video.py IMAGE [--model NAME_OR_FILE …] [--scale 3] [--frames 7] [--noise 2]
 
-IMAGE is a fine raster of one band. The camera pans over its middle by parts of a coarse pixel; every
-frame is seen through a Gaussian point spread, with noise. The truth of each is the image itself.
+IMAGE is a fine raster of one band. The camera pans over it by parts of a coarse pixel;
+every frame is seen through a Gaussian point spread, with noise. The truth of each is the image.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import rasterio
+from affine import Affine
 from numpy.typing import NDArray
 
 import geosr
@@ -22,6 +23,7 @@ from geosr.scene import degrade
 PAN = (0.57, -0.77)  # coarse pixels from a frame to the next, rows and columns
 BLUR = 0.375  # σ of the point spread, coarse pixels
 EDGE = 4  # coarse pixels that are not scored
+SIDE = 480  # fine pixels of a frame at most
 
 Image = NDArray[np.float32]
 
@@ -31,7 +33,7 @@ def write(path: Path, image: Image) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     height, width = image.shape
     with rasterio.open(path, "w", driver="GTiff", height=height, width=width, count=1,
-                       dtype="float32") as file:  # fmt: skip
+                       dtype="float32", transform=Affine.scale(15, -15)) as file:  # fmt: skip
         file.write(image, 1)
 
 
@@ -47,7 +49,10 @@ def pan(image: Image, folder: Path, scale: int, frames: int, noise: float) -> di
     rng, sigma = np.random.default_rng(0), BLUR * scale
     pad, taps = int(np.ceil(4 * sigma)) + scale, degrade.point_spread(scale, BLUR * scale)
     away = [int(np.ceil(abs(by) * scale * frames / 2)) + scale for by in PAN]
-    size = [(n - 2 * (pad + a)) // scale * scale for n, a in zip(image.shape, away, strict=True)]
+    size = [
+        min(SIDE, n - 2 * (pad + a)) // scale * scale
+        for n, a in zip(image.shape, away, strict=True)
+    ]
     truth = {}
     for t in range(frames):
         way = np.array(PAN) * scale * (t - (frames - 1) / 2) + rng.uniform(-0.5, 0.5, 2)
@@ -73,7 +78,7 @@ def main() -> None:
     parser.add_argument("image", type=Path)
     parser.add_argument("--model", action="append", default=[])
     parser.add_argument("--scale", type=int, default=3)
-    parser.add_argument("--frames", type=int, default=9)
+    parser.add_argument("--frames", type=int, default=7)
     parser.add_argument("--noise", type=float, default=2, help="standard deviation, of 255")
     said = parser.parse_args()
     print(f"{'model':24}{'window':>8}{'dB':>9}")
@@ -84,8 +89,8 @@ def main() -> None:
             (net,) = geosr.load_model(model, scale=said.scale)
             several = net.card.task == "misr"
             for window in (1, 3, 5, 7) if net.card.fewer else (net.card.frames,):
-                out = folder / f"{number}-{window}"
-                geosr.superres(folder / "frames", out, model=net, window=window if several else None)
+                out, around = folder / f"{number}-{window}", window if several else None
+                geosr.superres(folder / "frames", out, model=net, window=around)
                 value = psnr(out, truth, said.scale)
                 print(f"{Path(model).parent.name or model:24}{window:>8}{value:>9.3f}")
 

@@ -113,7 +113,9 @@ def test_finished_frames_are_skipped_and_a_new_one_remakes_its_neighbours(
 def test_one_frame_can_be_asked_for(geosr, video, tmp_path):
     assert ibp(geosr, "out", 5).returncode == 0
     assert ibp(geosr, "one.tif", 5, source=video[3]).returncode == 0
-    np.testing.assert_array_equal(read(tmp_path / "one.tif"), read(tmp_path / "out" / video[3].name))
+    np.testing.assert_array_equal(
+        read(tmp_path / "one.tif"), read(tmp_path / "out" / video[3].name)
+    )
 
 
 def test_a_frame_stays_as_bright_as_it_is(geosr, ground, tmp_path):
@@ -128,7 +130,9 @@ def test_a_frame_stays_as_bright_as_it_is(geosr, ground, tmp_path):
 @pytest.mark.parametrize("name", ["rrn", "msdtgp-s", "highres-net", "ibp-net"])
 def test_any_net_for_several_images_makes_frames(geosr, video, tmp_path, name):
     net = "ibp-net" if name == "ibp-net" else checkpoint(tmp_path / "net.safetensors", name)
-    done = geosr("superres", "frames", "out", "--model", net, "--window", 5, "--pattern", "*15-0[0-2]*")
+    done = geosr(
+        "superres", "frames", "out", "--model", net, "--window", 5, "--pattern", "*15-0[0-2]*"
+    )
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "out").glob("*.tif"))) == 3
 
