@@ -16,8 +16,9 @@ from geosr.inference.consistency import REACH
 from geosr.inference.engine import Engine
 from geosr.inference.fitoptions import FitOptions
 from geosr.inference.tiles import TileGrid, best_shape
+from geosr.inference.video import of_video
 from geosr.inference.zoom import at_gsd, check_zoom
-from geosr.models.card import ANY, Model, ModelCard
+from geosr.models.card import ANY, Model
 from geosr.raster.grid import Grid
 from geosr.raster.lattice import Lattice, finer_window
 from geosr.raster.window import Window
@@ -93,36 +94,9 @@ def scene_options(models: Sequence[Model], options: OpenOptions) -> OpenOptions:
             f"{named} takes no --guide. Leave it out, or choose --model gsa, mtf-glp, landsat-ps …"
         )
     quantification = options.quantification or models[0].card.quantification or None
-    kind, window = _of_video([model.card for model in models], kinds.pop(), options.window)
+    kind, window = of_video([model.card for model in models], kinds.pop(), options.window)
     return replace(options, kind=kind, quantification=quantification, max_pixels=None,
                    window=window)  # fmt: skip
-
-
-def _of_video(cards: Sequence[ModelCard], kind: str, window: int) -> tuple[str, int]:
-    """The kind of scenes and the frames around each; as they are where no window was asked for."""
-    for card in cards:
-        if not window and card.video:
-            raise UsageError(
-                f"'{card.name}' takes {card.frames} frames of a video in their order. Say --window "
-                f"{card.frames}, and let SRC be a folder with one raster a frame."
-            )
-    if not window or (window == 1 and kind == "image"):
-        return kind, 0
-    if window % 2 == 0:
-        raise UsageError(f"--window {window}: a frame has as many before it as after it. "
-                         "Give an odd number.")  # fmt: skip
-    for card in cards:
-        if card.task != "misr":
-            raise UsageError(
-                f"--window: '{card.name}' takes one image, so a video frame by frame. Leave it "
-                "out, or choose a net for several (ibp, ibp-net, msdtgp)."
-            )
-        if window != card.frames and not card.fewer:
-            known = card.frames % 2 == 1
-            next_step = f"Say --window {card.frames}." if known else "Choose another net (ibp)."
-            raise UsageError(f"--window {window}: '{card.name}' takes {card.frames} images, no "
-                             f"other number. {next_step}")  # fmt: skip
-    return "video", window
 
 
 @dataclass(frozen=True)
@@ -317,6 +291,8 @@ def make_plan(
         _note_left_out(scene, chosen, request, notes)
     chosen = tuple(replace(net, uncertain=request.uncertainty) for net in chosen)
     _check_nets(chosen, request)
+    if scene.video and request.frames.count:
+        raise UsageError("--frames: --window says how many frames of a video. Drop one of them.")
     if request.uncertainty:
         names = (*names, *(f"{name}{UNCERTAINTY}" for name in names))
     if not names:

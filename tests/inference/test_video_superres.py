@@ -155,12 +155,14 @@ def test_nets_for_one_image_go_frame_by_frame(geosr, video, tmp_path):
         ("rrn", ("--window", 5, "--ensemble", 2), "builds on its first frame"),
         ("dual-edsr", ("--window", 3), "takes 2 images, no other number. Choose another net"),
         ("highres-net", ("--window", 4), "Give an odd number."),
+        ("highres-net", ("--window", 5, "--frames", 3), "Drop one of them."),
     ],
 )
 def test_windows_that_a_net_does_not_take_are_refused(geosr, video, tmp_path, name, args, said):
     net = checkpoint(tmp_path / "net.safetensors", name)
     done = geosr("superres", "frames", "out", "--model", net, *args)
-    assert done.returncode == (4 if "--ensemble" in args else 2) and said in done.stderr
+    of_scenes = "--ensemble" in args or "--frames" in args
+    assert done.returncode == (4 if of_scenes else 2) and said in done.stderr
 
 
 def test_an_odd_frame_costs_the_windows_it_is_in_and_no_more(geosr, video, tmp_path):
