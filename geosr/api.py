@@ -81,6 +81,7 @@ def superres(
     brightness: bool = True,
     align: bool = False,
     guide: str | Path | None = None,
+    window: int | None = None,
     ensemble: int = 1,
     fit_steps: int | None = None,
     fit_time: float | None = None,
@@ -122,6 +123,7 @@ def superres(
         co: GDAL creation options, NAME to VALUE.
         guide: a finer raster to whose grid `src` is sharpened, or a folder of such.
         frames, tile_size, overlap, dn_offset, quantification: None is "auto".
+        window: frames of a video that every frame of `src` is made of; odd.
         fit_time: seconds.
         save_fit: a folder.
         batch_size: tiles that share a pass; None is 1, and less is never taken where it is given.
@@ -152,7 +154,7 @@ def superres(
     options = scene_options(nets, OpenOptions(
         dn_offset, _sentinel2_bands(bands_in), quantification, allow_vrt, allow_remote,
         pattern=pattern, align=align, guide=str(guide) if guide else None,
-        register=register != "none",
+        register=register != "none", window=window or 0,
     ))  # fmt: skip
     if options.kind == _GUIDED:
         bands = _sentinel2_bands(bands)

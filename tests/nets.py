@@ -34,6 +34,8 @@ THIN = {  # options that make a net quick; only widths where its reach is to sta
     "cincgan": {"features": 8, "blocks": 2, "cleaning": 1},
     "deepsum": {"features": 8, "blocks": 2}, "3dwdsr": {"features": 5},
     "misr-gru": {"features": 4}, "recursive": {"features": 8}, "worldstrat": {"features": 8},
+    "msdtgp": {"features": 8, "narrow": 8, "blocks": 1}, "rrn": {"features": 8},
+    "msdtgp-s": {"features": 8, "narrow": 8, "blocks": 1},
     "liif": {"features": 8, "hidden": 16}, "cdcr": {"features": 8, "hidden": 16},
     "funsr": {"features": 8, "width": 16},
     "hsrnet": {"features": 8, "blocks": 2}, "mog-dcn": {"features": 4, "stages": 2},

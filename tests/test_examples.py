@@ -47,6 +47,15 @@ def test_another_image_helps(tmp_path):
     assert table["ibp"][0] < table["ibp"][2] < table["ibp"][4]
 
 
+def test_the_frames_around_a_frame_help(tmp_path):
+    image = write(tmp_path / "field.tif", picture(0, side=120))
+    lines = run("video.py", image, "--scale", 2, "--frames", 3).splitlines()
+    assert lines[0].split() == ["model", "window", "dB"]
+    table = {tuple(line.split()[:2]): float(line.split()[2]) for line in lines[1:]}
+    assert [window for name, window in table if name == "ibp"] == ["1", "3", "5", "7"]
+    assert table["ibp", "1"] < table["ibp", "3"]
+
+
 def test_the_encoder_is_trained_by_its_example(tmp_path):
     from safetensors.torch import load_file
 

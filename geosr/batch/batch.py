@@ -112,6 +112,7 @@ class Job:
             "precision": self.precision,
             **({"overviews": True} if request.overviews else {}),
             **({"gsd": request.gsd} if request.gsd else {}),
+            **({"window": options.window} if options.window else {}),
             **({"scale": scales} if (scales := self._scales) else {}),
             **({"fit": request.fit.recipe} if self._fits else {}),
             **({"guide": options.guide} if options.guide else {}),
@@ -476,6 +477,7 @@ def _record(
         "filled": result.filled,
         "shifted": result.shifted,
         "valid_share": result.valid_share,
+        **({"acquired": scene.acquisition.time} if scene.acquisition.time else {}),
         **_extras(result),
     })  # fmt: skip
 

@@ -202,6 +202,7 @@ def open_options(params: dict[str, Any]) -> OpenOptions:
         align=params.pop("align", False),
         guide=params.pop("guide", None),
         register=params.get("register") != "none",
+        window=params.pop("window", None) or 0,
     )
 
 

@@ -153,6 +153,11 @@ if TYPE_CHECKING:
     SEVERAL,
     frame_options,
     option(
+        "--window",
+        type=click.IntRange(1),
+        help="SRC is a video: every frame is made of as many, itself in the middle; odd.",
+    ),
+    option(
         "--ensemble",
         type=click.IntRange(1),
         default=1,

@@ -16,6 +16,7 @@ from geosr.inference.consistency import REACH
 from geosr.inference.engine import Engine
 from geosr.inference.fitoptions import FitOptions
 from geosr.inference.tiles import TileGrid, best_shape
+from geosr.inference.video import of_video
 from geosr.inference.zoom import at_gsd, check_zoom
 from geosr.models.card import ANY, Model, ModelCard
 from geosr.models.nets.guided.anypair import is_template
@@ -82,8 +83,11 @@ class Request:
 def scene_options(models: Sequence[Model], options: OpenOptions) -> OpenOptions:
     """How scenes are read for these nets: what counts as a scene, and as reflectance 1.0.
 
+    Args:
+        options: a `window` of 0 is that of no video.
+
     Raises:
-        UsageError: nets of several kinds.
+        UsageError: nets of several kinds, or ones that do not take a window of that many frames.
     """
     kinds = {model.card.scenes for model in models}
     if len(kinds) > 1:
@@ -94,7 +98,9 @@ def scene_options(models: Sequence[Model], options: OpenOptions) -> OpenOptions:
             f"{named} takes no --guide. Leave it out, or choose --model gsa, mtf-glp, landsat-ps …"
         )
     quantification = options.quantification or models[0].card.quantification or None
-    return replace(options, kind=kinds.pop(), quantification=quantification, max_pixels=None)
+    kind, window = of_video([model.card for model in models], kinds.pop(), options.window)
+    return replace(options, kind=kind, quantification=quantification, max_pixels=None,
+                   window=window)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -289,6 +295,8 @@ def make_plan(
         _note_left_out(scene, chosen, request, notes)
     chosen = tuple(replace(net, uncertain=request.uncertainty) for net in chosen)
     _check_nets(chosen, request)
+    if scene.video and request.frames.count:
+        raise UsageError("--frames: --window says how many frames of a video. Drop one of them.")
     if request.uncertainty:
         names = (*names, *(f"{name}{UNCERTAINTY}" for name in names))
     if not names:
@@ -350,7 +358,8 @@ def _check_nets(nets: Sequence[Bound], request: Request) -> None:
         check_zoom(card, consistent=request.consistent)
         if request.consistent and several:
             raise UsageError(f"--consistent: '{card.name}' takes several images. Drop it.")
-        if request.ensemble > 1 and (not several or card.frames == 2):
+        on_first = card.frames == 2 or card.video
+        if request.ensemble > 1 and (not several or on_first):
             raise UsageError(
                 f"--ensemble averages over orders of frames; '{card.name}' "
                 f"{'builds on its first frame' if several else 'takes one image'}. Drop it."

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geosr import __version__
-from geosr.errors import EmptyError
+from geosr.errors import EmptyError, SceneError
 from geosr.inference import selfcheck
 from geosr.inference.consistency import Change
 from geosr.inference.engine import Engine
@@ -88,8 +88,8 @@ def superres(
         check_limit: largest RMSE of that in counts of 10000 to 1.0; more fails the scene.
 
     Raises:
-        SceneError: a needed band is missing or broken, the grids do not nest, or a net that is to
-            learn on the scene finds too little.
+        SceneError: a needed band is missing or broken, the grids do not nest, a net that is to
+            learn on the scene finds too little, or nothing was sensed in a window of a video.
         EmptyError: nothing of it was sensed, and the request leaves such scenes out.
         StoppedError: the output cannot be written.
     """
@@ -125,6 +125,11 @@ def superres(
                     hand_on(strip)
             if request.skip_empty and not counts.share:
                 raise EmptyError(f"{scene.path}: nothing of it was sensed, so nothing is written")
+            if scene.video and not counts.share:
+                raise SceneError(
+                    f"{scene.path}: nothing of it, nor of the {scene.frames - 1} frames around "
+                    "it, was sensed. Leave such frames out by --pattern, or pass --skip-empty."
+                )
     warn_of(scene, counts)
     return Result(path, len(plan.tiles) * len(plan.nets), time.monotonic() - started,
                   counts.clipped, counts.filled, counts.shifted, counts.share,

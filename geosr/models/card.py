@@ -78,6 +78,8 @@ class ModelCard:
             nets whose work grows faster than a tile's pixels; 0 is no limit.
         continuous: the scale of a net that takes any, 2.5 for example; `scale` is it, rounded up.
             0 is a net of the one scale.
+        video: its frames are those of a video, the one that comes out first, then those around it,
+            the nearest in time first; it takes no others.
     """
 
     name: str
@@ -100,6 +102,7 @@ class ModelCard:
     adversarial: bool = False
     tile: int = 0
     continuous: float = 0.0
+    video: bool = False
 
     @property
     def factor(self) -> float:
@@ -212,7 +215,8 @@ def _check(card: ModelCard) -> None:
         )
     if card.task != "guided" and len(gsds) > 1:
         raise ValueError(f"{len(gsds)} inputs, where {card.task} has one")
-    if card.task != "misr" and (card.shifts or card.fewer or card.frames > 1):
+    several = card.shifts or card.fewer or card.video or card.frames > 1
+    if card.task != "misr" and several:
         raise ValueError(f"frames or shifts, which {card.task} has none of")
     scale = gsds[-1] / card.output.gsd if card.task == "guided" else gsds[0]
     if card.scale != scale:
@@ -379,8 +383,8 @@ class Design:
         reach: receptive radius in input pixels by scale; its keys are the scales on offer, of
             which `ANY_SCALE` stands for all others above 1.
         scale: the default one.
-        blend, shifts, fewer, tile: as on the card; where it blends the reach is only what tiles
-            read.
+        blend, shifts, fewer, tile, video: as on the card; where it blends the reach is only what
+            tiles read.
         card_: the one card of a guided net; None makes cards for any band count.
         paper: the published training, `--preset paper`.
         solved: found at once from samples, without steps of an optimiser.
@@ -404,6 +408,7 @@ class Design:
     fewer: bool = False
     tile: int = 0
     solved: bool = False
+    video: bool = False
 
     def card(self, *, scale: float | None = None, bands: int = 1, **options: Any) -> ModelCard:
         """The card at a scale, for `bands` bands at once (1: each band by itself).
@@ -444,6 +449,7 @@ class Design:
             fewer=self.fewer,
             tile=self.tile,
             continuous=float(scale) if any_scale else 0.0,
+            video=self.video,
         )
 
     def _fixed(self, card: ModelCard, scale: float | None, bands: int) -> ModelCard:

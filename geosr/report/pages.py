@@ -137,7 +137,8 @@ def _options(record: Mapping[str, Any]) -> OpenOptions:
     return OpenOptions(recipe["dn_offset"], bands, recipe["quantification"],
                        kind=record["source"]["kind"], align=recipe.get("align", False),
                        guide=recipe.get("guide"),
-                       register=recipe["frames"]["register"] != "none")  # fmt: skip
+                       register=recipe["frames"]["register"] != "none",
+                       window=recipe.get("window", 0))  # fmt: skip
 
 
 def _crop(

@@ -24,6 +24,7 @@ REGISTRATIONS = ("auto", "none", "integer", "subpixel")
 _SIDE = 512  # of the window, pixels
 _FILL_REACH = 16
 _LARGEST = 8.0  # pixels; a larger shift is taken for a mistake
+_PAN = 0.25  # the same of a video, whose camera may pan, as a share of the window's side
 _PASS = 0.25  # cycles a pixel: what is finer is aliased, and differs with the shift
 _ALIKE = 0.3  # correlation below which two images do not show the same
 
@@ -143,18 +144,35 @@ def select_frames(
     window = _window(reader, scene, names)
     images = [reader.read(names, scene.finest, window, frame=t) for t in range(scene.frames)]
     clear = [float(pixels.usable.all(0).mean()) for pixels in images]
-    wanted = options.count or net.frames
-    if not net.fewer:
-        wanted = min(wanted, net.frames)
-    chosen = [t for t in range(scene.frames) if clear[t] >= options.clearance or t == 0][:wanted]
+    if scene.video:
+        chosen = _around(scene, clear) if net.fewer else list(range(scene.frames))
+    else:
+        wanted = options.count or net.frames
+        if not net.fewer:
+            wanted = min(wanted, net.frames)
+        usable = (t for t in range(scene.frames) if clear[t] >= options.clearance or t == 0)
+        chosen = list(usable)[:wanted]
     known = net.shifts if options.register == "auto" else options.register == "subpixel"
     register = options.register != "none"
-    frames = _registered([images[t] for t in chosen], chosen, clear, register, known)
+    largest = max(_LARGEST, _PAN * min(images[0].values.shape[1:])) if scene.video else _LARGEST
+    frames = _registered([images[t] for t in chosen], chosen, clear, register, known, largest)
     if options.brightness:
-        frames = _brightened(frames, images)
+        frames = _brightened(frames, images, as_first=scene.video)
     if not net.fewer:
         frames = _filled(frames, net.frames, options.seed)
     return FrameSelection(tuple(frames), resampled=known and not net.shifts)
+
+
+def _around(scene: Scene, clear: Sequence[float]) -> list[int]:
+    """The frames of a video's window, each once though it is reflected, and none without a pixel.
+
+    Frame 0 is among them in any case.
+    """
+    files = dict[str, int]()
+    for band in scene.bands:
+        if band.frame == 0 or clear[band.frame]:
+            files.setdefault(band.path, band.frame)
+    return sorted(files.values())
 
 
 def _window(reader: Reader, scene: Scene, names: Sequence[str]) -> Window:
@@ -179,6 +197,7 @@ def _registered(
     clear: Sequence[float],
     register: bool,
     subpixel: bool,
+    largest: float,
 ) -> list[SelectedFrame]:
     frames = [SelectedFrame(chosen[0], clear[chosen[0]])]
     images = [_image(each) for each in pixels] if register else []
@@ -186,7 +205,7 @@ def _registered(
         down, across, note = 0.0, 0.0, ""
         if register:
             down, across, alike = displacement(images[0], images[i])
-            if max(abs(down), abs(across)) > _LARGEST or alike < _ALIKE:
+            if max(abs(down), abs(across)) > largest or alike < _ALIKE:
                 note = f"not registered (correlation {alike:.2f} at {down:.2f}, {across:.2f} px)"
                 down = across = 0.0
             if not subpixel:
@@ -240,22 +259,34 @@ def _alike(first: Array, other: Array, down: int, across: int) -> float:
     return float(((a - a.mean()) * (b - b.mean())).mean() / spread) if spread else 0.0
 
 
-def _brightened(frames: Sequence[SelectedFrame], images: Sequence[Pixels]) -> list[SelectedFrame]:
-    """Frames with the gain and offset to the median mean and deviation of all, band by band."""
+def _brightened(
+    frames: Sequence[SelectedFrame], images: Sequence[Pixels], *, as_first: bool = False
+) -> list[SelectedFrame]:
+    """Frames with the gain and offset to the median mean and deviation of all, band by band.
+
+    Or to those of the first frame, which stays as it is.
+    """
     means, spreads = [], []
     for frame in frames:
         pixels = images[frame.index]
         bands = list(zip(pixels.values, pixels.usable, strict=True))
         means.append([float(v[good].mean()) if good.any() else math.nan for v, good in bands])
         spreads.append([float(v[good].std()) if good.any() else math.nan for v, good in bands])
-    mean, spread = np.nanmedian(means, 0), np.nanmedian(spreads, 0)
+    pick = slice(1) if as_first else slice(None)
+    mean, spread = (_nanmedian(np.array(each)[pick]) for each in (means, spreads))
     result = []
     for frame, own_mean, own_spread in zip(frames, np.array(means), np.array(spreads), strict=True):
-        safe = (own_spread > 0) & np.isfinite(own_spread)
+        safe = (own_spread > 0) & np.isfinite(own_spread) & np.isfinite(spread)
         gain = np.where(safe, spread / np.where(safe, own_spread, 1), 1.0)
         offset = np.where(safe, mean - gain * own_mean, 0.0)
         result.append(replace(frame, gain=tuple(gain), offset=tuple(offset)))
     return result
+
+
+def _nanmedian(values: Array) -> Array:
+    """By column; NaN where a column holds nothing else."""
+    known = np.isfinite(values).any(0)
+    return np.asarray(np.where(known, np.nanmedian(np.where(known, values, 0), 0), np.nan))
 
 
 def _filled(frames: Sequence[SelectedFrame], wanted: int, seed: int) -> list[SelectedFrame]:
@@ -289,6 +320,8 @@ def read_frame(
     at = wide.shift(-down, -across)
     pixels = reader.read(names, scene.gsd(names[0]), at, frame=frame.index)
     filled = fill(pixels.values, pixels.usable, reach)
+    if scene.video and (down or across):
+        pixels = _inside(pixels, at, reader.grids[scene.gsd(names[0])].window)
     if frame.gain:
         gain, offset = np.array([frame.gain, frame.offset], np.float32)[..., None, None]
         filled = filled * gain + offset
@@ -297,6 +330,16 @@ def read_frame(
         values = shifted(values, selection.rest(frame))
         pixels = pixels.crop(window.within(wide))
     return pixels, values
+
+
+def _inside(pixels: Pixels, at: Window, image: Window) -> Pixels:
+    """Pixels of a window of which none beyond the image counts as sensed.
+
+    A camera that pans sees other ground there, not the image mirrored.
+    """
+    there = np.zeros((at.height, at.width), bool)
+    there[at.intersect(image).within(at)] = True
+    return replace(pixels, valid=pixels.valid & there)
 
 
 def shifted(pixels: NDArray[np.float32], rest: tuple[float, float]) -> NDArray[np.float32]:

@@ -131,6 +131,7 @@ class Scene:
             "interpolated".
         metadata: files besides the rasters from which it is known what counts mean.
         acquisition: when and by what it was sensed.
+        video: frame 0 is one of a video; the others are those around it, the nearest in time first.
     """
 
     name: str
@@ -147,6 +148,7 @@ class Scene:
     vrt: bool = False
     metadata: tuple[str, ...] = ()
     acquisition: Acquisition = Acquisition()  # noqa: RUF009 - frozen
+    video: bool = False
 
     def _repr_html_(self) -> str:
         """Bands and grid of each GSD, and what a user should know, as a notebook shows it."""

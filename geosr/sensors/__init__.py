@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from geosr.errors import SceneError, UsageError, cause
 from geosr.scene.scene import Scene
-from geosr.sensors import geotiff, image, offsets, pair, sentinel2, stac, stack
+from geosr.sensors import geotiff, image, offsets, pair, sentinel2, stac, stack, video
 from geosr.sensors.meaning import with_meaning
 from geosr.sensors.options import OpenOptions, may_be
 
@@ -61,6 +61,8 @@ def _opened(path: Path, options: OpenOptions) -> Scene:
         return stac.open_item(path, options)
     if options.kind == "series":
         return image.open_series(path, options)
+    if options.kind == "video":
+        return video.open_video(path, options)
     if options.kind == "image":
         return image.open_image(path, options)
     if options.kind == "pair":
@@ -128,6 +130,8 @@ def _found(path: Path, pattern: str | None, kind: str) -> list[Path]:
         return image.images(path, pattern)
     if kind == "series":
         return image.find_series(path, pattern)
+    if kind == "video":
+        return video.find_frames(path, pattern)
     if kind == "pair":
         return pair.find_pairs(path, pattern)
     if path.is_file() or _is_scene(path):

@@ -135,20 +135,20 @@ def find_series(path: Path, pattern: str | None = None) -> list[Path]:
     """
     if path.is_file():
         return [path]
-    files = _frames(path, pattern)
+    files = frames_in(path, pattern)
     named = [(file, match) for file in files if (match := _FRAME.match(file.stem))]
     if named and len(named) == len(files):
         return list(dict.fromkeys(file.with_stem(f"{match[1]}_LR*") for file, match in named))
     if len(files) > 1 or probav.is_imgset(path):
         return [path]
-    imgsets = {imgset for imgset in probav.find_imgsets(path) if _frames(imgset, pattern)}
+    imgsets = {imgset for imgset in probav.find_imgsets(path) if frames_in(imgset, pattern)}
     folders = (p for p in path.iterdir() if p.is_dir())
     return sorted(
-        imgsets | {p for p in folders if may_be(lambda p: len(_frames(p, pattern)) > 1, p)}
+        imgsets | {p for p in folders if may_be(lambda p: len(frames_in(p, pattern)) > 1, p)}
     )
 
 
-def _frames(path: Path, pattern: str | None = None) -> list[Path]:
+def frames_in(path: Path, pattern: str | None = None) -> list[Path]:
     """The rasters of a folder that are images: no masks, of an imgset the LR alone."""
     files = [file for file in images(path, pattern) if not _MASK.search(file.stem)]
     if probav.is_imgset(path):
@@ -166,7 +166,7 @@ def open_series(path: Path, options: OpenOptions) -> Scene:
     alone = "*" in path.name
     files = sorted(path.parent.glob(path.name)) if alone else []
     if not alone and path.is_dir():
-        files = _frames(path, options.pattern)
+        files = frames_in(path, options.pattern)
     if len(files) < 2:
         raise SceneError(
             f"{path}: a multi-image net needs a folder with two or more rasters of one place, "
@@ -176,8 +176,8 @@ def open_series(path: Path, options: OpenOptions) -> Scene:
     imgset = not alone and probav.is_imgset(path)
     if imgset:
         probav.check_masks(path, files)
-    frames = [_open_frame(file, options) for file in files]
-    frames = [frames[0], *(_onto(frames[0], frame, options) for frame in frames[1:])]
+    frames = [open_frame(file, options) for file in files]
+    frames = [frames[0], *(onto(frames[0], frame, options) for frame in frames[1:])]
     notes = _notes(path, frames)
     frames.sort(key=_unclear)
     if imgset and not options.quantification and frames[0].dtype == np.uint16:
@@ -191,7 +191,7 @@ def open_series(path: Path, options: OpenOptions) -> Scene:
     )  # fmt: skip
 
 
-def _open_frame(path: Path, options: OpenOptions) -> Scene:
+def open_frame(path: Path, options: OpenOptions) -> Scene:
     if probav_hdf5.is_product(path):
         return probav_hdf5.open_product(path, options)
     scene, mask = _opened(path, options, frame=True), _beside(path)
@@ -223,7 +223,7 @@ def _in_file(path: Path, index: int, said: str, name: str) -> Quality:
     return Quality(str(path), index, bits=bits, equals=equals)
 
 
-def _onto(first: Scene, other: Scene, options: OpenOptions) -> Scene:
+def onto(first: Scene, other: Scene, options: OpenOptions) -> Scene:
     """The other frame on the grid of the first, warped where asked."""
     if _kind(first) != _kind(other):
         raise SceneError(

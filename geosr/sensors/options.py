@@ -20,7 +20,8 @@ class OpenOptions:
         vrt: open VRT files, which may read any other file.
         remote: open paths on the network.
         kind: "sentinel2"; "image" takes any raster as a scene, "series" a folder of them, "pair" a
-            coarse raster and a finer one of the same ground.
+            coarse raster and a finer one of the same ground, "video" every frame of a folder of
+            ordered ones, with the frames around it.
         pattern: names of the rasters that count in a folder of them.
         align: bring the rasters of a series that lie on other grids onto the grid of the first
             by name, bilinear; the finer raster of a pair into the CRS of the coarse one.
@@ -28,6 +29,7 @@ class OpenOptions:
             what lies beside it.
         register: move the finer raster of a pair to where its content fits the coarse one's.
         max_pixels: of the finest grid, for those who read scenes whole; None is no limit.
+        window: frames of a video that a frame is seen with, itself included; odd. 0 is no video.
     """
 
     dn_offset: float | None = None
@@ -41,6 +43,7 @@ class OpenOptions:
     max_pixels: int | None = 4_000_000_000
     guide: str | None = None
     register: bool = True
+    window: int = 0
 
 
 def may_be(test: Callable[[Path], bool], path: Path) -> bool:

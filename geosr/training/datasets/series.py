@@ -4,6 +4,9 @@ Each frame sees the place through a Gaussian point spread, moved by parts of a c
 with its own gain, offset, noise and clouds; a quality mask says where the clouds are. The truth
 lies on the grid of frame 0 where a net takes two frames or one, or is told their shifts; of more
 frames the shifts sum to zero. Frame 0 of two is never brightened.
+
+Of nets for video a camera pans over the place and trembles: frames lie as far off as it went, less
+the whole pixels that a registration takes back. The truth is frame 0, which is never brightened.
 """
 
 from __future__ import annotations
@@ -38,6 +41,8 @@ class Sensor:
         clouds: share of frames that have clouds; the first two are the clearest and have none.
         fewest: of nets that take fewer frames, the least that a window has; the others are unclear.
         aim: standard deviation of the error of the shifts told, as a registration errs.
+        pan: of a video, the camera's largest way along an axis from a frame to the next.
+        tremble: of a video, standard deviation of a frame's place around that way.
     """
 
     shift: float = 0.5
@@ -49,6 +54,8 @@ class Sensor:
     clouds: float = 0.25
     fewest: int = 1
     aim: float = 0.03
+    pan: float = 1.5
+    tremble: float = 0.2
 
 
 class SeriesWindows(FolderWindows):
@@ -95,9 +102,23 @@ class SeriesWindows(FolderWindows):
     def _shifts(self, rng: np.random.Generator) -> NDArray[np.float64]:
         """(frames, 2) in coarse pixels."""
         frames = self.card.frames
+        if self.card.video:
+            return self._panned(rng)
         shifts = rng.uniform(-1, 1, (max(frames, 2), 2))[:frames] * self.sensor.shift
         on_first = frames <= 2 or self.card.shifts
         return np.asarray(shifts - (shifts[0] if on_first else shifts.mean(0)))
+
+    def _panned(self, rng: np.random.Generator) -> NDArray[np.float64]:
+        """(frames, 2): where the frames of a panning camera lie once whole pixels are taken back.
+
+        Frame 0 first, then the one before, the one after, the second before, …
+        """
+        time = np.array([(t + 1) // 2 * (-1) ** t for t in range(self.card.frames)])
+        way = time[:, None] * rng.uniform(-1, 1, 2) * self.sensor.pan
+        way[1:] += rng.normal(0, self.sensor.tremble, way[1:].shape)
+        found = way + rng.normal(0, self.sensor.aim, way.shape)  # as a registration finds them
+        found[0] = 0
+        return np.asarray(way - np.rint(found))
 
     def _sensed(
         self, values: NDArray[np.float32], number: int, noise: float, rng: np.random.Generator
@@ -106,7 +127,7 @@ class SeriesWindows(FolderWindows):
         sensor, frame = self.sensor, values.astype(np.float64)
         mean = abs(float(frame.mean()))
         gain, offset = rng.normal(1, sensor.gain), rng.normal(0, sensor.offset)
-        if number or self.card.frames > 2:
+        if number or (self.card.frames > 2 and not self.card.video):
             frame = frame * gain + offset * mean
         frame += rng.normal(0, noise, frame.shape) * mean
         clear = np.ones(frame.shape[1:])

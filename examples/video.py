@@ -1,0 +1,99 @@
+"""How much do the frames around a frame help? PSNR of a panning camera's, by windows of several.
+
+    python examples/video.py IMAGE [--model NAME_OR_FILE …] [--scale 3] [--frames 7] [--noise 2]
+
+IMAGE is a fine raster of one band. The camera pans over it by parts of a coarse pixel;
+every frame is seen through a Gaussian point spread, with noise. The truth of each is the image.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import rasterio
+from affine import Affine
+from numpy.typing import NDArray
+
+import geosr
+from geosr.scene import degrade
+
+PAN = (0.57, -0.77)  # coarse pixels from a frame to the next, rows and columns
+BLUR = 0.375  # σ of the point spread, coarse pixels
+EDGE = 4  # coarse pixels that are not scored
+SIDE = 480  # fine pixels of a frame at most
+
+Image = NDArray[np.float32]
+
+
+def write(path: Path, image: Image) -> None:
+    """One band, 1.0 is white."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    height, width = image.shape
+    with rasterio.open(path, "w", driver="GTiff", height=height, width=width, count=1,
+                       dtype="float32", transform=Affine.scale(15, -15)) as file:  # fmt: skip
+        file.write(image, 1)
+
+
+def read(path: Path) -> Image:
+    """The first band; 1.0 is white."""
+    with rasterio.open(path) as file:
+        full = np.iinfo(file.dtypes[0]).max if file.dtypes[0].startswith("uint") else 1
+        return np.asarray(file.read(1) / np.float32(full), np.float32)
+
+
+def pan(image: Image, folder: Path, scale: int, frames: int, noise: float) -> dict[str, Image]:
+    """Write the frames that the camera takes; returns the truth of each by its file's name."""
+    rng, sigma = np.random.default_rng(0), BLUR * scale
+    pad, taps = int(np.ceil(4 * sigma)) + scale, degrade.point_spread(scale, BLUR * scale)
+    away = [int(np.ceil(abs(by) * scale * frames / 2)) + scale for by in PAN]
+    size = [
+        min(SIDE, n - 2 * (pad + a)) // scale * scale
+        for n, a in zip(image.shape, away, strict=True)
+    ]
+    truth = {}
+    for t in range(frames):
+        way = np.array(PAN) * scale * (t - (frames - 1) / 2) + rng.uniform(-0.5, 0.5, 2)
+        row, col = (pad + a + round(w) for a, w in zip(away, way, strict=True))
+        wide = image[row - pad : row + size[0] + pad, col - pad : col + size[1] + pad]
+        seen = degrade.shrink(wide[None], scale, taps, taps, pad=pad)[0]
+        name = f"frame{t:03}.tif"
+        write(folder / name, np.float32(seen + rng.normal(0, noise / 255, seen.shape)))
+        truth[name] = wide[pad:-pad, pad:-pad]
+    return truth
+
+
+def psnr(folder: Path, truth: dict[str, Image], scale: int) -> float:
+    """Of all frames together, dB, 1.0 being white."""
+    at = (slice(EDGE * scale, -EDGE * scale),) * 2
+    errors = [((read(folder / name) - image)[at] ** 2).mean() for name, image in truth.items()]
+    return float(-10 * np.log10(np.mean(errors)))
+
+
+def main() -> None:
+    """Read the command line, simulate, score, print a table."""
+    parser = argparse.ArgumentParser(description="PSNR of video, one by one and by windows")
+    parser.add_argument("image", type=Path)
+    parser.add_argument("--model", action="append", default=[])
+    parser.add_argument("--scale", type=int, default=3)
+    parser.add_argument("--frames", type=int, default=7)
+    parser.add_argument("--noise", type=float, default=2, help="standard deviation, of 255")
+    said = parser.parse_args()
+    print(f"{'model':24}{'window':>8}{'dB':>9}")
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        truth = pan(read(said.image), folder / "frames", said.scale, said.frames, said.noise)
+        for number, model in enumerate(("bicubic", "ibp", *said.model)):
+            (net,) = geosr.load_model(model, scale=said.scale)
+            several = net.card.task == "misr"
+            for window in (1, 3, 5, 7) if net.card.fewer else (net.card.frames,):
+                out, around = folder / f"{number}-{window}", window if several else None
+                geosr.superres(folder / "frames", out, model=net, window=around)
+                value = psnr(out, truth, said.scale)
+                print(f"{Path(model).parent.name or model:24}{window:>8}{value:>9.3f}")
+
+
+if __name__ == "__main__":
+    main()
