@@ -211,7 +211,7 @@ def overwrite_option(what: str, group: str = OUTPUT) -> Callable[[F], F]:
 
 
 _DATA_KINDS = ["auto", "wald", "folder", "pairs", "npz", "dual", "series", "kelvins",
-               "spectral"]  # fmt: skip
+               "spectral", "self-supervised"]  # fmt: skip
 
 
 class Degradation(ParamType):

@@ -35,6 +35,7 @@ from geosr.models.nets.multi import (
     deepsum,
     dual,
     fusion,
+    hdrdsp,
     highresnet,
     ibpnet,
     misrgru,
@@ -82,8 +83,8 @@ _MODULES = (
     dsen2, dsen2ps, aesr, baseline, lpan, lapsrn, srcnn, vdsr, espcn, fsrcnn, srresnet, edsr, carn,
     rcan, han, dmcn, pecnn, ddrn, hsenet, haunet, transenet, swinir, hat, rrdb, eegan, sgfbgan,
     cincgan, rfsr, dual, highresnet, trmisr, piunet, rams, deepsum, wdsr3d, misrgru, recursive,
-    worldstrat, ibpnet, fusion, liif, cdcr, funsr, zssr, dip, mip, spectral, bicubic, brovey, gsa,
-    mtfglp, bdsd, local,
+    worldstrat, ibpnet, hdrdsp, fusion, liif, cdcr, funsr, zssr, dip, mip, spectral, bicubic,
+    brovey, gsa, mtfglp, bdsd, local,
 )  # fmt: skip
 DESIGNS: dict[str, Design] = {d.name: d for module in _MODULES for d in module.DESIGNS}
 _BUILDERS = {d.arch: d.build for d in DESIGNS.values()}

@@ -69,8 +69,8 @@ def cubic(size: int, scale: int, shift: Tensor) -> Tensor:
     return weights
 
 
-def _apply(down: Tensor, x: Tensor, across: Tensor) -> Tensor:
-    """Matrices along rows and columns of (batch, frames, bands, …, …)."""
+def apply(down: Tensor, x: Tensor, across: Tensor) -> Tensor:
+    """Matrices along rows and columns of (batch, frames, bands, …, …), one of each a frame."""
     return down.unsqueeze(2) @ x @ across.unsqueeze(2).transpose(-1, -2)
 
 
@@ -91,11 +91,11 @@ class Sampling:
 
     def see(self, image: Tensor) -> Tensor:
         """D: (batch, bands, fine rows, fine cols) to frames (batch, frames, bands, rows, cols)."""
-        return _apply(self.down, image.unsqueeze(1), self.across)
+        return apply(self.down, image.unsqueeze(1), self.across)
 
     def spread(self, frames: Tensor) -> Tensor:
         """Dᵀ of every frame by itself: (batch, frames, bands, fine rows, fine cols)."""
-        return _apply(self.down.transpose(-1, -2), frames, self.across.transpose(-1, -2))
+        return apply(self.down.transpose(-1, -2), frames, self.across.transpose(-1, -2))
 
     def gather(self, frames: Tensor) -> Tensor:
         """Σ Dᵀ over the frames: (batch, bands, fine rows, fine cols)."""
@@ -117,7 +117,7 @@ def enlarged(frames: Tensor, scale: int, shifts: Tensor) -> Tensor:
     """Bicubic frames on the fine grid of shift 0, (batch, frames, bands, …)."""
     down, across = shifts.float().unbind(-1)
     rows, cols = frames.shape[-2:]
-    return _apply(cubic(rows, scale, down), frames, cubic(cols, scale, across))
+    return apply(cubic(rows, scale, down), frames, cubic(cols, scale, across))
 
 
 def mean(frames: Tensor, clear: Tensor, shifts: Tensor, scale: int) -> Tensor:
@@ -189,7 +189,7 @@ def agreeing(
     """
     counted = _counted(clear)
     rest = counted * (frames - _seen(frames, counted, shifts, scale, blur))
-    narrow = _gaussian(_CHANGE, frames)
+    narrow = gaussian(_CHANGE, math.ceil(3 * _CHANGE), frames)
     kept = float((narrow**2).sum()) ** 2  # of white noise, as a variance
     smooth = _around(rest, _CHANGE) / _around(counted, _CHANGE).clamp(min=0.05)
     rough = _around((rest - counted * smooth) ** 2, _AROUND)
@@ -214,18 +214,21 @@ def _seen(
     return Sampling(_shape(frames), scale, shifts, blur).see(image)
 
 
-def _gaussian(sigma: float, like: Tensor) -> Tensor:
-    reach = math.ceil(3 * sigma)
+def gaussian(sigma: float, reach: int, like: Tensor) -> Tensor:
+    """2 · reach + 1 taps that sum to one."""
     taps = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=like.device) / sigma) ** 2)
-    return taps / taps.sum()
+    return (taps / taps.sum()).to(like.dtype)
+
+
+def gaussian_mean(x: Tensor, sigma: float, reach: int) -> Tensor:
+    """Gaussian mean of (batch, frames, bands, rows, cols) over rows and columns; edges repeated."""
+    taps = gaussian(sigma, reach, x)
+    flat = F.pad(x.reshape(-1, 1, *x.shape[-2:]), (reach,) * 4, mode="replicate")
+    return F.conv2d(F.conv2d(flat, taps.view(1, 1, -1, 1)), taps.view(1, 1, 1, -1)).view(x.shape)
 
 
 def _around(x: Tensor, sigma: float) -> Tensor:
-    """Gaussian mean of (batch, frames, bands, rows, cols) over rows and columns; edges repeated."""
-    taps = _gaussian(sigma, x)
-    flat = x.reshape(-1, 1, *x.shape[-2:])
-    flat = F.pad(flat, (len(taps) // 2,) * 4, mode="replicate")
-    return F.conv2d(F.conv2d(flat, taps.view(1, 1, -1, 1)), taps.view(1, 1, 1, -1)).view_as(x)
+    return gaussian_mean(x, sigma, math.ceil(3 * sigma))
 
 
 def _shape(frames: Tensor) -> tuple[int, int]:
