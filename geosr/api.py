@@ -34,6 +34,7 @@ from geosr.scene.frames import FrameOptions
 from geosr.sensors import OpenOptions, is_remote, remote_path, sentinel2
 from geosr.sensors import open_scene as _open_scene
 from geosr.training.config import config_of
+from geosr.training.datasets import leftout
 from geosr.training.train import Progress, Result
 from geosr.training.train import train as _train
 
@@ -339,6 +340,7 @@ def train(
     quantification: float | None = None,
     data_fine: str | Path | None = None,
     unpaired: str | None = None,
+    self_supervised: bool = False,
     patch: int | None = None,
     jitter: float | None = None,
     loss: str | None = None,
@@ -410,7 +412,8 @@ def train(
     config = replace(
         config, scale=scale, bands=bands, net_options=dict(net_option or {}), patch=patch or 0,
         seed=seed, val_share=val_share, val_every=val_every, val_windows=val_windows,
-        patience=patience, compile=compile, data_kind=data_kind, pattern=pattern,
+        patience=patience, compile=compile,
+        data_kind=leftout.KIND if self_supervised else data_kind, pattern=pattern,
         degradation=degradation, quantification=quantification, init=str(init) if init else None,
         fine=str(data_fine) if data_fine else None, unpaired=unpaired,
     )  # fmt: skip

@@ -212,7 +212,7 @@ def overwrite_option(what: str, group: str = OUTPUT) -> Callable[[F], F]:
 
 
 _DATA_KINDS = ["auto", "wald", "folder", "pairs", "npz", "dual", "series", "kelvins",
-               "revisits", "spectral"]  # fmt: skip
+               "revisits", "spectral", "self-supervised"]  # fmt: skip
 
 
 class Degradation(ParamType):

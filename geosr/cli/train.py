@@ -98,6 +98,11 @@ _PRESETS = ("default", "paper", "srgan", "esrgan", "satlas", "sr4rs", "eegan", "
         type=click.Choice(["cyclecnn", "cincgan"]),
         help="How to learn from these: cycles alone, or with discriminators.",
     ),
+    option(
+        "--self-supervised",
+        is_flag=True,
+        help="Learn from series alone: one image is left out, which the others must tell.",
+    ),
     option("--patch", type=click.IntRange(1), help="Side of a window of truth, pixels."),
     option("--jitter", type=float, help="Radiometric augmentation, σ of the log-gain."),
 )
@@ -277,11 +282,24 @@ def _config(params: dict[str, Any], where: Engine) -> TrainConfig:
         adversarial={name: params[key] for key, name in _ADVERSARIAL.items()}
         | {"options": _named(params["discriminator_options"], "--discriminator-option")},
     )  # fmt: skip
+    if params["self_supervised"]:
+        chosen["data_kind"] = _self_supervised(chosen["data_kind"])
     return replace(
         config, **plain, **chosen, net_options=_named(params["net_options"], "--net-option"),
         patch=params["patch"] or 0, init=str(params["init"]) if params["init"] else None,
         fine=str(params["data_fine"]) if params["data_fine"] else None, unpaired=params["unpaired"],
     )  # fmt: skip
+
+
+def _self_supervised(kind: str | None) -> str:
+    """The kind of data of --self-supervised, where nobody said another one."""
+    from geosr.training.datasets import leftout
+
+    if kind not in (None, leftout.KIND):
+        raise click.UsageError(
+            f"--self-supervised reads series, not '{kind}'. Leave --data-kind out."
+        )
+    return leftout.KIND
 
 
 def _named(texts: tuple[str, ...], option: str) -> dict[str, Any]:

@@ -20,6 +20,7 @@ SHIFTS = 0  # key of the frames' shifts, beside the GSDs of the inputs
 FIXED = -1  # key of what a net finds without its weights, where it is known already
 PLACES = -2  # key of where output pixels lie in the input, of nets of any scale
 CLEAR = -3  # key of where an input was sensed, of unpaired training
+LEFT_OUT = -4  # key of where the frame looks that is left out, of self-supervised training
 ANY_SCALE = 0  # key, among the scales of a design, of every scale that is not listed
 MOST_SCALE = 64.0  # of a net of any scale
 PAIRS: dict[str, tuple[str, ...]] = {

@@ -346,6 +346,8 @@ class _Run:
         unit, more = self.model.card.unit, list[Term]()
         if self.cycle is not None:
             output, more = self.cycle.terms(output, batch, self.step)
+        if isinstance(output, Tensor):
+            output = self.sets.training.compared(output, batch)
         terms = self.criterion.terms(_in_units(output, unit), batch.target / unit, batch.mask)
         terms += more
         if self.adversary is not None:

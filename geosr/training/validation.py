@@ -94,7 +94,7 @@ def validate(
             continue
         batch = batch.to(device)
         estimates = {"model": model(batch.inputs), **interpolations(model.card, batch)}
-        sums.add(spot.area, batch, estimates)
+        sums.add(spot.area, batch, {k: windows.compared(v, batch) for k, v in estimates.items()})
         if len(shown) < _SHOWN:
             shown.append(_row(model.card, batch, estimates["model"]))
     return _figures(sums, ranks, device, picture.sheet(shown) if shown else None)
@@ -157,6 +157,8 @@ def _row(card: ModelCard, batch: Batch, estimate: Tensor) -> NDArray[np.uint8]:
     made = estimate[0].float().cpu().numpy()
     if card.task == "spectral":  # its last bands are furthest from those that come in
         truth, made, mask = (x[[-1, -4, 4]] for x in (truth, made, mask))
+    finer = made.shape[-1] // truth.shape[-1]  # than a truth that is one of the frames
+    truth, mask = picture.enlarge(truth, finer), picture.enlarge(mask, finer)
     ends = picture.limits(truth, mask)
     given = low.cpu().numpy()
     if PLACES in batch.inputs:

@@ -15,6 +15,7 @@ from geosr.training.datasets import (
     continuous,
     folder,
     kelvins,
+    leftout,
     pairs,
     places,
     revisits,
@@ -41,7 +42,7 @@ __all__ = [
 _CHECKED = 192  # pixels of truth along a held-out window, where the images have them
 _NOT_MIXED = "--degradation mixed is for Sentinel-2 scenes. Say blur-noise for images."
 KINDS = ("wald", "folder", "pairs", "npz", "dual", "series", "kelvins", "revisits",
-         "spectral")  # fmt: skip
+         "spectral", leftout.KIND)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -144,6 +145,9 @@ def open_sets(data: Path, card: ModelCard, choice: Choice) -> Sets:
     elif kind == "kelvins":
         found = kelvins.areas(data, card, choice.options, choice.pattern)
         make = kelvins.KelvinsWindows
+    elif kind == leftout.KIND:
+        found = leftout.areas(data, card, choice.options, choice.pattern)
+        make = leftout.LeftOutWindows
     elif choice.operator == wald.MIXED:
         raise UsageError(_NOT_MIXED)
     else:
@@ -201,7 +205,7 @@ def _check(kind: str, card: ModelCard) -> None:
         "guided": ("wald",),
         "sisr": ("folder", "pairs", "npz", "dual", "series", "kelvins", "revisits"),
         "spectral": ("spectral",),
-        "misr": ("series", "pairs", "dual", "kelvins", "revisits"),
+        "misr": ("series", "pairs", "dual", "kelvins", "revisits", leftout.KIND),
     }[card.task]
     if kind not in fits:
         raise UsageError(

@@ -110,22 +110,38 @@ class RevisitWindows(Windows[Place]):
         return self._held[place.path]
 
     def _read(self, place: Place) -> _Held:
-        scene, names = place.scene, [band.name for band in place.scene.select()]
-        with scene.open() as reader:
-            selection = frames.select_frames(reader, scene, names, self.card, FrameOptions())
-            whole = scene.grids[scene.finest].window
-            images = [
-                frames.read_frame(reader, scene, names, whole, frame, selection, _FILL_REACH)
-                for frame in selection
-            ]
         count = self.card.frames if self.card.task == "misr" else 1
-        stack = np.zeros((count, len(names) + 1, *whole[2:]), np.float32)
-        for i, (pixels, values) in enumerate(images[:count]):
-            stack[i, :-1], stack[i, -1] = values, pixels.usable.all(0)
-        stack[len(images) :, :-1] = stack[0, :-1]  # frames that are missing are never clear
-        shifts = np.zeros((count, 2), np.float32)
-        shifts[: len(selection)] = selection.shifts[:count]
+        stack, shifts = frames_of(place.scene, self.card, count)
         return _Held(stack, shifts, *self.truth(place))
+
+
+def frames_of(
+    scene: Scene, card: ModelCard, count: int, options: FrameOptions = FrameOptions()  # noqa: B008
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:  # fmt: skip
+    """A scene's frames as a net gets them: chosen, registered, brightened, whole.
+
+    Returns:
+        `count` frames, (count, bands + 1, rows, cols), the quality mask last, and their shifts,
+        (count, 2). Frames that are missing are the first one, and nowhere clear.
+
+    Raises:
+        SceneError: a file cannot be read.
+    """
+    names = [band.name for band in scene.select()]
+    with scene.open() as reader:
+        selection = frames.select_frames(reader, scene, names, card, options)
+        whole = scene.grids[scene.finest].window
+        images = [
+            frames.read_frame(reader, scene, names, whole, frame, selection, _FILL_REACH)
+            for frame in selection
+        ][:count]
+    stack = np.zeros((count, len(names) + 1, *whole[2:]), np.float32)
+    for i, (pixels, values) in enumerate(images):
+        stack[i, :-1], stack[i, -1] = values, pixels.usable.all(0)
+    stack[len(images) :, :-1] = stack[0, :-1]
+    shifts = np.zeros((count, 2), np.float32)
+    shifts[: len(images)] = selection.shifts[:count]
+    return stack, shifts
 
 
 def joined(images: Sequence[Scene]) -> Scene:

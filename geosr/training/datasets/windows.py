@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from geosr.errors import GeosrError, SceneError, UsageError
-from geosr.models.card import ANY, PLACES, SHIFTS, ModelCard
+from geosr.models.card import ANY, LEFT_OUT, PLACES, SHIFTS, ModelCard
 from geosr.raster.window import Window
 from geosr.scene.pixels import Reader
 from geosr.scene.scene import Scene
@@ -137,6 +137,10 @@ class Windows(ABC, Generic[I]):
         """
         return stack([self.sample(step, i) for i in numbers], self.broken)
 
+    def compared(self, image: Tensor, batch: Batch) -> Tensor:
+        """What of a net's image meets the batch's target; both in counts."""
+        return image
+
     @abstractmethod
     def cut(self, spot: Spot, rng: np.random.Generator) -> Sample:
         """The pair at a spot; `rng` is for what the way of making it draws."""
@@ -251,8 +255,9 @@ def turn(sample: Sample, k: int) -> Sample:
         return np.ascontiguousarray(turned[..., ::-1] if k >= 4 else turned)
 
     inputs = {gsd: one(values) for gsd, values in sample.inputs.items() if gsd > 0}
-    if SHIFTS in sample.inputs:
-        inputs[SHIFTS] = turned_shifts(sample.inputs[SHIFTS], k)
+    for key in (SHIFTS, LEFT_OUT):
+        if key in sample.inputs:
+            inputs[key] = turned_shifts(sample.inputs[key], k)
     if PLACES in sample.inputs:
         side = next(iter(inputs.values())).shape[-1]
         inputs[PLACES] = turned_places(sample.inputs[PLACES], k, side)

@@ -11,22 +11,30 @@ Every frame samples the image at its shift, through a Gaussian point spread:
     ibp            iterated back-projection (Irani and Peleg 1991), steps as SIRT takes them:
                    image += Σ D_tᵀ m_t (frame_t - D_t image) / Σ D_tᵀ m_t
 
-Any number of frames of any order; a mask m is 1 where a frame is clear.
+Any number of frames of any order; a mask m is 1 where a frame is clear. Between dates the ground
+changes, and masks miss clouds: `agreeing` weighs frames by how well they agree with the first.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from geosr.models.card import Design, ModelCard
 
 BLUR = 0.375  # σ of the point spread in coarse pixels
 _NARROW = 0.2  # of shift-and-add, in coarse pixels
 _LEAST = 1e-6
+_TINY = 1e-12  # a variance, of unit values
+_BEFORE = 4  # steps of back-projection before frames are compared
+_CHANGE = 0.7  # σ of what is taken for one place of a change, coarse pixels
+_AROUND = 2.0  # σ of the surroundings in which noise is told from change, coarse pixels
+_LEAST_WEIGHT = 0.01  # of a pixel that is clear
 
 
 def sampling(size: int, scale: int, shift: Tensor, blur: float) -> Tensor:
@@ -61,8 +69,8 @@ def cubic(size: int, scale: int, shift: Tensor) -> Tensor:
     return weights
 
 
-def _apply(down: Tensor, x: Tensor, across: Tensor) -> Tensor:
-    """Matrices along rows and columns of (batch, frames, bands, …, …)."""
+def apply(down: Tensor, x: Tensor, across: Tensor) -> Tensor:
+    """Matrices along rows and columns of (batch, frames, bands, …, …), one of each a frame."""
     return down.unsqueeze(2) @ x @ across.unsqueeze(2).transpose(-1, -2)
 
 
@@ -83,11 +91,11 @@ class Sampling:
 
     def see(self, image: Tensor) -> Tensor:
         """D: (batch, bands, fine rows, fine cols) to frames (batch, frames, bands, rows, cols)."""
-        return _apply(self.down, image.unsqueeze(1), self.across)
+        return apply(self.down, image.unsqueeze(1), self.across)
 
     def spread(self, frames: Tensor) -> Tensor:
         """Dᵀ of every frame by itself: (batch, frames, bands, fine rows, fine cols)."""
-        return _apply(self.down.transpose(-1, -2), frames, self.across.transpose(-1, -2))
+        return apply(self.down.transpose(-1, -2), frames, self.across.transpose(-1, -2))
 
     def gather(self, frames: Tensor) -> Tensor:
         """Σ Dᵀ over the frames: (batch, bands, fine rows, fine cols)."""
@@ -109,7 +117,7 @@ def enlarged(frames: Tensor, scale: int, shifts: Tensor) -> Tensor:
     """Bicubic frames on the fine grid of shift 0, (batch, frames, bands, …)."""
     down, across = shifts.float().unbind(-1)
     rows, cols = frames.shape[-2:]
-    return _apply(cubic(rows, scale, down), frames, cubic(cols, scale, across))
+    return apply(cubic(rows, scale, down), frames, cubic(cols, scale, across))
 
 
 def mean(frames: Tensor, clear: Tensor, shifts: Tensor, scale: int) -> Tensor:
@@ -144,15 +152,83 @@ def shift_and_add(
 
 def back_projected(
     frames: Tensor, clear: Tensor, shifts: Tensor, scale: int, *, steps: int = 10,
-    blur: float = BLUR,
+    blur: float = BLUR, agree: bool = False,
 ) -> Tensor:  # fmt: skip
-    """Iterated back-projection from the frames' mean."""
+    """Iterated back-projection from the frames' mean; of the ground of the first where they agree.
+
+    Args:
+        agree: take `agreeing` frames.
+    """
+    if agree:
+        frames, clear = agreeing(frames, clear, shifts, scale, blur=blur)
     sampler, counted = Sampling(_shape(frames), scale, shifts, blur), _counted(clear)
     weight = sampler.gather(counted).clamp(min=_LEAST)
     image = mean(frames, clear, shifts, scale)
     for _ in range(steps):
         image = image + sampler.gather(counted * (frames - sampler.see(image))) / weight
     return image
+
+
+def agreeing(
+    frames: Tensor, clear: Tensor, shifts: Tensor, scale: int, *, blur: float = BLUR
+) -> tuple[Tensor, Tensor]:
+    """Frames that show the first one's ground, and weights by how well they did before.
+
+    What a frame has beyond all frames' image, smoothed, less what the first one has there, is the
+    ground's change, with a share of noise that is known from what is left unsmoothed. The change
+    is taken away, and a pixel's weight is noise / (noise + change), variances around it: the
+    robust merging of Wronski et al. (ACM TOG 38, 2019), whose reference frame is the sharpest one.
+
+    Args:
+        frames: (batch, frames, bands, rows, cols).
+        clear: (batch, frames, 1, rows, cols); where the first is not, it agrees with the others.
+        shifts: (batch, frames, 2), of the first zero.
+
+    Returns:
+        The frames, and weights from 0 where they are not clear to 1, (batch, frames, 1, …).
+    """
+    counted = _counted(clear)
+    rest = counted * (frames - _seen(frames, counted, shifts, scale, blur))
+    narrow = gaussian(_CHANGE, math.ceil(3 * _CHANGE), frames)
+    kept = float((narrow**2).sum()) ** 2  # of white noise, as a variance
+    smooth = _around(rest, _CHANGE) / _around(counted, _CHANGE).clamp(min=0.05)
+    rough = _around((rest - counted * smooth) ** 2, _AROUND)
+    noise = enlarged(rough / _around(counted, _AROUND).clamp(min=0.05), 1, shifts).clamp(min=0)
+    noise = noise / (1 - kept)
+    change = enlarged(smooth, 1, shifts)
+    change = change - change[:, :1]
+    power = _around(change**2, _AROUND).clamp(min=_TINY)
+    share = (1 - kept * (noise + noise[:, :1]) / power).clamp(0, 1)
+    change = share * change
+    spread = _around(change**2, _AROUND)
+    usual = noise.median(1, keepdim=True).values + _TINY
+    weights = enlarged((usual / (usual + spread)).amin(2, keepdim=True), 1, -shifts)
+    return frames - enlarged(change, 1, -shifts), counted * weights.clamp(_LEAST_WEIGHT, 1)
+
+
+def _seen(
+    frames: Tensor, counted: Tensor, shifts: Tensor, scale: int, blur: float
+) -> Tensor:  # fmt: skip
+    """All frames as their back-projected image lets expect them."""
+    image = back_projected(frames, counted, shifts, scale, steps=_BEFORE, blur=blur)
+    return Sampling(_shape(frames), scale, shifts, blur).see(image)
+
+
+def gaussian(sigma: float, reach: int, like: Tensor) -> Tensor:
+    """2 · reach + 1 taps that sum to one."""
+    taps = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=like.device) / sigma) ** 2)
+    return (taps / taps.sum()).to(like.dtype)
+
+
+def gaussian_mean(x: Tensor, sigma: float, reach: int) -> Tensor:
+    """Gaussian mean of (batch, frames, bands, rows, cols) over rows and columns; edges repeated."""
+    taps = gaussian(sigma, reach, x)
+    flat = F.pad(x.reshape(-1, 1, *x.shape[-2:]), (reach,) * 4, mode="replicate")
+    return F.conv2d(F.conv2d(flat, taps.view(1, 1, -1, 1)), taps.view(1, 1, 1, -1)).view(x.shape)
+
+
+def _around(x: Tensor, sigma: float) -> Tensor:
+    return gaussian_mean(x, sigma, math.ceil(3 * sigma))
 
 
 def _shape(frames: Tensor) -> tuple[int, int]:
@@ -172,18 +248,22 @@ class Fusion(nn.Module):
 
 
 _EACH = {2: 5, 3: 6, 4: 6}
-_FUSIONS: dict[str, tuple[Callable[..., Tensor], dict[int, int], str]] = {
-    "mean": (mean, _EACH, "bicubic frames, registered and averaged"),
-    "median": (median, _EACH, "bicubic frames, registered, their median"),
-    "shift-and-add": (
-        shift_and_add,
-        dict.fromkeys(_EACH, 2),
-        "shift-and-add",
-    ),
+_STEPS: dict[str, object] = {"steps": 10, "blur": BLUR}
+_FUSIONS: dict[str, tuple[Callable[..., Tensor], dict[int, int], str, dict[str, object]]] = {
+    "mean": (mean, _EACH, "bicubic frames, registered and averaged", {}),
+    "median": (median, _EACH, "bicubic frames, registered, their median", {}),
+    "shift-and-add": (shift_and_add, dict.fromkeys(_EACH, 2), "shift-and-add", {}),
     "ibp": (
         back_projected,
         dict.fromkeys(_EACH, 24),
         "iterated back-projection (Irani and Peleg 1991)",
+        _STEPS,
+    ),
+    "ibp-reference": (
+        partial(back_projected, agree=True),
+        dict.fromkeys(_EACH, 32),
+        "iterated back-projection of the first frame's ground (weights after Wronski et al. 2019)",
+        {**_STEPS, "steps": 20},
     ),
 }
 
@@ -196,8 +276,7 @@ def build(card: ModelCard) -> Fusion:
 
 # Back-projection reaches a little further with every step: tiles read far and blend.
 DESIGNS = tuple(
-    Design(name, "misr", f"fuse-{name}", build, reach, 3, source,
-           frames=9, shifts=True, fewer=True, blend=4 if name == "ibp" else 0,
-           options={"steps": 10, "blur": BLUR} if name == "ibp" else {})
-    for name, (_, reach, source) in _FUSIONS.items()
+    Design(name, "misr", f"fuse-{name}", build, reach, 3, source, frames=9, shifts=True, fewer=True,
+           blend=4 if options else 0, options=options)
+    for name, (_, reach, source, options) in _FUSIONS.items()
 )  # fmt: skip
