@@ -23,6 +23,7 @@ from geosr.evaluation.evaluate import Evaluation, bicubic_beside
 from geosr.evaluation.evaluate import evaluate as _evaluate
 from geosr.evaluation.protocols import Data
 from geosr.inference import arrays
+from geosr.inference.consistency import REFINEMENTS, TV_TV
 from geosr.inference.engine import Engine
 from geosr.inference.fitoptions import KERNELS, FitOptions
 from geosr.inference.plan import Request, scene_options
@@ -61,6 +62,7 @@ def superres(
     co: Mapping[str, str] | None = None,
     uncertainty: bool = False,
     consistent: bool = False,
+    refine: str | None = None,
     report: bool = False,
     pattern: str | None = None,
     dn_offset: float | None = None,
@@ -137,6 +139,7 @@ def superres(
     _require("format", format, ("GTiff", "COG", "PNG"))
     _require("if_locked", if_locked, ("fail", "skip", "wait"))
     _require("register", register, _REGISTER)
+    _require("refine", refine or TV_TV, REFINEMENTS)
     _require("fit_kernel", fit_kernel, KERNELS)
     source, target = _source(src, remote=allow_remote), Path(out)
     if gsd is not None and scale is not None:
@@ -169,7 +172,7 @@ def superres(
         ensemble, uncertainty, consistent, max_pixels, skip_empty, part, gsd,
         FitOptions(fit_steps, fit_time, fit_seed, fit_kernel,
                    Path(fit_reference) if fit_reference else None,
-                   Path(save_fit) if save_fit else None),
+                   Path(save_fit) if save_fit else None), refine or "",
     )  # fmt: skip
     job = Job(
         tuple(place(net, where) for net in nets) if jobs == 1 else nets, request, options, where,
@@ -408,6 +411,7 @@ def evaluate(
     degradation: str | None = None,
     psf: Sequence[float] | None = None,
     noise: Sequence[float] | None = None,
+    refine: str | None = None,
     extra: bool = False,
     peak: Peak = 10000.0,
     lpips: str | Path | None = None,
@@ -449,6 +453,7 @@ def evaluate(
     from geosr.metrics.lpips import load
 
     _require("register", register, _REGISTER)
+    _require("refine", refine or TV_TV, REFINEMENTS)
     _require("fit_kernel", fit_kernel, KERNELS)
     _set_threads(threads)
     where = _engine(device, precision)
@@ -459,7 +464,7 @@ def evaluate(
                      Path(fit_reference) if fit_reference else None)  # fmt: skip
     source = Data(Path(data), protocol, pattern, degradation, options, tile_size,
                   FrameOptions(frames, clearance, register, brightness), tuple(psf or ()),
-                  tuple(noise or ()), fit)  # fmt: skip
+                  tuple(noise or ()), fit, refine or "")  # fmt: skip
     named = _by_name(model, scale)
     placed = {
         name: [place(net, where) for net in nets]

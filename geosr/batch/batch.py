@@ -97,6 +97,7 @@ class Job:
             "quantification": options.quantification,
             "precision": self.precision,
             **({"gsd": request.gsd} if request.gsd else {}),
+            **({"refine": request.refine} if request.refine else {}),
             **({"scale": scales} if (scales := self._scales) else {}),
             **({"fit": request.fit.recipe} if self._fits else {}),
             **({"guide": options.guide} if options.guide else {}),

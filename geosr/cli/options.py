@@ -302,6 +302,13 @@ fit_options = option_group(  # how nets that learn on the scene do so
 )  # fmt: skip
 
 
+REFINE = option(
+    "--refine",
+    type=click.Choice(["tv-tv"]),
+    help="Make the output degrade exactly to the input with least variation.",
+)
+
+
 def fit_of(params: dict[str, Any], tasks: Sequence[str]) -> FitOptions:
     """Take the values of `fit_options` out of a command's parameters.
 

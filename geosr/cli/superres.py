@@ -28,6 +28,7 @@ from geosr.cli.groups import (
 )
 from geosr.cli.options import (
     PATH,
+    REFINE,
     SCALE,
     Auto,
     NameList,
@@ -138,6 +139,7 @@ if TYPE_CHECKING:
         is_flag=True,
         help="Make the output degrade exactly to the input, by back-projection.",
     ),
+    REFINE,
     option("--report", is_flag=True, help="Draw each output as DST/<scene>.html; implies --check."),
 )
 @option_group(
@@ -308,7 +310,7 @@ def _job(
         params["tile_size"], params["overlap"], params["format"], params["creation"],
         frames_of(params), params["ensemble"], params["uncertainty"], params["consistent"],
         params["max_pixels"], params["skip_empty"], params["tmp_dir"], params["gsd"],
-        fit_of(params, [net.card.task for net in nets]),
+        fit_of(params, [net.card.task for net in nets]), params["refine"] or "",
     )  # fmt: skip
     return batch.Job(
         tuple(place(net, where) for net in nets) if here else tuple(nets),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -25,21 +26,25 @@ _FILL_REACH = 16
 
 
 def learnt(plan: Plan, reader: Reader, request: Request, engine: Engine) -> Plan:
-    """The plan with nets that know the scene's point spread and statistics.
+    """The plan with nets that know the scene's point spread and statistics, and knowing it itself.
 
     Those are of the whole scene, of a large one of nine windows of 512 coarse pixels, so that tiles
-    give what the whole would. Nets with weights stay as they are.
+    give what the whole would. Nets with weights stay as they are; their plan is told the point
+    spread where its results are to agree with a coarse raster of an unknown sensor.
 
     Raises:
         SceneError: a band cannot be read.
     """
-    if not any(isinstance(net.model.net, Classical) for net in plan.nets):
+    asked = plan.agrees and plan.scene.sensor == "pair"
+    if not asked and not any(isinstance(net.model.net, Classical) for net in plan.nets):
         return plan
+    bands = plan.scene.select(gsd=max(plan.scene.grids))
     spread = known_spread(plan.scene) or _estimated(plan.scene, reader)
+    told = {band.name: sigma for band, sigma in zip(bands, spread, strict=True)}
     samples = [_sample(window, plan.scene, reader) for window in _windows(plan.scene)]
     models = [_taught(model, plan.scene, spread, samples).to(engine.device)
               for model in plan.models]  # fmt: skip
-    return make_plan(plan.scene, models, request, engine)
+    return replace(make_plan(plan.scene, models, request, engine), spread=told)
 
 
 def _taught(model: Model, scene: Scene, spread: list[float], samples: list[Sample]) -> Model:

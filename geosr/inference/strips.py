@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from geosr.errors import SceneError
 from geosr.inference.blend import Blender
-from geosr.inference.consistency import Change, change, project
+from geosr.inference.consistency import TV_TV, Change, change, project
 from geosr.inference.engine import Engine
 from geosr.inference.plan import Bound, Plan
 from geosr.inference.predict import predict
 from geosr.inference.prefetch import prefetch
+from geosr.inference.refine import tv_tv
 from geosr.inference.tiles import Tile
 from geosr.models.card import PLACES, SHIFTS
 from geosr.raster.window import Window
@@ -256,8 +257,8 @@ def _predictions(
     run = [_cut(net, tile, row, plan) for tile, want in zip(row.tiles, wanted, strict=True) if want]
     orders = _orders(plan, run)
     predictions = predict(net.model, run, engine, uncertain=net.uncertain, orders=orders)
-    if plan.consistent:
-        predictions = _consistent(net, run, predictions, plan, changed)
+    if plan.agrees:
+        predictions = _consistent(net, run, predictions, plan, engine, changed)
     ramp = net.model.card.blend
     spare = (plan.pad - ramp) * plan.zoom
     height, width = (n + 2 * ramp * plan.zoom for n in plan.tile_shape)
@@ -284,15 +285,20 @@ def _consistent(
     cuts: Sequence[Cut],
     predictions: Iterator[NDArray[np.float32]],
     plan: Plan,
+    engine: Engine,
     changed: dict[str, Change],
 ) -> Iterator[NDArray[np.float32]]:
     """Predictions, pad included, that degrade to what the net was given of the same bands."""
     key, _, names = net.inputs[-1]
     index, spare = [names.index(name) for name in net.bands], plan.pad * plan.zoom
     core = (slice(spare, -spare or None), slice(spare, -spare or None))
-    gsd = plan.scene.finest / plan.finer
+    taps = [tuple(plan.taps(name)) for name in net.bands]
     for cut, estimate in zip(cuts, predictions, strict=True):
-        result = project(estimate, cut[key][index], net.bands, gsd)
+        low = cut[key][index]
+        if plan.refine == TV_TV:
+            result = tv_tv(estimate, low, taps, engine.device)
+        else:
+            result = project(estimate, low, taps)
         for name, before, after in zip(net.bands, estimate, result, strict=True):
             changed.setdefault(name, Change()).add(change(before[core], after[core]))
         yield result

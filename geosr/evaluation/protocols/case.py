@@ -71,6 +71,7 @@ class Data:
             of which is scored; images alone, and instead of an operator.
         frames: how several images of a place are prepared; of simulated series how many.
         fit: how nets that learn on a scene do so.
+        refine: how results are refined, as `Request.refine` says.
     """
 
     path: Path
@@ -83,6 +84,7 @@ class Data:
     psf: tuple[float, ...] = ()
     noise: tuple[float, ...] = ()
     fit: FitOptions = FitOptions()  # noqa: RUF009 - frozen
+    refine: str = ""
 
     def __post_init__(self) -> None:
         """Refuse what cannot go together.
@@ -159,7 +161,7 @@ def rows_of(
 ) -> Iterator[Rows]:
     """Rows of a net for any raster on `low`, whose pixel (0, 0) begins at `corner` of `fine`."""
     names = fine.order({band.name for band in fine.bands})
-    request = Request(tile_size=data.tile_size, fit=data.fit)
+    request = Request(tile_size=data.tile_size, fit=data.fit, refine=data.refine)
     plan = fitted(make_plan(low, [model], request, engine), reader, data.fit, engine)
     for strip in strips(reader, plan, engine):
         window = strip.window.at(model.card.scale).shift(*corner)
