@@ -111,7 +111,7 @@ class Job:
     @property
     def _fits(self) -> bool:
         """Whether a net learns on every scene."""
-        return any(model.card.task == "fits" for model in self.models)
+        return any(model.card.learns for model in self.models)
 
 
 @dataclass(frozen=True)

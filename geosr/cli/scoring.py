@@ -37,7 +37,7 @@ _SHOWN = {  # metric: heading, digits; in the table
 def settings_of(params: dict[str, Any]) -> dict[str, Any]:
     """What a second run needs, as plain values."""
     options, frames = open_options(params), frames_of(params)
-    fit = fit_of(params, ["fits"])
+    fit = fit_of(params)
     auto = {key: None if params[key] == "auto" else params[key] for key in
             ("protocol", "degradation")}  # fmt: skip
     return {

@@ -310,7 +310,7 @@ def _job(
         params["tile_size"], params["overlap"], params["format"], params["creation"],
         frames_of(params), params["ensemble"], params["uncertainty"], params["consistent"],
         params["max_pixels"], params["skip_empty"], params["tmp_dir"], params["gsd"],
-        fit_of(params, [net.card.task for net in nets]), params["refine"] or "",
+        fit_of(params, nets), params["refine"] or "",
     )  # fmt: skip
     return batch.Job(
         tuple(place(net, where) for net in nets) if here else tuple(nets),

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 
+from geosr.errors import UsageError
 from geosr.inference.binding import bound, known_spread
 from geosr.inference.engine import Engine
+from geosr.inference.fitoptions import FitOptions
+from geosr.inference.learning import learn_pair
 from geosr.inference.plan import Plan, Request, make_plan
 from geosr.models.card import Model
 from geosr.models.nets.guided.classical import Classical, Sample
+from geosr.models.nets.guided.mmsr import MMSR
 from geosr.raster.window import Window
 from geosr.scene import degrade, estimation
 from geosr.scene.fill import fill
@@ -44,7 +49,28 @@ def learnt(plan: Plan, reader: Reader, request: Request, engine: Engine) -> Plan
     samples = [_sample(window, plan.scene, reader) for window in _windows(plan.scene)]
     models = [_taught(model, plan.scene, spread, samples).to(engine.device)
               for model in plan.models]  # fmt: skip
-    return replace(make_plan(plan.scene, models, request, engine), spread=told)
+    fit = dict(plan.fit)
+    for model in models:
+        if isinstance(model.net, MMSR):
+            fit |= _fitted(model.net, plan.scene, samples, request.fit, engine)
+    return replace(make_plan(plan.scene, models, request, engine), spread=told, fit=fit)
+
+
+def _fitted(
+    net: MMSR, scene: Scene, samples: list[Sample], options: FitOptions, engine: Engine
+) -> dict[str, Any]:
+    """Let a net learn on the pair; how it did.
+
+    Raises:
+        UsageError: what it learns is to be saved.
+    """
+    if options.save is not None:
+        raise UsageError(
+            "--save-fit: 'mmsr' learns on one pair and is of no use to another. Drop it."
+        )
+    found = learn_pair(net, samples, options, engine, f"{scene.path}: mmsr")
+    sigma = " ".join(f"{each / net.factor:.2f}" for each in sorted(set(net.spread)))
+    return {"kernel": f"a Gaussian of {sigma} coarse px", "seed": options.seed, **found}
 
 
 def _taught(model: Model, scene: Scene, spread: list[float], samples: list[Sample]) -> Model:

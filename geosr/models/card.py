@@ -74,6 +74,7 @@ class ModelCard:
             nets whose work grows faster than a tile's pixels; 0 is no limit.
         continuous: the scale of a net that takes any, 2.5 for example; `scale` is it, rounded up.
             0 is a net of the one scale.
+        fitted: a guided net that learns on the scene first, as those of task "fits" do.
     """
 
     name: str
@@ -96,6 +97,12 @@ class ModelCard:
     adversarial: bool = False
     tile: int = 0
     continuous: float = 0.0
+    fitted: bool = False
+
+    @property
+    def learns(self) -> bool:
+        """Whether the net learns on the scene before it makes it finer."""
+        return self.task == "fits" or self.fitted
 
     @property
     def factor(self) -> float:

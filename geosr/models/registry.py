@@ -30,7 +30,18 @@ from geosr.models.card import (
 from geosr.models.nets import bicubic
 from geosr.models.nets.continuous import cdcr, funsr, liif
 from geosr.models.nets.fitted import dip, mip, zssr
-from geosr.models.nets.guided import aesr, bdsd, brovey, dsen2, dsen2ps, gsa, local, mtfglp
+from geosr.models.nets.guided import (
+    aesr,
+    bdsd,
+    brovey,
+    dsen2,
+    dsen2ps,
+    gsa,
+    guidedfilter,
+    local,
+    mmsr,
+    mtfglp,
+)
 from geosr.models.nets.multi import (
     deepsum,
     dual,
@@ -83,7 +94,7 @@ _MODULES = (
     rcan, han, dmcn, pecnn, ddrn, hsenet, haunet, transenet, swinir, hat, rrdb, eegan, sgfbgan,
     cincgan, rfsr, dual, highresnet, trmisr, piunet, rams, deepsum, wdsr3d, misrgru, recursive,
     worldstrat, ibpnet, fusion, liif, cdcr, funsr, zssr, dip, mip, spectral, bicubic, brovey, gsa,
-    mtfglp, bdsd, local,
+    mtfglp, bdsd, local, guidedfilter, mmsr,
 )  # fmt: skip
 DESIGNS: dict[str, Design] = {d.name: d for module in _MODULES for d in module.DESIGNS}
 _BUILDERS = {d.arch: d.build for d in DESIGNS.values()}

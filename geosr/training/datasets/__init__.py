@@ -105,7 +105,7 @@ def open_sets(data: Path, card: ModelCard, choice: Choice) -> Sets:
     Raises:
         UsageError: nothing there fits the net.
     """
-    if card.task == "fits":
+    if card.learns:
         raise UsageError(
             f"'{card.name}' learns on each scene itself and cannot be trained before. "
             f"Run it: geosr superres SCENE OUT --model {card.name}"
