@@ -212,7 +212,7 @@ def overwrite_option(what: str, group: str = OUTPUT) -> Callable[[F], F]:
 
 
 _DATA_KINDS = ["auto", "wald", "folder", "pairs", "npz", "dual", "series", "kelvins",
-               "spectral"]  # fmt: skip
+               "spectral", "change"]  # fmt: skip
 
 
 class Degradation(ParamType):

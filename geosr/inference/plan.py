@@ -90,6 +90,9 @@ def scene_options(models: Sequence[Model], options: OpenOptions) -> OpenOptions:
     Raises:
         UsageError: nets of several kinds.
     """
+    told = [model.card.name for model in models if model.card.task == "change"]
+    if told:
+        raise UsageError(f"'{told[0]}' tells what changed. Run geosr change A B OUT --net FILE.")
     kinds = {model.card.scenes for model in models}
     if len(kinds) > 1:
         raise UsageError("guided nets and nets for any raster do not go together. Run them apart.")

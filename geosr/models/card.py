@@ -59,8 +59,8 @@ class ModelCard:
             upsampling included; tiles read it around their core. Nets that blend read this much,
             though they see further.
         task: "guided", "sisr" (one image), "misr" (several images of one place), "fits" (one image,
-            on which the net learns first) or "spectral" (other bands than its input's, on its
-            grid).
+            on which the net learns first), "spectral" (other bands than its input's, on its
+            grid) or "change" (what two images differ by).
         blend: half the ramp between neighbouring tiles in coarsest input pixels; 0 for nets
             whose margin holds all that they see.
         options: keyword arguments of the architecture.
@@ -152,7 +152,10 @@ class ModelCard:
         """What the net takes for a scene, as `geosr.sensors.OpenOptions.kind` calls it."""
         if self.task == "guided":
             return "sentinel2" if self.sensor == "sentinel2" else "pair"
-        kinds = {"sisr": "image", "fits": "image", "misr": "series", "spectral": "sentinel2"}
+        kinds = {
+            "sisr": "image", "fits": "image", "misr": "series", "spectral": "sentinel2",
+            "change": "image",
+        }  # fmt: skip
         return kinds[self.task]
 
     @property
@@ -187,7 +190,7 @@ class ModelCard:
 def _check(card: ModelCard) -> None:
     """Raise ValueError where the parts of a card are not what they should be, or do not fit."""
     _check_types(card)
-    if card.task not in ("guided", "sisr", "misr", "spectral", "fits"):
+    if card.task not in ("guided", "sisr", "misr", "spectral", "fits", "change"):
         raise ValueError(f"no such task: {card.task!r}")
     if not card.inputs or not all(item.bands for item in (*card.inputs, card.output)):
         raise ValueError("no inputs, or one without bands")

@@ -28,6 +28,7 @@ from geosr.models.card import (
     Uncertain,
 )
 from geosr.models.nets import bicubic
+from geosr.models.nets.change import srcdnet
 from geosr.models.nets.continuous import cdcr, funsr, liif
 from geosr.models.nets.fitted import dip, mip, zssr
 from geosr.models.nets.guided import (
@@ -94,7 +95,7 @@ _MODULES = (
     rcan, han, dmcn, pecnn, ddrn, hsenet, haunet, transenet, swinir, hat, rrdb, eegan, sgfbgan,
     cincgan, rfsr, dual, highresnet, trmisr, piunet, rams, deepsum, wdsr3d, misrgru, recursive,
     worldstrat, ibpnet, fusion, liif, cdcr, funsr, zssr, dip, mip, spectral, bicubic, brovey, gsa,
-    mtfglp, bdsd, local, guidedfilter, mmsr,
+    mtfglp, bdsd, local, guidedfilter, mmsr, srcdnet,
 )  # fmt: skip
 DESIGNS: dict[str, Design] = {d.name: d for module in _MODULES for d in module.DESIGNS}
 _BUILDERS = {d.arch: d.build for d in DESIGNS.values()}

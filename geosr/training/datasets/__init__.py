@@ -12,6 +12,7 @@ from geosr.errors import UsageError
 from geosr.models.card import ModelCard
 from geosr.sensors import OpenOptions, probav
 from geosr.training.datasets import (
+    change,
     continuous,
     folder,
     kelvins,
@@ -38,7 +39,7 @@ __all__ = [
 
 _CHECKED = 192  # pixels of truth along a held-out window, where the images have them
 _NOT_MIXED = "--degradation mixed is for Sentinel-2 scenes. Say blur-noise for images."
-KINDS = ("wald", "folder", "pairs", "npz", "dual", "series", "kelvins", "spectral")
+KINDS = ("wald", "folder", "pairs", "npz", "dual", "series", "kelvins", "spectral", "change")
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,8 @@ def kind_of(data: Path, task: str) -> str:
     """
     if not data.exists():
         raise UsageError(f"{data}: no such file or folder. Check --data.")
-    if task in ("guided", "spectral"):
-        return "wald" if task == "guided" else "spectral"
+    if task in ("guided", "spectral", "change"):
+        return "wald" if task == "guided" else task
     if probav.is_imgsets(data):
         return "kelvins"
     if pairs.dual_folder(data) or pairs.dual_folder(data, "test"):
@@ -125,6 +126,9 @@ def open_sets(data: Path, card: ModelCard, choice: Choice) -> Sets:
     elif kind == "spectral":
         found = spectral.areas(data, card, choice.options, choice.pattern)
         place, make = places.of_scene, spectral.SpectralWindows
+    elif kind == "change":
+        found = change.areas(data, card, images, choice.pattern)
+        make = change.ChangeWindows
     elif kind == "npz":
         found, unit = pairs.array_areas(data, card)
         make = partial(pairs.ArrayWindows, data=data, unit=unit)
@@ -189,6 +193,7 @@ def _check(kind: str, card: ModelCard) -> None:
         "guided": ("wald",),
         "sisr": ("folder", "pairs", "npz", "dual", "series", "kelvins"),
         "spectral": ("spectral",),
+        "change": ("change",),
         "misr": ("series", "pairs", "dual", "kelvins"),
     }[card.task]
     if kind not in fits:
