@@ -23,6 +23,7 @@ from geosr.evaluation.evaluate import Evaluation, bicubic_beside
 from geosr.evaluation.evaluate import evaluate as _evaluate
 from geosr.evaluation.protocols import Data
 from geosr.inference import arrays, labelled
+from geosr.inference.consistency import REFINEMENTS, TV_TV
 from geosr.inference.engine import Engine
 from geosr.inference.fitoptions import KERNELS, FitOptions
 from geosr.inference.plan import Request, scene_options
@@ -66,6 +67,7 @@ def superres(
     co: Mapping[str, str] | None = None,
     uncertainty: bool = False,
     consistent: bool = False,
+    refine: str | None = None,
     report: bool = False,
     overviews: bool = False,
     quicklook: bool = False,
@@ -147,6 +149,7 @@ def superres(
     _require("format", format, ("GTiff", "COG", "PNG"))
     _require("if_locked", if_locked, ("fail", "skip", "wait"))
     _require("register", register, _REGISTER)
+    _require("refine", refine or TV_TV, REFINEMENTS)
     _require("fit_kernel", fit_kernel, KERNELS)
     source, target = _source(src, remote=allow_remote), Path(out)
     if gsd is not None and scale is not None:
@@ -180,7 +183,7 @@ def superres(
         FitOptions(fit_steps, fit_time, fit_seed, fit_kernel,
                    Path(fit_reference) if fit_reference else None,
                    Path(save_fit) if save_fit else None),
-        overviews,
+        overviews, refine or "",
     )  # fmt: skip
     job = Job(
         tuple(place(net, where) for net in nets) if jobs == 1 else nets, request, options, where,
@@ -430,6 +433,7 @@ def evaluate(
     degradation: str | None = None,
     psf: Sequence[float] | None = None,
     noise: Sequence[float] | None = None,
+    refine: str | None = None,
     extra: bool = False,
     peak: Peak = 10000.0,
     lpips: str | Path | None = None,
@@ -471,6 +475,7 @@ def evaluate(
     from geosr.metrics.lpips import load
 
     _require("register", register, _REGISTER)
+    _require("refine", refine or TV_TV, REFINEMENTS)
     _require("fit_kernel", fit_kernel, KERNELS)
     _set_threads(threads)
     where = _engine(device, precision)
@@ -481,7 +486,7 @@ def evaluate(
                      Path(fit_reference) if fit_reference else None)  # fmt: skip
     source = Data(Path(data), protocol, pattern, degradation, options, tile_size,
                   FrameOptions(frames, clearance, register, brightness), tuple(psf or ()),
-                  tuple(noise or ()), fit)  # fmt: skip
+                  tuple(noise or ()), fit, refine or "")  # fmt: skip
     named = _by_name(model, scale)
     placed = {
         name: [place(net, where) for net in nets]

@@ -113,6 +113,7 @@ class Job:
             **({"overviews": True} if request.overviews else {}),
             **({"gsd": request.gsd} if request.gsd else {}),
             **({"window": options.window} if options.window else {}),
+            **({"refine": request.refine} if request.refine else {}),
             **({"scale": scales} if (scales := self._scales) else {}),
             **({"fit": request.fit.recipe} if self._fits else {}),
             **({"guide": options.guide} if options.guide else {}),
@@ -126,7 +127,7 @@ class Job:
     @property
     def _fits(self) -> bool:
         """Whether a net learns on every scene."""
-        return any(model.card.task == "fits" for model in self.models)
+        return any(model.card.learns for model in self.models)
 
 
 @dataclass(frozen=True)

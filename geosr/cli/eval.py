@@ -21,6 +21,7 @@ from geosr.cli.groups import (
 )
 from geosr.cli.options import (
     PATH,
+    REFINE,
     SCALE,
     Auto,
     Degradation,
@@ -115,6 +116,7 @@ _PROTOCOLS = ["auto", "wald", "twin", "folder", "series", "pairs", "dual", "kelv
         metavar="SIGMA",
         help="Add white noise of this σ, in units of 1.0; may be given again.",
     ),
+    REFINE,
 )
 @option_group(
     SCORES,

@@ -46,7 +46,7 @@ def command(name: str, target: Path, scale: int | None, opset: int, overwrite: b
             f"Export {' and '.join(registry.PAIRS[name])} one after the other."
         )
     (model,) = weights.load(name, scale=scale)
-    if model.card.task == "fits":
+    if model.card.learns:
         raise UsageError(
             f"'{name}' learns on each scene and has nothing to export before. Export what "
             "geosr superres --save-fit kept."

@@ -111,7 +111,7 @@ def _measured(entry: Any) -> dict[str, str]:
 
 
 def _where_from(card: Any) -> str:
-    learned = card.task == "fits"
+    learned = card.learns
     return "learned on each scene before it is made" if learned else "none shipped; train them"
 
 

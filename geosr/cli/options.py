@@ -29,6 +29,7 @@ _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 if TYPE_CHECKING:
     from geosr.inference.fitoptions import FitOptions
+    from geosr.models.card import Model
     from geosr.scene.frames import FrameOptions
     from geosr.sensors import OpenOptions
 
@@ -212,7 +213,7 @@ def overwrite_option(what: str, group: str = OUTPUT) -> Callable[[F], F]:
 
 
 _DATA_KINDS = ["auto", "wald", "folder", "pairs", "npz", "dual", "series", "kelvins",
-               "revisits", "spectral", "self-supervised"]  # fmt: skip
+               "revisits", "spectral", "self-supervised", "change"]  # fmt: skip
 
 
 class Degradation(ParamType):
@@ -291,7 +292,7 @@ def frames_of(params: dict[str, Any]) -> FrameOptions:
 fit_options = option_group(  # how nets that learn on the scene do so
     FIT,
     option("--fit-steps", type=click.IntRange(1),
-           help="Steps at most; 200 of zssr, 2000 of dip, 10000 of mip."),
+           help="Steps at most; 200 of zssr, 400 of mmsr, 2000 of dip, 10000 of mip."),
     option("--fit-time", type=Duration(),
            help="End learning after this long."),
     option("--fit-seed", type=click.IntRange(0), default=0,
@@ -303,11 +304,18 @@ fit_options = option_group(  # how nets that learn on the scene do so
 )  # fmt: skip
 
 
-def fit_of(params: dict[str, Any], tasks: Sequence[str]) -> FitOptions:
+REFINE = option(
+    "--refine",
+    type=click.Choice(["tv-tv"]),
+    help="Make the output degrade exactly to the input with least variation.",
+)
+
+
+def fit_of(params: dict[str, Any], nets: Sequence[Model] | None = None) -> FitOptions:
     """Take the values of `fit_options` out of a command's parameters.
 
     Args:
-        tasks: of the nets.
+        nets: None is not known yet.
 
     Raises:
         UsageError: steps or a time are asked of nets that do not learn on the scene.
@@ -316,7 +324,8 @@ def fit_of(params: dict[str, Any], tasks: Sequence[str]) -> FitOptions:
 
     steps, seconds = params.pop("fit_steps"), params.pop("fit_time")
     save = params.pop("save_fit", None)
-    if "fits" not in tasks and (steps or seconds or save):
+    learned = nets is None or any(net.card.learns for net in nets)
+    if not learned and (steps or seconds or save):
         said = "--fit-steps" if steps else "--fit-time" if seconds else "--save-fit"
         raise UsageError(
             f"{said}: no chosen net learns on the scene. Drop it, or choose --model zssr."

@@ -37,7 +37,7 @@ _SHOWN = {  # metric: heading, digits; in the table
 def settings_of(params: dict[str, Any]) -> dict[str, Any]:
     """What a second run needs, as plain values."""
     options, frames = open_options(params), frames_of(params)
-    fit = fit_of(params, ["fits"])
+    fit = fit_of(params)
     auto = {key: None if params[key] == "auto" else params[key] for key in
             ("protocol", "degradation")}  # fmt: skip
     return {
@@ -47,6 +47,7 @@ def settings_of(params: dict[str, Any]) -> dict[str, Any]:
         "options": asdict(options), "frames": asdict(frames), "fit": fit.recipe,
         "psf": list(params["psf"]), "noise": list(params["noise"]),
         "peak": params["peak"], "lpips": _stamped(params["lpips"]),
+        **({"refine": params["refine"]} if params["refine"] else {}),
     }  # fmt: skip
 
 
@@ -119,7 +120,8 @@ def data_of(settings: dict[str, Any]) -> Data:
     return Data(Path(settings["data"]), settings["protocol"], settings["pattern"],
                 settings["degradation"], OpenOptions(**options), settings["tile_size"],
                 FrameOptions(**settings.get("frames", {})), tuple(settings.get("psf", ())),
-                tuple(settings.get("noise", ())), _fit_options(settings))  # fmt: skip
+                tuple(settings.get("noise", ())), _fit_options(settings),
+                settings.get("refine", ""))  # fmt: skip
 
 
 def placed(names: Sequence[str], scale: float | None, where: Engine) -> dict[str, list[Model]]:

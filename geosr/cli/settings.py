@@ -14,7 +14,7 @@ from geosr.errors import UsageError
 
 COMMANDS = (
     "superres", "info", "train", "eval", "models", "weights", "export", "data", "report", "kelvins",
-    "verify", "status", "doctor", "bench", "qgis", "config", "completion",
+    "verify", "status", "change", "doctor", "bench", "qgis", "config", "completion",
 )  # fmt: skip
 # the names that a settings file of DSen2 for GeoTIFF uses
 DSEN2_KEYS = ("IMAGES_PATH", "SR_IMAGES_PATH", "SR_20M_PATH", "SR_60M_PATH")

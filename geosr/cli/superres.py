@@ -28,6 +28,7 @@ from geosr.cli.groups import (
 )
 from geosr.cli.options import (
     PATH,
+    REFINE,
     SCALE,
     Auto,
     NameList,
@@ -139,6 +140,7 @@ if TYPE_CHECKING:
         is_flag=True,
         help="Make the output degrade exactly to the input, by back-projection.",
     ),
+    REFINE,
     option("--overviews", is_flag=True, help="Give GeoTIFFs overviews; a COG has them."),
     option("--report", is_flag=True, help="Draw each output as DST/<scene>.html; implies --check."),
     option("--quicklook", is_flag=True, help="A small PNG beside each output."),
@@ -318,7 +320,7 @@ def _job(
         params["tile_size"], params["overlap"], params["format"], params["creation"],
         frames_of(params), params["ensemble"], params["uncertainty"], params["consistent"],
         params["max_pixels"], params["skip_empty"], params["tmp_dir"], params["gsd"],
-        fit_of(params, [net.card.task for net in nets]), params["overviews"],
+        fit_of(params, nets), params["overviews"], params["refine"] or "",
     )  # fmt: skip
     return batch.Job(
         tuple(place(net, where) for net in nets) if here else tuple(nets),

@@ -8,16 +8,18 @@ point spread, which works along rows and columns one after the other, and so doe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geosr.scene import degrade
-
 REACH = 12  # coarse pixels beyond which a tile's edge no longer matters
+TV_TV = "tv-tv"
+REFINEMENTS = (TV_TV,)  # what else may be done beyond the projection
+REFINED = 32  # output pixels beyond which it no longer matters there
 
 Array = NDArray[np.float32]
 
@@ -48,24 +50,52 @@ def change(before: Array, after: Array) -> Change:
     return Change(float((by**2).sum()), by.size, float(np.abs(by).max(initial=0.0)))
 
 
-def project(estimate: Array, low: Array, names: Sequence[str], gsd: float) -> Array:
+@dataclass(frozen=True)
+class Sensor:
+    """How a band of one size is seen: D works along rows and columns one after the other.
+
+    Arrays or tensors of its images, (factor · rows, factor · cols) and (rows, cols).
+
+    Attributes:
+        down, across: D along rows and along columns.
+        up, back: Dᵀ (D Dᵀ)⁻¹ along each.
+    """
+
+    down: Any
+    across: Any
+    up: Any
+    back: Any
+
+    @classmethod
+    def of(cls, shape: tuple[int, int], factor: int, taps: Sequence[float]) -> Sensor:
+        """Of coarse images of that (height, width), by a point spread's taps in fine pixels."""
+        (down, up), (across, back) = (_operator(size, factor, tuple(taps)) for size in shape)
+        return cls(down, across.T, up, back.T)
+
+    def project(self, estimate: Any, low: Any) -> Any:
+        """The image nearest to `estimate` that is seen as `low`."""
+        return estimate + self.up @ (low - self.down @ estimate @ self.across) @ self.back
+
+
+def project(estimate: Array, low: Array, taps: Sequence[Sequence[float]]) -> Array:
     """The image nearest to `estimate` that degrades to `low`.
 
     Args:
         estimate: (bands, factor · rows, factor · cols).
         low: (bands, rows, cols) of the same bands.
-        names: of the bands; they tell the point spread.
-        gsd: metres of a pixel of `estimate`.
+        taps: by band, of its point spread in pixels of `estimate`.
     """
-    factor = estimate.shape[1] // low.shape[1]
-    result = np.empty_like(estimate)
-    for i, name in enumerate(names):
-        taps = tuple(degrade.of_band(name, factor, gsd))
-        down, up = _operator(low.shape[1], factor, taps)
-        across, back = _operator(low.shape[2], factor, taps)
-        missing = low[i] - down @ estimate[i] @ across.T
-        result[i] = estimate[i] + up @ missing @ back.T
-    return result
+    return np.stack([sensor.project(fine, coarse)
+                     for sensor, fine, coarse in sensors(estimate, low, taps)])  # fmt: skip
+
+
+def sensors(
+    estimate: Array, low: Array, taps: Sequence[Sequence[float]]
+) -> Iterator[tuple[Sensor, Array, Array]]:
+    """How every band is seen, with its fine and its coarse image."""
+    rows, cols = low.shape[1:]
+    for fine, coarse, own in zip(estimate, low, taps, strict=True):
+        yield Sensor.of((rows, cols), estimate.shape[1] // rows, own), fine, coarse
 
 
 @lru_cache(maxsize=32)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,14 +15,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from geosr.errors import SceneError
 from geosr.inference.engine import Engine
 from geosr.inference.excerpts import Excerpts
 from geosr.inference.fitoptions import FitOptions
 from geosr.models import registry
-from geosr.models.card import Model
+from geosr.models.card import Model, Recipe
 from geosr.models.memory import KINDS
 from geosr.models.nets.fitted import projection
 from geosr.models.nets.fitted.zssr import ZSSR
+from geosr.models.nets.guided.classical import Sample
+from geosr.models.nets.guided.mmsr import MMSR
 from geosr.scene import degradation
 
 log = logging.getLogger("geosr")
@@ -34,6 +37,9 @@ _CHECKS = 20  # of a fit
 _KERNELS, _UNSURE = 16, 0.15  # that are learned from, and the deviation of their log σ
 _CUBIC = 0.05  # second moment of a kernel below which it is no Gaussian
 _DIVERGED = 4.0  # times the best loss
+_LEAST_SIDE = 12  # coarse pixels of a square that a net of a pair learns from
+_LOOKED = 2  # such squares by which its best state is told
+_PLACES, _CLEAR = 50, 0.9  # tries for such a square, and the share of it that was sensed
 Array = NDArray[np.float32]
 
 
@@ -93,16 +99,30 @@ def learn(
     kernels = _like(net.projection, rng)
     pairs = _Pairs(excerpts, net, _patch(excerpts, net, recipe.patch), engine, kernels)
     checked = pairs.draw(np.random.default_rng([options.seed, 1]), _CHECKED)
+    optimizer = torch.optim.Adam(net.parameters(), recipe.lr)
+    return _optimised(net, optimizer, recipe, options, said, lambda: pairs.loss(checked),
+                      lambda: pairs.loss(pairs.draw(rng, recipe.batch_size)))  # fmt: skip
+
+
+def _optimised(
+    net: nn.Module, optimizer: torch.optim.Optimizer, recipe: Recipe, options: FitOptions,
+    said: str, check: Callable[[], Tensor], draw: Callable[[], Tensor],
+) -> dict[str, Any]:  # fmt: skip
+    """Train a net; it is left in its best state.
+
+    Args:
+        check: the loss by which that is told.
+        draw: the loss of a step.
+    """
     endless = options.seconds is not None and options.steps is None
     steps = options.steps or recipe.steps
     course = _Course(math.inf if endless else steps, options.seconds or math.inf)
-    optimizer = torch.optim.Adam(net.parameters(), recipe.lr)
     step, next_check, diverged = 0, 0.0, False
     while True:
         done = course.done(step)
         if done >= next_check or done >= 1:
             with torch.no_grad():
-                loss = float(pairs.loss(checked))
+                loss = float(check())
             log.info("%s: step %d, %.0f %%, loss %.6f", said, step, 100 * min(done, 1), loss)
             course.keep(step, loss, net)
             diverged = not loss <= _DIVERGED * course.loss
@@ -113,8 +133,8 @@ def learn(
             warm = min(1.0, (step + 1) / max(recipe.warmup, 1))
             group["lr"] = recipe.lr * warm * 0.5 * (1 + math.cos(math.pi * done))
         optimizer.zero_grad(set_to_none=True)
-        pairs.loss(pairs.draw(rng, recipe.batch_size)).backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(net.parameters(), recipe.clip)
+        draw().backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(net.parameters(), recipe.clip or math.inf)
         optimizer.step()
         step += 1
     net.load_state_dict(course.state)
@@ -173,3 +193,62 @@ class _Pairs:
         truth = wide[..., beyond:-beyond, beyond:-beyond]
         error = (made.float() - truth)[..., inner, inner].abs().mean()
         return error / self.net.spread
+
+
+# a coarse raster and its guide
+
+
+def learn_pair(
+    net: MMSR, samples: Sequence[Sample], options: FitOptions, engine: Engine, said: str
+) -> dict[str, Any]:
+    """Teach a net of a pair that its result, seen by the coarse sensor, is the coarse raster.
+
+    Returns:
+        As `learn`.
+
+    Raises:
+        SceneError: hardly anything of the pair was sensed.
+    """
+    rng, recipe = np.random.default_rng(options.seed), registry.design("mmsr").recipe
+    side = max(-(-recipe.patch // net.factor), _LEAST_SIDE)
+    fit = [s for s in samples if s.clear.sum() >= _LEAST_SIDE**2]
+    if not fit:
+        raise SceneError(
+            f"{said}: too little of the pair was sensed to learn from. Choose --model gsa."
+        )
+    net.begin(rng)
+    border = min(net.reach, side // 4)
+
+    def missed(count: int, rng: np.random.Generator) -> Tensor:
+        losses = []
+        for _ in range(count):
+            window = _window(fit[int(rng.integers(len(fit)))], side, net.factor, rng)
+            there = Sample(*(part.to(engine.device) for part in window))
+            losses.append(net.missed(there, border))
+        return torch.stack(losses).mean()
+
+    own = {id(p) for part in (net.guiding, net.to_guide) for p in part.parameters()}
+    groups = [{"params": [p for p in net.parameters() if (id(p) in own) == guide],
+               "weight_decay": recipe.weight_decay * guide} for guide in (True, False)]  # fmt: skip
+    found = _optimised(
+        net, torch.optim.Adam(groups, recipe.lr), recipe, options, said,
+        lambda: missed(_LOOKED, np.random.default_rng([options.seed, 1])),
+        lambda: missed(recipe.batch_size, rng),
+    )  # fmt: skip
+    net.eval()
+    return found
+
+
+def _window(sample: Sample, side: int, factor: int, rng: np.random.Generator) -> Sample:
+    """A square of a pair, of so many coarse pixels where there are, mostly sensed."""
+    high, wide = (min(side, n) for n in sample.clear.shape)
+    for _ in range(_PLACES):
+        row, col = (int(rng.integers(n - m + 1))
+                    for n, m in zip(sample.clear.shape, (high, wide), strict=True))  # fmt: skip
+        clear = sample.clear[row : row + high, col : col + wide]
+        if clear.float().mean() >= _CLEAR:
+            break
+    fine = sample.fine[
+        ..., row * factor : (row + high) * factor, col * factor : (col + wide) * factor
+    ]
+    return Sample(fine, sample.coarse[..., row : row + high, col : col + wide], clear)

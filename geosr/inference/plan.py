@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from geosr.errors import SceneError, UsageError
 from geosr.inference.bounds import wanted
-from geosr.inference.consistency import REACH
+from geosr.inference.consistency import REACH, REFINED
 from geosr.inference.engine import Engine
 from geosr.inference.fitoptions import FitOptions
 from geosr.inference.tiles import TileGrid, best_shape
@@ -23,6 +24,7 @@ from geosr.models.nets.guided.anypair import is_template
 from geosr.raster.grid import Grid
 from geosr.raster.lattice import Lattice, finer_window
 from geosr.raster.window import Window
+from geosr.scene import degrade
 from geosr.scene.frames import FrameOptions, FrameSelection, first_frames
 from geosr.scene.pointspread import FINEST
 from geosr.scene.scene import Scene
@@ -53,6 +55,7 @@ class Request:
         ensemble: orders of the frames whose results are averaged.
         uncertainty: give every band's, `NAME_uncertainty`, where the net tells it.
         consistent: make the output degrade exactly to the input.
+        refine: what else is done to that end, one of `consistency.REFINEMENTS`; "" is nothing.
         skip_empty: write nothing where nothing was sensed.
         tmp_dir: where the output lies until it is whole; None is beside it.
         gsd: metres of an output pixel, for nets of any scale; None is what the nets make.
@@ -78,6 +81,12 @@ class Request:
     gsd: float | None = None
     fit: FitOptions = FitOptions()  # noqa: RUF009 - frozen
     overviews: bool = False
+    refine: str = ""
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the output is to degrade exactly to the input, one way or another."""
+        return self.consistent or bool(self.refine)
 
 
 def scene_options(models: Sequence[Model], options: OpenOptions) -> OpenOptions:
@@ -89,6 +98,9 @@ def scene_options(models: Sequence[Model], options: OpenOptions) -> OpenOptions:
     Raises:
         UsageError: nets of several kinds, or ones that do not take a window of that many frames.
     """
+    told = [model.card.name for model in models if model.card.task == "change"]
+    if told:
+        raise UsageError(f"'{told[0]}' tells what changed. Run geosr change A B OUT --net FILE.")
     kinds = {model.card.scenes for model in models}
     if len(kinds) > 1:
         raise UsageError("guided nets and nets for any raster do not go together. Run them apart.")
@@ -149,11 +161,13 @@ class Plan:
         pad: coarsest pixels read around a tile.
         notes: what is left out and why.
         selection: the frames that are read, registered and of one brightness.
-        consistent: predictions are made consistent with the input.
+        agrees: predictions are made consistent with the input.
         ensemble: orders of the frames whose predictions are averaged.
         continuous: what `finer` is rounded up from, of a net of any scale; else 0. Output pixels
             then lie as `geosr.raster.lattice` says, and `unit` is 1.
         fit: how a net learned on the scene, where one did.
+        refine: how they are refined to that end; "" is not at all.
+        spread: by band σ in output pixels of its point spread, where the scene told it.
     """
 
     scene: Scene
@@ -167,10 +181,12 @@ class Plan:
     pad: int
     notes: tuple[str, ...]
     selection: FrameSelection
-    consistent: bool = False
+    agrees: bool = False
     ensemble: int = 1
     continuous: float = 0.0
     fit: Mapping[str, Any] = field(default_factory=dict)
+    refine: str = ""
+    spread: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def models(self) -> tuple[Model, ...]:
@@ -255,6 +271,13 @@ class Plan:
         """Output pixels along a native pixel of a band."""
         return self.scene.gsd(self.band(name)) // self.scene.finest * self.finer
 
+    def taps(self, name: str) -> NDArray[np.float64]:
+        """A band's point spread in output pixels: as the scene told it, or as its sensor's is."""
+        factor = self.per_pixel(name)
+        if name in self.spread:
+            return degrade.point_spread(factor, self.spread[name])
+        return degrade.of_band(name, factor, self.scene.finest / self.finer)
+
     @cached_property
     def reads(self) -> dict[int, tuple[str, ...]]:
         """Bands to read by GSD: inputs of the nets and bands to copy."""
@@ -308,8 +331,9 @@ def make_plan(
     margin = max([net.model.card.margin for net in chosen], default=0)
     blend = max([net.model.card.blend for net in chosen], default=0)
     pad = max(-(-margin // (unit * finer)), -(-(request.overlap or 0) // unit), blend)
-    if request.consistent:
+    if request.agrees:
         pad += max(-(-REACH * (net.target // scene.finest) // unit) for net in chosen)
+        pad = max(pad, -(-REFINED // (unit * finer)) if request.refine else 0)
     cropped = scene.grids[scene.finest].crop(window)
     grid = cropped.finer_by(continuous) if continuous else cropped.finer(finer)
     if grid.width * grid.height > request.max_pixels:
@@ -323,7 +347,8 @@ def make_plan(
     frames = max((net.model.card.frames for net in chosen), default=1)
     selection = first_frames(min(frames, scene.frames))
     return Plan(scene, chosen, names, grid, window, unit, finer, tiles, pad, tuple(notes),
-                selection, request.consistent, request.ensemble, continuous)  # fmt: skip
+                selection, request.agrees, request.ensemble, continuous,
+                refine=request.refine)  # fmt: skip
 
 
 def _bound(model: Model, scene: Scene) -> Model:
@@ -353,11 +378,12 @@ def _check_nets(nets: Sequence[Bound], request: Request) -> None:
     """
     for card in (net.model.card for net in nets):
         several = card.task == "misr"
-        if request.consistent and card.task == "spectral":
-            raise UsageError(f"--consistent: '{card.name}' tells new bands. Drop it.")
-        check_zoom(card, consistent=request.consistent)
-        if request.consistent and several:
-            raise UsageError(f"--consistent: '{card.name}' takes several images. Drop it.")
+        option = "--refine" if request.refine else "--consistent" if request.consistent else ""
+        if option and card.task == "spectral":
+            raise UsageError(f"{option}: '{card.name}' tells new bands. Drop it.")
+        check_zoom(card, option)
+        if option and several:
+            raise UsageError(f"{option}: '{card.name}' takes several images. Drop it.")
         on_first = card.frames == 2 or card.video
         if request.ensemble > 1 and (not several or on_first):
             raise UsageError(

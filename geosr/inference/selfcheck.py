@@ -104,8 +104,7 @@ def compare(
         return _compare_any(dataset, plan, reader, names, window)
     scene, gsd = plan.scene, plan.scene.gsd(names[0])
     factor = plan.per_pixel(names[0])
-    made = scene.finest / plan.finer
-    taps = [degrade.of_band(name, factor, made) for name in names]
+    taps = [plan.taps(name) for name in names]
     pad = max(degrade.beyond(weights, factor) for weights in taps)
     corner = (plan.window.row * plan.finer, plan.window.col * plan.finer)
     values, valid = _read(

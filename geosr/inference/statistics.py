@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 
+from geosr.errors import UsageError
 from geosr.inference.binding import bound, known_spread
 from geosr.inference.engine import Engine
+from geosr.inference.fitoptions import FitOptions
+from geosr.inference.learning import learn_pair
 from geosr.inference.plan import Plan, Request, make_plan
 from geosr.models.card import Model
 from geosr.models.nets.guided.classical import Classical, Sample
+from geosr.models.nets.guided.mmsr import MMSR
 from geosr.raster.window import Window
 from geosr.scene import degrade, estimation
 from geosr.scene.fill import fill
@@ -25,21 +31,46 @@ _FILL_REACH = 16
 
 
 def learnt(plan: Plan, reader: Reader, request: Request, engine: Engine) -> Plan:
-    """The plan with nets that know the scene's point spread and statistics.
+    """The plan with nets that know the scene's point spread and statistics, and knowing it itself.
 
     Those are of the whole scene, of a large one of nine windows of 512 coarse pixels, so that tiles
-    give what the whole would. Nets with weights stay as they are.
+    give what the whole would. Nets with weights stay as they are; their plan is told the point
+    spread where its results are to agree with a coarse raster of an unknown sensor.
 
     Raises:
         SceneError: a band cannot be read.
     """
-    if not any(isinstance(net.model.net, Classical) for net in plan.nets):
+    asked = plan.agrees and plan.scene.sensor == "pair"
+    if not asked and not any(isinstance(net.model.net, Classical) for net in plan.nets):
         return plan
+    bands = plan.scene.select(gsd=max(plan.scene.grids))
     spread = known_spread(plan.scene) or _estimated(plan.scene, reader)
+    told = {band.name: sigma for band, sigma in zip(bands, spread, strict=True)}
     samples = [_sample(window, plan.scene, reader) for window in _windows(plan.scene)]
     models = [_taught(model, plan.scene, spread, samples).to(engine.device)
               for model in plan.models]  # fmt: skip
-    return make_plan(plan.scene, models, request, engine)
+    fit = dict(plan.fit)
+    for model in models:
+        if isinstance(model.net, MMSR):
+            fit |= _fitted(model.net, plan.scene, samples, request.fit, engine)
+    return replace(make_plan(plan.scene, models, request, engine), spread=told, fit=fit)
+
+
+def _fitted(
+    net: MMSR, scene: Scene, samples: list[Sample], options: FitOptions, engine: Engine
+) -> dict[str, Any]:
+    """Let a net learn on the pair; how it did.
+
+    Raises:
+        UsageError: what it learns is to be saved.
+    """
+    if options.save is not None:
+        raise UsageError(
+            "--save-fit: 'mmsr' learns on one pair and is of no use to another. Drop it."
+        )
+    found = learn_pair(net, samples, options, engine, f"{scene.path}: mmsr")
+    sigma = " ".join(f"{each / net.factor:.2f}" for each in sorted(set(net.spread)))
+    return {"kernel": f"a Gaussian of {sigma} coarse px", "seed": options.seed, **found}
 
 
 def _taught(model: Model, scene: Scene, spread: list[float], samples: list[Sample]) -> Model:

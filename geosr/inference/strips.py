@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from geosr.errors import SceneError
 from geosr.inference.blend import Blender
-from geosr.inference.consistency import Change, change, project
+from geosr.inference.consistency import TV_TV, Change, change, project
 from geosr.inference.engine import Engine
 from geosr.inference.plan import Bound, Plan
 from geosr.inference.predict import predict
 from geosr.inference.prefetch import prefetch
+from geosr.inference.refine import tv_tv
 from geosr.inference.tiles import Tile
 from geosr.models.card import PLACES, SHIFTS
 from geosr.raster.window import Window
@@ -259,8 +260,8 @@ def _predictions(
     run = [_cut(net, tile, row, plan) for tile, want in zip(row.tiles, wanted, strict=True) if want]
     orders = _orders(plan, run)
     predictions = predict(net.model, run, engine, uncertain=net.uncertain, orders=orders)
-    if plan.consistent:
-        predictions = _consistent(net, run, predictions, plan, changed)
+    if plan.agrees:
+        predictions = _consistent(net, run, predictions, plan, engine, changed)
     ramp = net.model.card.blend
     spare = (plan.pad - ramp) * plan.zoom
     height, width = (n + 2 * ramp * plan.zoom for n in plan.tile_shape)
@@ -287,18 +288,24 @@ def _consistent(
     cuts: Sequence[Cut],
     predictions: Iterator[NDArray[np.float32]],
     plan: Plan,
+    engine: Engine,
     changed: dict[str, Change],
 ) -> Iterator[NDArray[np.float32]]:
     """Predictions, pad included, that degrade to what the net was given of the same bands."""
-    spare, gsd = plan.pad * plan.zoom, plan.scene.finest / plan.finer
+    spare = plan.pad * plan.zoom
     core = (slice(spare, -spare or None), slice(spare, -spare or None))
     own = [(key, [name for name in names if name in net.bands], names)
-           for key, _, names in net.inputs]  # fmt: skip
+           for key, _, names in net.inputs if not set(net.bands).isdisjoint(names)]  # fmt: skip
     for cut, estimate in zip(cuts, predictions, strict=True):
         result = estimate.copy()
         for key, bands, names in own:
             made, given = ([every.index(name) for name in bands] for every in (net.bands, names))
-            result[made] = project(estimate[made], cut[key][given], bands, gsd)
+            taps = [tuple(plan.taps(name)) for name in bands]
+            low = cut[key][given]
+            if plan.refine == TV_TV:
+                result[made] = tv_tv(estimate[made], low, taps, engine.device)
+            else:
+                result[made] = project(estimate[made], low, taps)
         for name, before, after in zip(net.bands, estimate, result, strict=True):
             changed.setdefault(name, Change()).add(change(before[core], after[core]))
         yield result

@@ -93,13 +93,13 @@ def _metres(grid: Grid, path: str) -> float:
     raise SceneError(f"{path} has {what}, so --gsd says nothing of its pixels. Use --scale.")
 
 
-def check_zoom(card: ModelCard, *, consistent: bool) -> None:
-    """Whether a net of any scale can do what is asked.
+def check_zoom(card: ModelCard, option: str) -> None:
+    """Whether a net of any scale can do what an option asks, "" being nothing.
 
     Raises:
         UsageError: it cannot.
     """
-    if card.continuous and consistent:
+    if card.continuous and option:
         raise UsageError(
-            f"--consistent is for nets of one whole scale; '{card.name}' takes any. Drop it."
+            f"{option} is for nets of one whole scale; '{card.name}' takes any. Drop it."
         )

@@ -64,8 +64,8 @@ class ModelCard:
             upsampling included; tiles read it around their core. Nets that blend read this much,
             though they see further.
         task: "guided", "sisr" (one image), "misr" (several images of one place), "fits" (one image,
-            on which the net learns first) or "spectral" (other bands than its input's, on its
-            grid).
+            on which the net learns first), "spectral" (other bands than its input's, on its
+            grid) or "change" (what two images differ by).
         blend: half the ramp between neighbouring tiles in coarsest input pixels; 0 for nets
             whose margin holds all that they see.
         options: keyword arguments of the architecture.
@@ -81,6 +81,7 @@ class ModelCard:
             0 is a net of the one scale.
         video: its frames are those of a video, the one that comes out first, then those around it,
             the nearest in time first; it takes no others.
+        fitted: a guided net that learns on the scene first, as those of task "fits" do.
     """
 
     name: str
@@ -104,6 +105,12 @@ class ModelCard:
     tile: int = 0
     continuous: float = 0.0
     video: bool = False
+    fitted: bool = False
+
+    @property
+    def learns(self) -> bool:
+        """Whether the net learns on the scene before it makes it finer."""
+        return self.task == "fits" or self.fitted
 
     @property
     def factor(self) -> float:
@@ -153,7 +160,10 @@ class ModelCard:
         """What the net takes for a scene, as `geosr.sensors.OpenOptions.kind` calls it."""
         if self.task == "guided":
             return "sentinel2" if self.sensor == "sentinel2" else "pair"
-        kinds = {"sisr": "image", "fits": "image", "misr": "series", "spectral": "sentinel2"}
+        kinds = {
+            "sisr": "image", "fits": "image", "misr": "series", "spectral": "sentinel2",
+            "change": "image",
+        }  # fmt: skip
         return kinds[self.task]
 
     @property
@@ -201,7 +211,7 @@ class ModelCard:
 def _check(card: ModelCard) -> None:
     """Raise ValueError where the parts of a card are not what they should be, or do not fit."""
     _check_types(card)
-    if card.task not in ("guided", "sisr", "misr", "spectral", "fits"):
+    if card.task not in ("guided", "sisr", "misr", "spectral", "fits", "change"):
         raise ValueError(f"no such task: {card.task!r}")
     if not card.inputs or not all(item.bands for item in (*card.inputs, card.output)):
         raise ValueError("no inputs, or one without bands")

@@ -28,6 +28,7 @@ from geosr.models.card import (
     Uncertain,
 )
 from geosr.models.nets import bicubic
+from geosr.models.nets.change import srcdnet
 from geosr.models.nets.continuous import cdcr, funsr, liif
 from geosr.models.nets.fitted import dip, mip, zssr
 from geosr.models.nets.guided import (
@@ -38,8 +39,10 @@ from geosr.models.nets.guided import (
     dsen2ps,
     dsen2ps10,
     gsa,
+    guidedfilter,
     hsrnet,
     local,
+    mmsr,
     mogdcn,
     mtfglp,
 )
@@ -102,6 +105,7 @@ _MODULES = (
     hat, rrdb, eegan, sgfbgan, cincgan, rfsr, sspsr, rfsrhsi, ganhsi, dual, highresnet, trmisr,
     piunet, rams, deepsum, wdsr3d, misrgru, recursive, worldstrat, ibpnet, hdrdsp, fusion, msdtgp,
     rrn, liif, cdcr, funsr, zssr, dip, mip, spectral, bicubic, brovey, gsa, mtfglp, bdsd, local,
+    guidedfilter, mmsr, srcdnet,
 )  # fmt: skip
 DESIGNS: dict[str, Design] = {d.name: d for module in _MODULES for d in module.DESIGNS}
 _BUILDERS = {d.arch: d.build for d in DESIGNS.values()}

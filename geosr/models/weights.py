@@ -96,7 +96,7 @@ def _bundled(card: ModelCard) -> Model:
     from geosr.models import registry
 
     model = registry.build(card)
-    if not model.parameters or card.task == "fits":
+    if not model.parameters or card.learns:
         return Model(card, model.net.eval())
     found = entry(card)
     if found is None:

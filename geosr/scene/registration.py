@@ -61,10 +61,11 @@ def guide_displacement(scene: Scene, gsd: int) -> Displacement:
         said = f"correlation {alike:.2f} at {down:.2f}, {right:.2f} px"
         return Displacement(alike=alike, note=said)
     factor = gsd // scene.finest
-    return Displacement(_rounded(down * factor), _rounded(right * factor), alike)
+    return Displacement(rounded(down * factor), rounded(right * factor), alike)
 
 
-def _rounded(shift: float) -> float:
+def rounded(shift: float) -> float:
+    """A shift in pixels, whole where the estimate is as near to that as it is exact."""
     return float(round(shift)) if abs(shift - round(shift)) <= _WHOLE else round(shift, 2)
 
 

@@ -19,6 +19,7 @@ from geosr.training.datasets import (
     Choice,
     Sample,
     Sets,
+    change,
     continuous,
     kind_of,
     open_sets,
@@ -193,6 +194,8 @@ def _pair(sample: Sample, card: ModelCard) -> NDArray[np.uint8]:
     if card.task == "misr":
         low = low[0, :-1]
     truth, mask = sample.target, sample.mask
+    if card.task == "change":
+        return change.picture_of(low, truth)
     if card.task == "spectral":
         truth, mask = truth[[-1, -4, 4]], mask[[-1, -4, 4]]
     ends = picture.limits(truth, mask)

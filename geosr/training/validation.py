@@ -20,12 +20,12 @@ from geosr.models.nets.continuous.places import Places, bicubic
 from geosr.models.nets.multi import fusion
 from geosr.models.nets.spectral.spectral import nearest
 from geosr.raster import picture
-from geosr.training.datasets import Batch, Spot, Windows, continuous, stack
+from geosr.training.datasets import Batch, Spot, Windows, change, continuous, stack
 from geosr.training.distributed import Ranks
 
 _SHOWN = 4  # windows in the picture
-_BY_RMSE = ("guided", "spectral")  # tasks
-_PLAIN = {"spectral": ("nearest band",)}  # what stands beside, by task
+_BY_RMSE = ("guided", "spectral", "change")  # tasks
+_PLAIN = {"spectral": ("nearest band",), "change": ("no change",)}  # what stands beside, by task
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,8 @@ def interpolations(card: ModelCard, batch: Batch) -> dict[str, Tensor]:
     x = batch.inputs[card.inputs[0].gsd]
     if card.task == "spectral":
         return {"nearest band": x[:, nearest(card)]}
+    if card.task == "change":
+        return {"no change": torch.zeros_like(batch.target)}
     if card.continuous:
         return {"bicubic": bicubic(x, Places.of(batch.inputs.get(PLACES), x, card.factor))}
     if card.task == "sisr":
@@ -157,6 +159,8 @@ def _row(card: ModelCard, batch: Batch, estimate: Tensor) -> NDArray[np.uint8]:
     made = estimate[0].float().cpu().numpy()
     if card.task == "spectral":  # its last bands are furthest from those that come in
         truth, made, mask = (x[[-1, -4, 4]] for x in (truth, made, mask))
+    if card.task == "change":
+        return change.picture_of(low.cpu().numpy(), made, truth)
     finer = made.shape[-1] // truth.shape[-1]  # than a truth that is one of the frames
     truth, mask = picture.enlarge(truth, finer), picture.enlarge(mask, finer)
     ends = picture.limits(truth, mask)

@@ -16,7 +16,7 @@ def test_the_result_degrades_to_the_input(factor, name):
     rng = np.random.default_rng(0)
     estimate = rng.normal(2000, 300, (1, 20 * factor, 24 * factor)).astype(np.float32)
     low = rng.normal(2000, 100, (1, 20, 24)).astype(np.float32)
-    result = consistency.project(estimate, low, [name], 10)
+    result = consistency.project(estimate, low, [degrade.of_band(name, factor, 10)])
     taps = degrade.of_band(name, factor, 10)
     pad = degrade.beyond(taps, factor)
     padded = np.pad(result, ((0, 0), (pad, pad), (pad, pad)), mode="symmetric")
@@ -30,16 +30,17 @@ def test_what_is_consistent_already_stays():
     pad = degrade.beyond(taps, 2)
     padded = np.pad(estimate, ((0, 0), (pad, pad), (pad, pad)), mode="symmetric")
     low = degrade.shrink(padded, 2, taps, taps, pad=pad)
-    np.testing.assert_allclose(consistency.project(estimate, low, ["B5"], 10), estimate, atol=0.01)
+    np.testing.assert_allclose(consistency.project(estimate, low, [taps]), estimate, atol=0.01)
 
 
 def test_a_tile_far_from_its_edges_is_as_in_the_whole_image():
     rng = np.random.default_rng(0)
     estimate = rng.normal(2000, 300, (1, 160, 160)).astype(np.float32)
     low = rng.normal(2000, 100, (1, 80, 80)).astype(np.float32)
-    whole = consistency.project(estimate, low, ["B11"], 10)
+    taps = [degrade.of_band("B11", 2, 10)]
+    whole = consistency.project(estimate, low, taps)
     spare = consistency.REACH
-    part = consistency.project(estimate[:, 40:120, 40:120], low[:, 20:60, 20:60], ["B11"], 10)
+    part = consistency.project(estimate[:, 40:120, 40:120], low[:, 20:60, 20:60], taps)
     inner = slice(2 * spare, -2 * spare)
     np.testing.assert_allclose(
         part[:, inner, inner], whole[:, 40:120, 40:120][:, inner, inner], atol=0.2

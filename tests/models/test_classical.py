@@ -64,7 +64,7 @@ def test_bands_that_are_the_guide_in_other_units_are_found_again(name):
     assert error(estimate, truth) < 0.35 * error(made.raised(told.coarse), truth)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "brovey"])
+@pytest.mark.parametrize("name", ["guided-filter", *(name for name in NAMES if name != "brovey")])
 @pytest.mark.parametrize("factor", [2, 3])
 def test_a_band_that_the_guide_does_not_show_is_hardly_changed(name, factor):
     guide, truth = field(96, 1), field(96, 2)
@@ -86,6 +86,27 @@ def test_several_guides_stand_for_the_band_that_they_mix(name):
     with torch.inference_mode():
         estimate = made({1: guides, 2: told.coarse})
     assert error(estimate, truth) < 0.5 * error(made.raised(told.coarse), truth)
+
+
+@pytest.mark.parametrize("guides", [1, 3])
+def test_the_guided_filter_sharpens_edges_that_guides_show(guides):
+    blocks = 2000 + 500.0 * ((torch.arange(96)[:, None] // 16 + torch.arange(96) // 24) % 2)
+    truth = blocks[None, None]
+    fine = torch.cat([truth / 2, field(96, 7, guides)[:, 1:]], 1)
+    told = sample(fine, truth, 3)
+    made = net("guided-filter", 1, guides, factor=3)
+    made.learn([told])
+    with torch.inference_mode():
+        estimate = made({1: fine, 3: told.coarse})
+    assert error(estimate, truth) < 0.9 * error(made.raised(told.coarse), truth)
+
+
+def test_the_guided_filter_keeps_what_is_flat():
+    guide = field(48, 8)
+    made = net("guided-filter", 1)
+    made.learn([sample(guide, guide)])
+    flat = torch.full((1, 1, 24, 24), 700.0)
+    torch.testing.assert_close(made({1: guide, 2: flat}), torch.full((1, 1, 48, 48), 700.0))
 
 
 def test_brovey_keeps_the_ratios_of_bands():

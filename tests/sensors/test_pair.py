@@ -182,7 +182,7 @@ def test_folders_hold_pairs_by_name(tmp_path):
         opened(tmp_path / "low/b.tif", tmp_path / "fine")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, "guided-filter"])
 def test_the_command_sharpens_to_the_grid_of_the_guide_alike_in_tiles(geosr, tmp_path, name):
     low, fine = pair(tmp_path, nodata=0)
     with rasterio.open(low, "r+") as file:

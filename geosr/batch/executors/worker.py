@@ -54,7 +54,7 @@ class Order:
             UsageError: a net has no file from which workers could load it.
         """
         for model in job.models:
-            if model.parameters and not model.card.file and model.card.task != "fits":
+            if model.parameters and not model.card.file and not model.card.learns:
                 raise UsageError(
                     f"'{model.card.name}' has no weights file for workers to load. "
                     "Save it, or run the scenes serially."

@@ -74,6 +74,7 @@ class Data:
             of which is scored; images alone, and instead of an operator.
         frames: how several images of a place are prepared; of simulated series how many.
         fit: how nets that learn on a scene do so.
+        refine: how results are refined, as `Request.refine` says.
     """
 
     path: Path
@@ -86,6 +87,7 @@ class Data:
     psf: tuple[float, ...] = ()
     noise: tuple[float, ...] = ()
     fit: FitOptions = FitOptions()  # noqa: RUF009 - frozen
+    refine: str = ""
 
     def __post_init__(self) -> None:
         """Refuse what cannot go together.
@@ -170,7 +172,8 @@ def rows_of(
         prepared: frames are chosen, registered and brightened first, as `data.frames` has it.
     """
     names = fine.order({band.name for band in fine.bands})
-    request = Request(tile_size=data.tile_size, fit=data.fit, frames=data.frames)
+    request = Request(tile_size=data.tile_size, fit=data.fit, frames=data.frames,
+                      refine=data.refine)  # fmt: skip
     plan = fitted(make_plan(low, [model], request, engine), reader, data.fit, engine)
     if prepared:
         plan = with_frames(plan, reader, request)

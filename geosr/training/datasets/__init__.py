@@ -12,6 +12,7 @@ from geosr.errors import UsageError
 from geosr.models.card import ModelCard
 from geosr.sensors import OpenOptions, probav
 from geosr.training.datasets import (
+    change,
     continuous,
     folder,
     kelvins,
@@ -42,7 +43,7 @@ __all__ = [
 _CHECKED = 192  # pixels of truth along a held-out window, where the images have them
 _NOT_MIXED = "--degradation mixed is for Sentinel-2 scenes. Say blur-noise for images."
 KINDS = ("wald", "folder", "pairs", "npz", "dual", "series", "kelvins", "revisits",
-         "spectral", leftout.KIND)  # fmt: skip
+         "spectral", leftout.KIND, "change")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -90,8 +91,8 @@ def kind_of(data: Path, task: str) -> str:
     """
     if not data.exists():
         raise UsageError(f"{data}: no such file or folder. Check --data.")
-    if task in ("guided", "spectral"):
-        return "wald" if task == "guided" else "spectral"
+    if task in ("guided", "spectral", "change"):
+        return "wald" if task == "guided" else task
     if probav.is_imgsets(data):
         return "kelvins"
     layout = layout_of(data)
@@ -112,7 +113,7 @@ def open_sets(data: Path, card: ModelCard, choice: Choice) -> Sets:
     Raises:
         UsageError: nothing there fits the net.
     """
-    if card.task == "fits":
+    if card.learns:
         raise UsageError(
             f"'{card.name}' learns on each scene itself and cannot be trained before. "
             f"Run it: geosr superres SCENE OUT --model {card.name}"
@@ -132,6 +133,9 @@ def open_sets(data: Path, card: ModelCard, choice: Choice) -> Sets:
     elif kind == "spectral":
         found = spectral.areas(data, card, choice.options, choice.pattern)
         place, make = places.of_scene, spectral.SpectralWindows
+    elif kind == "change":
+        found = change.areas(data, card, images, choice.pattern)
+        make = change.ChangeWindows
     elif kind == "npz":
         found, unit = pairs.array_areas(data, card)
         make = partial(pairs.ArrayWindows, data=data, unit=unit)
@@ -205,6 +209,7 @@ def _check(kind: str, card: ModelCard) -> None:
         "guided": ("wald",),
         "sisr": ("folder", "pairs", "npz", "dual", "series", "kelvins", "revisits"),
         "spectral": ("spectral",),
+        "change": ("change",),
         "misr": ("series", "pairs", "dual", "kelvins", "revisits", leftout.KIND),
     }[card.task]
     if kind not in fits:

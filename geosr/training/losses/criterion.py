@@ -15,6 +15,7 @@ from torch import Tensor
 
 from geosr.errors import UsageError
 from geosr.training.losses import frequencies, images
+from geosr.training.losses.contrastive import contrastive
 from geosr.training.losses.masked import coarser
 from geosr.training.losses.perceptual import by_encoder, load_perceptual, perceptual
 
@@ -47,6 +48,7 @@ LOSSES: dict[str, Loss] = {
     "perceptual": perceptual,
     "perceptual:encoder": by_encoder,
     "registered": images.registered,
+    "contrastive": contrastive,
 }
 UNCERTAIN = "laplace-nll"  # the one that takes two outputs
 ADVERSARIAL = "adversarial"  # the one that a discriminator tells, which the trainer holds

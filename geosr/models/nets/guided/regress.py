@@ -83,7 +83,7 @@ def _detail(
     for above, ridge in ridges.items():
         moments = _moments(*(_exceeding(x, above) for x in (means, coarse)))
         for radius in radii:
-            systems.append(_system(_local_mean(moments, radius), *channels, ridge))
+            systems.append(_system(local_mean(moments, radius), *channels, ridge))
             if len(systems) == together:
                 slopes, systems = _solved(systems), []
                 found.append(_applied(slopes, lacking, factor))
@@ -100,6 +100,21 @@ def _applied(slopes: Tensor, lacking: Sequence[Tensor], factor: int) -> Tensor:
     for slope, lack in zip(slopes.unbind(2), lacking, strict=True):
         made = torch.addcmul(made, slope.unsqueeze(3), lack.unsqueeze(1))
     return F.pixel_shuffle(made.flatten(2, 3), factor).transpose(0, 1)
+
+
+def lines(
+    guides: Tensor, bands: Tensor, radius: int, ridge: float
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """The lines by which bands follow guides on the same grid, in squares around every pixel.
+
+    Returns:
+        Slopes (batch, guides, bands, rows, cols) and constants (batch, bands, rows, cols).
+    """
+    means = local_mean(_moments(guides.double(), bands.double()), radius)
+    count, total = guides.shape[1], bands.shape[1]
+    (slopes,) = _solved([_system(means, count, total, ridge)])
+    centre, level = means[:, :count, None], means[:, count : count + total]
+    return slopes, (level - (slopes * centre).sum(1)).float()
 
 
 def sensed(fine: Tensor, factor: int, spread: Sequence[float]) -> Tensor:
@@ -122,7 +137,7 @@ def beyond(factor: int, spread: Sequence[float]) -> int:
 def _exceeding(x: Tensor, above: int) -> Tensor:
     """What exceeds the local mean, or the values themselves."""
     if above:
-        return x - _local_mean(x, above)
+        return x - local_mean(x, above)
     return x.double()  # over bright ground variances drown in the rounding of squares
 
 
@@ -155,7 +170,7 @@ def _outer(a: Tensor, b: Tensor) -> Tensor:
     return a.unsqueeze(2) * b.unsqueeze(1)
 
 
-def _local_mean(x: Tensor, radius: int) -> Tensor:
+def local_mean(x: Tensor, radius: int) -> Tensor:
     """Means over squares; the image's edge is repeated. A few channels at a time, for the cache."""
     side, found = 2 * radius + 1, []
     together = x.shape[1] if torch.compiler.is_compiling() else _CHANNELS

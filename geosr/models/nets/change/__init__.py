@@ -1,0 +1,1 @@
+"""Nets that tell what changed between two images of one place (task `change`)."""
