@@ -26,8 +26,8 @@ from geosr.inference import arrays, labelled
 from geosr.inference.consistency import REFINEMENTS, TV_TV
 from geosr.inference.engine import Engine
 from geosr.inference.fitoptions import KERNELS, FitOptions
-from geosr.inference.plan import Request, scene_options
 from geosr.inference.predict import engine, place
+from geosr.inference.request import Request, scene_options
 from geosr.inference.zoom import with_finer
 from geosr.models import registry, weights
 from geosr.models.card import Model, ModelCard

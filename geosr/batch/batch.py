@@ -27,8 +27,9 @@ from geosr.errors import (
 )
 from geosr.inference.backoff import superres_in_memory
 from geosr.inference.engine import Engine
-from geosr.inference.plan import Plan, Request, make_plan
+from geosr.inference.plan import Plan, make_plan
 from geosr.inference.predict import device_lost
+from geosr.inference.request import Request
 from geosr.inference.superres import Result
 from geosr.models.card import Model
 from geosr.raster import markup, publish

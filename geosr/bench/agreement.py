@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geosr.bench.reference import ReferenceTiles
-from geosr.inference.plan import Bound, Plan
+from geosr.inference.binding import Bound
+from geosr.inference.plan import Plan
 from geosr.raster.files import open_raster
 from geosr.scene.scene import Scene
 

@@ -30,8 +30,9 @@ from geosr.bench.reference import ReferenceTiles, plain_copy, reference_predict,
 from geosr.bench.stages import by_stages
 from geosr.errors import SceneError, UsageError
 from geosr.inference.engine import Engine
-from geosr.inference.plan import Plan, Request, make_plan
+from geosr.inference.plan import Plan, make_plan
 from geosr.inference.predict import free_memory, place, predict
+from geosr.inference.request import Request
 from geosr.inference.superres import superres
 from geosr.models.card import ANY, Model, ModelCard
 from geosr.raster.publish import not_written, require_space

@@ -306,8 +306,8 @@ def _job(
     from geosr.batch import batch
     from geosr.cli.cache import trials_file
     from geosr.inference.engine import Engine
-    from geosr.inference.plan import Request
     from geosr.inference.predict import engine, place
+    from geosr.inference.request import Request
 
     where = Engine("cpu", "fp32", params["batch_size"], compiled=params["compile"])
     if not (params["scheduler"] or params["scheduler_file"]):
@@ -423,7 +423,7 @@ def _for_nets(options: OpenOptions, nets: list[Model], params: dict[str, Any]) -
     Raises:
         UsageError: nets of several kinds, or a band that no scene of theirs has.
     """
-    from geosr.inference.plan import scene_options
+    from geosr.inference.request import scene_options
 
     options = scene_options(nets, replace(options, pattern=params["pattern"]))
     if options.kind == "sentinel2":

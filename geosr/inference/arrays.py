@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from geosr.errors import SceneError
 from geosr.inference.engine import Engine
-from geosr.inference.plan import Request, make_plan
+from geosr.inference.plan import make_plan
+from geosr.inference.request import Request
 from geosr.inference.strips import strips
 from geosr.inference.superres import Counts, output_rows, warn_of
 from geosr.models.card import Model

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from geosr.errors import SceneError, cause
 from geosr.inference.engine import Engine
-from geosr.inference.plan import Plan, Request, make_plan
+from geosr.inference.plan import Plan, make_plan
 from geosr.inference.predict import free_memory, out_of_memory
+from geosr.inference.request import Request
 from geosr.inference.superres import Result, superres
 from geosr.models.card import Model
 from geosr.scene.scene import Scene

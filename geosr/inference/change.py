@@ -27,8 +27,8 @@ from geosr import __version__
 from geosr.errors import SceneError
 from geosr.inference.blend import Blender
 from geosr.inference.engine import Engine
-from geosr.inference.plan import Request
 from geosr.inference.predict import predict
+from geosr.inference.request import Request
 from geosr.inference.superres import superres
 from geosr.inference.tiles import TileGrid
 from geosr.models.card import Model

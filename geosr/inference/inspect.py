@@ -8,7 +8,8 @@ from typing import Any
 
 from geosr.inference import forecast
 from geosr.inference.forecast import Run, Sizes
-from geosr.inference.plan import Plan, Request, make_plan
+from geosr.inference.plan import Plan, make_plan
+from geosr.inference.request import Request
 from geosr.models.card import Model
 from geosr.raster.grid import Grid
 from geosr.raster.window import Window

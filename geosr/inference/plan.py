@@ -3,147 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geosr.errors import SceneError, UsageError
+from geosr.errors import SceneError
+from geosr.inference.binding import UNCERTAINTY, Bound, bind, for_any_raster, output_scale
 from geosr.inference.bounds import wanted
 from geosr.inference.consistency import REACH, REFINED
 from geosr.inference.engine import Engine
-from geosr.inference.fitoptions import FitOptions
+from geosr.inference.request import Request
 from geosr.inference.tiles import TileGrid, best_shape
-from geosr.inference.video import of_video
-from geosr.inference.zoom import at_gsd, check_zoom
-from geosr.models.card import ANY, Model, ModelCard
-from geosr.models.nets.guided.anypair import is_template
+from geosr.models.card import Model
 from geosr.raster.grid import Grid
 from geosr.raster.lattice import Lattice, finer_window
 from geosr.raster.window import Window
 from geosr.scene import degrade
-from geosr.scene.frames import FrameOptions, FrameSelection, first_frames
-from geosr.scene.pointspread import FINEST
+from geosr.scene.frames import FrameSelection, first_frames
 from geosr.scene.scene import Scene
-from geosr.sensors import OpenOptions
 
-UNCERTAINTY = "_uncertainty"  # behind the name of a band
 _STRIP = 6_000_000  # output pixels of a row of tiles at most: what is read and made of them waits
 _LARGEST_ROW = 2**30  # bytes of a row of tiles in fp32; several times as much is needed
 _BLENDED_TILE = 480  # output pixels of a net that blends: its pixels hang on the tile
 _FINE_TILE = 768  # of one that makes a finer grid than its inputs
 _MOST_TILE = 512  # input pixels of that one
-
-
-@dataclass(frozen=True)
-class Request:
-    """What the user wants of every scene.
-
-    Attributes:
-        bands: output bands by name; None is all there are.
-        only_sr: leave native bands out.
-        bounds: (left, bottom, right, top) in the scene's CRS, or in `bounds_crs`.
-        tile_size: side of a tile's finished core in pixels of the finest input grid; None is what
-            fits into the engine's memory, and a fixed size for nets that blend.
-        overlap: pixels of the finest grid to read around a core; None is the net's margin.
-        options: creation options of the output, NAME to VALUE.
-        max_pixels: of an output's grid at most.
-        frames: how several images of a place are prepared.
-        ensemble: orders of the frames whose results are averaged.
-        uncertainty: give every band's, `NAME_uncertainty`, where the net tells it.
-        consistent: make the output degrade exactly to the input.
-        refine: what else is done to that end, one of `consistency.REFINEMENTS`; "" is nothing.
-        skip_empty: write nothing where nothing was sensed.
-        tmp_dir: where the output lies until it is whole; None is beside it.
-        gsd: metres of an output pixel, for nets of any scale; None is what the nets make.
-        fit: how nets that learn on the scene do so.
-        overviews: give a GeoTIFF overviews; a COG has them anyway.
-    """
-
-    bands: tuple[str, ...] | None = None
-    only_sr: bool = False
-    bounds: tuple[float, float, float, float] | None = None
-    bounds_crs: str | None = None
-    tile_size: int | None = None
-    overlap: int | None = None
-    format: str = "GTiff"
-    options: Mapping[str, str] = field(default_factory=dict)
-    frames: FrameOptions = FrameOptions()  # noqa: RUF009 - frozen
-    ensemble: int = 1
-    uncertainty: bool = False
-    consistent: bool = False
-    max_pixels: int = 4_000_000_000
-    skip_empty: bool = False
-    tmp_dir: Path | None = None
-    gsd: float | None = None
-    fit: FitOptions = FitOptions()  # noqa: RUF009 - frozen
-    overviews: bool = False
-    refine: str = ""
-
-    @property
-    def agrees(self) -> bool:
-        """Whether the output is to degrade exactly to the input, one way or another."""
-        return self.consistent or bool(self.refine)
-
-
-def scene_options(models: Sequence[Model], options: OpenOptions) -> OpenOptions:
-    """How scenes are read for these nets: what counts as a scene, and as reflectance 1.0.
-
-    Args:
-        options: a `window` of 0 is that of no video.
-
-    Raises:
-        UsageError: nets of several kinds, or ones that do not take a window of that many frames.
-    """
-    told = [model.card.name for model in models if model.card.task == "change"]
-    if told:
-        raise UsageError(f"'{told[0]}' tells what changed. Run geosr change A B OUT --net FILE.")
-    kinds = {model.card.scenes for model in models}
-    if len(kinds) > 1:
-        raise UsageError("guided nets and nets for any raster do not go together. Run them apart.")
-    if options.guide and kinds != {"pair"}:
-        named = ", ".join(model.card.name for model in models)
-        raise UsageError(
-            f"{named} takes no --guide. Leave it out, or choose --model gsa, mtf-glp, landsat-ps …"
-        )
-    quantification = options.quantification or models[0].card.quantification or None
-    kind, window = of_video([model.card for model in models], kinds.pop(), options.window)
-    return replace(options, kind=kind, quantification=quantification, max_pixels=None,
-                   window=window)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Bound:
-    """A net bound to bands of a scene: band by band it comes once for every band.
-
-    Attributes:
-        inputs: GSD on the card, GSD and names in the scene; in the card's order.
-        bands: names of what comes out.
-        uncertain: the uncertainty of each follows it out.
-    """
-
-    model: Model
-    inputs: tuple[tuple[int, int, tuple[str, ...]], ...]
-    bands: tuple[str, ...]
-    uncertain: bool = False
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """Names of all that comes out, in the net's order."""
-        return (*self.bands, *(f"{name}{UNCERTAINTY}" for name in self.bands if self.uncertain))
-
-    @property
-    def target(self) -> int:
-        """GSD in the scene on which the bands were sensed."""
-        return self.inputs[-1][1]
-
-    @property
-    def coarsest(self) -> int:
-        """The largest GSD in the scene that it reads."""
-        return max(gsd for _, gsd, _ in self.inputs)
 
 
 @dataclass(frozen=True)
@@ -299,14 +185,9 @@ def make_plan(
         SceneError: nothing can be made of this scene, or not what was asked.
     """
     notes: list[str] = []
-    models = [_bound(model, scene) for model in at_gsd(scene, models, request.gsd)]
-    any_raster = any(model.card.task not in ("guided", "spectral") for model in models)
-    if any_raster:
-        chosen = _any_raster(scene, models, request)
-    else:
-        chosen = _guided(scene, models, request, notes)
-    finer = models[0].card.scale if any_raster else _finer(scene, chosen)
-    continuous = models[0].card.continuous if any_raster else 0.0
+    chosen = bind(scene, models, request, notes)
+    any_raster = for_any_raster(models)
+    finer, continuous = output_scale(scene, models, chosen)
     guide_alone = any_raster or scene.sensor != "sentinel2"  # which is no band of the output
     copied = () if guide_alone or request.only_sr else scene.select(gsd=scene.finest)
     native = [band.name for band in copied]
@@ -316,10 +197,6 @@ def make_plan(
         names = tuple(name for name in names if name in request.bands)
     if not any_raster:
         _note_left_out(scene, chosen, request, notes)
-    chosen = tuple(replace(net, uncertain=request.uncertainty) for net in chosen)
-    _check_nets(chosen, request)
-    if scene.video and request.frames.count:
-        raise UsageError("--frames: --window says how many frames of a video. Drop one of them.")
     if request.uncertainty:
         names = (*names, *(f"{name}{UNCERTAINTY}" for name in names))
     if not names:
@@ -351,15 +228,6 @@ def make_plan(
                 refine=request.refine)  # fmt: skip
 
 
-def _bound(model: Model, scene: Scene) -> Model:
-    """A net for the bands of any pair gets those of the scene; others have theirs."""
-    if not is_template(model.card):
-        return model
-    from geosr.inference.binding import bound  # with PyTorch
-
-    return bound(model, scene)
-
-
 def _check_rows(scene: Scene, values: int) -> None:
     """Whether a row of tiles fits into memory: it is read and written whole."""
     size = values * np.dtype(np.float32).itemsize
@@ -368,30 +236,6 @@ def _check_rows(scene: Scene, values: int) -> None:
             f"{scene.path}: it is {scene.grid.width:,} px wide, one row of tiles takes "
             f"{size / 2**30:.1f} GiB, more than {_LARGEST_ROW >> 30}. Give --bounds."
         )
-
-
-def _check_nets(nets: Sequence[Bound], request: Request) -> None:
-    """Whether the nets can do what is asked beyond the bands.
-
-    Raises:
-        UsageError: they cannot; says which can.
-    """
-    for card in (net.model.card for net in nets):
-        several = card.task == "misr"
-        option = "--refine" if request.refine else "--consistent" if request.consistent else ""
-        if option and card.task == "spectral":
-            raise UsageError(f"{option}: '{card.name}' tells new bands. Drop it.")
-        check_zoom(card, option)
-        if option and several:
-            raise UsageError(f"{option}: '{card.name}' takes several images. Drop it.")
-        on_first = card.frames == 2 or card.video
-        if request.ensemble > 1 and (not several or on_first):
-            raise UsageError(
-                f"--ensemble averages over orders of frames; '{card.name}' "
-                f"{'builds on its first frame' if several else 'takes one image'}. Drop it."
-            )
-    if request.uncertainty and not all(net.model.tells_uncertainty for net in nets):
-        raise UsageError("--uncertainty: of the nets only piunet tells it. Drop it.")
 
 
 def _tiles(
@@ -418,91 +262,6 @@ def _blended_tile(finer: int) -> int:
     return _BLENDED_TILE if finer == 1 else min(_FINE_TILE // finer, _MOST_TILE)
 
 
-def _any_raster(scene: Scene, models: Sequence[Model], request: Request) -> tuple[Bound, ...]:
-    """One net for any raster, bound to each band, or to all at once as its card says."""
-    if len(models) > 1:
-        said = ", ".join(model.card.name for model in models)
-        raise UsageError(f"{said} make the same bands. Choose one --model.")
-    model, names = models[0], scene.order({band.name for band in scene.bands})
-    wanted = names if request.bands is None else tuple(n for n in names if n in request.bands)
-    card = model.card
-    if card.bands == (ANY,):
-        return tuple(Bound(model, ((card.native_gsd, scene.finest, (n,)),), (n,)) for n in wanted)
-    if set(card.bands) <= set(names):  # by name, where bands have the names that the net knows
-        return (Bound(model, ((card.native_gsd, scene.finest, card.bands),), card.bands),)
-    if len(names) != len(card.bands):
-        raise SceneError(
-            f"{scene.path} has {len(names)} bands, {card.name} takes {len(card.bands)} at once. "
-            "Use weights trained band by band, or a raster with those bands."
-        )
-    return (Bound(model, ((card.native_gsd, scene.finest, names),), names),)
-
-
-def _guided(
-    scene: Scene, models: Sequence[Model], request: Request, notes: list[str]
-) -> tuple[Bound, ...]:
-    """The models whose bands are wanted and, of several models, not all absent."""
-    if any(model.card.task == "spectral" for model in models):
-        return _spectral(scene, models)
-    present = {band.name for band in scene.bands}
-    wanted = set(request.bands) if request.bands is not None else None
-    asked = [m for m in models if wanted is None or wanted & set(m.card.bands) or _is_finer(m)]
-    chosen = []
-    for model in asked:
-        if len(asked) > 1 and not present & set(model.card.bands):
-            notes.append(f"no {' '.join(model.card.bands)}: {model.card.name} is not run")
-            continue
-        names = [name for item in model.card.inputs for name in item.bands]
-        scene.select(names=names)  # says what is missing
-        _require_factor(scene, model.card)
-        inputs = tuple((item.gsd, item.gsd, item.bands) for item in model.card.inputs)
-        chosen.append(Bound(model, inputs, model.card.bands))
-    if asked and not chosen:
-        scene.select(names=asked[0].card.bands)
-    _require_counts(scene, chosen)
-    if any(net.model.card.output.gsd != scene.finest for net in chosen if not _is_finer(net.model)):
-        raise SceneError(
-            f"{scene.path} has no 10 m bands, whose grid the output takes (found: "
-            f"{' '.join(band.name for band in scene.bands)}). Add B2, B3, B4 and B8."
-        )
-    return _cascaded(chosen)
-
-
-def _is_finer(model: Model) -> bool:
-    """Whether a net makes the finest bands of Sentinel-2 finer."""
-    return model.card.sensor == "sentinel2" and model.card.output.gsd < FINEST
-
-
-def _finer(scene: Scene, nets: Sequence[Bound]) -> int:
-    """Output pixels along a pixel of the scene's finest grid."""
-    return max((scene.finest // net.model.card.output.gsd for net in nets if _is_finer(net.model)),
-               default=1)  # fmt: skip
-
-
-def _cascaded(nets: Sequence[Bound]) -> tuple[Bound, ...]:
-    """The nets; where one makes the finest bands finer it takes those that the others sharpen."""
-    finer, others = (
-        [net for net in nets if _is_finer(net.model) == kind] for kind in (True, False)
-    )
-    if not finer or not others:
-        return tuple(nets)
-    from geosr.models.nets.guided.cascade import cascade  # with PyTorch
-
-    model = cascade([net.model for net in others], finer[0].model)
-    inputs = tuple((item.gsd, item.gsd, item.bands) for item in model.card.inputs)
-    return (Bound(model, inputs, model.card.bands),)
-
-
-def _require_factor(scene: Scene, card: ModelCard) -> None:
-    """Whether a net for pairs was made for the factor between this one's grids."""
-    if scene.sensor != "pair" or all(item.gsd in scene.grids for item in card.inputs):
-        return
-    raise SceneError(
-        f"{scene.path}: its guide is {max(scene.grids)} times finer, '{card.name}' was trained for "
-        f"{card.scale}. Take weights trained on such pairs, or --model regress, gsa, mtf-glp."
-    )
-
-
 def _ordered(scene: Scene, nets: Sequence[Bound], native: Sequence[str]) -> tuple[str, ...]:
     """Names of the output's bands in the scene's order; in a net's, where it tells new ones."""
     made = [name for net in nets for name in net.bands]
@@ -510,27 +269,6 @@ def _ordered(scene: Scene, nets: Sequence[Bound], native: Sequence[str]) -> tupl
         own = {band.name for band in scene.select(gsd=scene.finest)}
         return tuple(dict.fromkeys(n for n in (*made, *native) if n in native or n not in own))
     return scene.order({*native, *made})
-
-
-def _spectral(scene: Scene, models: Sequence[Model]) -> tuple[Bound, ...]:
-    """The one net that tells new bands of a scene's finest ones."""
-    if len(models) > 1:
-        said = ", ".join(model.card.name for model in models)
-        raise UsageError(f"{said}: a net that tells new bands runs alone. Choose one --model.")
-    card = models[0].card
-    scene.select(names=card.inputs[0].bands, gsd=scene.finest)  # says what is missing
-    nets = (Bound(models[0], ((1, scene.finest, card.inputs[0].bands),), card.bands),)
-    _require_counts(scene, nets)
-    return nets
-
-
-def _require_counts(scene: Scene, nets: Sequence[Bound]) -> None:
-    eight = scene.dtype == np.uint8 and scene.sensor == "sentinel2"
-    if eight and any(net.model.parameters for net in nets):
-        raise SceneError(
-            f"{scene.path}: 8-bit values are not Sentinel-2 counts (a picture?). "
-            "Give the 16-bit product; only --model bicubic takes 8 bits."
-        )
 
 
 def _require(scene: Scene, bands: Sequence[str], names: Sequence[str]) -> None:

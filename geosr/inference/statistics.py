@@ -10,11 +10,12 @@ import numpy as np
 import torch
 
 from geosr.errors import UsageError
-from geosr.inference.binding import bound, known_spread
+from geosr.inference.anypair import bound, known_spread
 from geosr.inference.engine import Engine
 from geosr.inference.fitoptions import FitOptions
 from geosr.inference.learning import learn_pair
-from geosr.inference.plan import Plan, Request, make_plan
+from geosr.inference.plan import Plan, make_plan
+from geosr.inference.request import Request
 from geosr.models.card import Model
 from geosr.models.nets.guided.classical import Classical, Sample
 from geosr.models.nets.guided.mmsr import MMSR

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geosr.errors import SceneError
+from geosr.inference.binding import Bound
 from geosr.inference.blend import Blender
 from geosr.inference.consistency import TV_TV, Change, change, project
 from geosr.inference.engine import Engine
-from geosr.inference.plan import Bound, Plan
+from geosr.inference.plan import Plan
 from geosr.inference.predict import predict
 from geosr.inference.prefetch import prefetch
 from geosr.inference.refine import tv_tv

@@ -20,8 +20,9 @@ from geosr.inference import selfcheck
 from geosr.inference.consistency import Change
 from geosr.inference.engine import Engine
 from geosr.inference.fit import fitted
-from geosr.inference.plan import Plan, Request, make_plan
+from geosr.inference.plan import Plan, make_plan
 from geosr.inference.prefetch import write_behind
+from geosr.inference.request import Request
 from geosr.inference.selfcheck import Check
 from geosr.inference.statistics import learnt
 from geosr.inference.strips import Strip, strips

@@ -13,7 +13,7 @@ from geosr.batch.targets import output_name, targets
 from geosr.errors import UsageError
 from geosr.inference import backoff
 from geosr.inference.engine import Engine
-from geosr.inference.plan import Request
+from geosr.inference.request import Request
 from geosr.inference.superres import superres
 from geosr.models import weights
 

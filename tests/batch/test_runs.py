@@ -27,7 +27,7 @@ from geosr.batch.targets import shard, targets
 from geosr.errors import LockedError
 from geosr.inference import backoff, predict
 from geosr.inference.engine import Engine
-from geosr.inference.plan import Request
+from geosr.inference.request import Request
 from geosr.models import weights
 from geosr.models.card import Model
 from geosr.models.memory import per_pixel

@@ -22,7 +22,7 @@ from geosr.batch.executors.dask import Dask, _Flight
 from geosr.batch.executors.worker import Order, _device, _net, do
 from geosr.batch.targets import targets
 from geosr.errors import UsageError
-from geosr.inference.plan import Request
+from geosr.inference.request import Request
 from geosr.models import registry, weights
 
 SLOW = (*BICUBIC, "--tile-size", "12", "--jobs", "2")

@@ -18,7 +18,8 @@ from geosr.bench.reference import ReferenceTiles, reference_predict, reference_s
 from geosr.errors import SceneError, UsageError
 from geosr.inference import strips, superres
 from geosr.inference.engine import Engine
-from geosr.inference.plan import Request, make_plan
+from geosr.inference.plan import make_plan
+from geosr.inference.request import Request
 from geosr.models import registry, weights
 from geosr.models.card import Model
 from geosr.sensors import OpenOptions, open_scene

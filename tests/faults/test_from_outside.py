@@ -18,7 +18,8 @@ from geosr.cli.console import tell
 from geosr.cli.scoring import require_local
 from geosr.errors import SceneError, UsageError, without_secrets
 from geosr.inference.engine import Engine
-from geosr.inference.plan import Request, make_plan
+from geosr.inference.plan import make_plan
+from geosr.inference.request import Request
 from geosr.models import weights
 from geosr.raster.files import open_hdf5, open_raster, read_window
 from geosr.raster.window import Window

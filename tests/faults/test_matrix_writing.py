@@ -76,7 +76,7 @@ from geosr.models import weights
 from geosr.raster import writer
 from geosr.batch.batch import Job, run
 from geosr.batch.targets import targets
-from geosr.inference.plan import Request
+from geosr.inference.request import Request
 copy = writer._copy
 def full(*args):
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))

@@ -17,7 +17,8 @@ from geosr.errors import SceneError, UsageError
 from geosr.inference import excerpts, fit, learning
 from geosr.inference.engine import Engine
 from geosr.inference.fitoptions import FitOptions
-from geosr.inference.plan import Request, make_plan
+from geosr.inference.plan import make_plan
+from geosr.inference.request import Request
 from geosr.inference.superres import superres
 from geosr.models import registry, weights
 from geosr.models.card import Model

@@ -15,7 +15,8 @@ from rasters import write_on_grid
 from geosr.inference import forecast
 from geosr.inference.engine import Engine
 from geosr.inference.forecast import Meter, Run, Sizes, Work, read_runs
-from geosr.inference.plan import Request, make_plan
+from geosr.inference.plan import make_plan
+from geosr.inference.request import Request
 from geosr.models import registry, weights
 from geosr.models.cost import Outline, measured
 from geosr.models.registry import design

@@ -12,7 +12,8 @@ import rasterio
 from rasters import write_on_grid as write
 
 from geosr.inference import selfcheck
-from geosr.inference.plan import Request, make_plan
+from geosr.inference.plan import make_plan
+from geosr.inference.request import Request
 from geosr.models.weights import load
 from geosr.scene import degrade
 from geosr.sensors import OpenOptions, open_scene

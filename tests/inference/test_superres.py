@@ -11,7 +11,8 @@ from rasterio.transform import Affine
 
 from geosr.errors import SceneError
 from geosr.inference.engine import Engine
-from geosr.inference.plan import Request, make_plan
+from geosr.inference.plan import make_plan
+from geosr.inference.request import Request
 from geosr.inference.strips import strips
 from geosr.inference.superres import superres
 from geosr.models import registry, weights

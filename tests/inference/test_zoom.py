@@ -12,7 +12,8 @@ from rasterio.crs import CRS
 from rasters import write_on_grid
 
 from geosr.errors import SceneError, UsageError
-from geosr.inference.plan import Request, make_plan
+from geosr.inference.plan import make_plan
+from geosr.inference.request import Request
 from geosr.inference.superres import superres
 from geosr.models import registry, weights
 from geosr.sensors import OpenOptions, open_scene

@@ -13,7 +13,7 @@ from nets import checkpoint
 from rasters import CRS_, GRID
 from rasters import write_on_grid as write
 
-from geosr.inference.plan import Request
+from geosr.inference.request import Request
 from geosr.inference.superres import superres
 from geosr.models import weights
 from geosr.models.registry import DESIGNS, design

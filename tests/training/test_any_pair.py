@@ -17,7 +17,7 @@ from nets import THIN
 from geosr.errors import SceneError, UsageError, WeightsError
 from geosr.evaluation.evaluate import bicubic_beside, evaluate
 from geosr.evaluation.protocols import Data
-from geosr.inference.plan import Request
+from geosr.inference.request import Request
 from geosr.inference.superres import superres
 from geosr.models import registry, weights
 from geosr.scene.degraded import WaldReader, truth

@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geosr.errors import GeosrError, UsageError
-from geosr.inference.binding import bound
+from geosr.inference.anypair import bound
 from geosr.inference.engine import Engine
 from geosr.inference.fit import fitted
 from geosr.inference.fitoptions import FitOptions
-from geosr.inference.plan import Request, make_plan
+from geosr.inference.plan import make_plan
+from geosr.inference.request import Request
 from geosr.inference.strips import strips
 from geosr.inference.superres import with_frames
 from geosr.models import registry

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from geosr.evaluation.protocols.case import Case, Data, Rows, all_names, bound_card, low_of, scenes
 from geosr.inference import selfcheck
 from geosr.inference.engine import Engine
-from geosr.inference.plan import Plan, Request, make_plan
+from geosr.inference.plan import Plan, make_plan
+from geosr.inference.request import Request
 from geosr.inference.superres import superres
 from geosr.metrics import no_reference
 from geosr.models.card import ANY, Model, ModelCard

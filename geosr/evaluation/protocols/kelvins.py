@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from geosr.errors import SceneError
 from geosr.evaluation.protocols.case import Case, Data, Rows
 from geosr.inference.engine import Engine
-from geosr.inference.plan import Request, make_plan
+from geosr.inference.plan import make_plan
+from geosr.inference.request import Request
 from geosr.inference.strips import strips
 from geosr.inference.superres import with_frames
 from geosr.models.card import Model, ModelCard

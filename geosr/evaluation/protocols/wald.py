@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from geosr.evaluation.protocols.case import Case, Data, Rows, bound_card, scenes, whole
 from geosr.inference.engine import Engine
-from geosr.inference.plan import Request, make_plan
+from geosr.inference.plan import make_plan
+from geosr.inference.request import Request
 from geosr.inference.statistics import learnt
 from geosr.inference.strips import strips
 from geosr.models.card import Model, ModelCard

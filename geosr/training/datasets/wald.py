@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from geosr.errors import GeosrError, SceneError, UsageError
-from geosr.inference.binding import two_inputs
+from geosr.inference.anypair import two_inputs
 from geosr.models.card import FIXED, ModelCard
 from geosr.models.nets.guided.anypair import of_pair
 from geosr.raster.window import Window
