@@ -7,6 +7,7 @@ SpatioTemporal Asset Catalog 1.1 with the extensions eo, projection, raster and 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -161,15 +162,21 @@ def _provenance(record: Mapping[str, Any], tags: Mapping[str, str]) -> dict[str,
     models = [{"name": name, "sha256": sha} for name, sha in record["recipe"]["models"]]
     named = ", ".join(model["name"] for model in models)
     level = tags.get("PROCESSING_LEVEL", _UNKNOWN)
+    share = record.get("valid_share")
     check = record.get("check") or {}
+    rmse = {name: value for name, value in check.get("rmse", {}).items() if _is_number(value)}
     return {
         "geosr:models": models,
-        "geosr:valid_share": record["valid_share"],
-        **({"geosr:self_check_rmse": check["rmse"]} if check else {}),
+        **({"geosr:valid_share": share} if share is not None else {}),
+        **({"geosr:self_check_rmse": rmse} if rmse else {}),
         "processing:software": {"geosr": record["geosr"]},
         "processing:lineage": f"geosr superres of {record['scene']} with {named}",
         **({"processing:level": level} if level != _UNKNOWN else {}),
     }
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _assets(output: Path, dataset: Any) -> dict[str, pystac.Asset]:
@@ -238,8 +245,17 @@ def _raster_band(dataset: Any, index: int) -> Any:
     )
     pair = dataset.scales[index - 1], dataset.offsets[index - 1]
     return RasterBand.create(
-        data_type=DataType(dataset.dtypes[index - 1]), nodata=dataset.nodata,
+        data_type=DataType(dataset.dtypes[index - 1]), nodata=_nodata(dataset.nodata),
         statistics=statistics if told else None,
         scale=None if pair == (1, 0) else pair[0], offset=None if pair == (1, 0) else pair[1],
         spatial_resolution=dataset.res[0] if dataset.crs and dataset.crs.is_projected else None,
     )  # fmt: skip
+
+
+def _nodata(value: float | None) -> Any:
+    """As JSON can say it: the extension has words for what is no number."""
+    from pystac.extensions.raster import NoDataStrings
+
+    if value is None or math.isfinite(value):
+        return value
+    return NoDataStrings(str(value))

@@ -205,6 +205,8 @@ class RasterWriter:
         there = Grid.of(dataset) == layout.grid if placed else dataset.shape == layout.grid.shape
         if not there or dataset.count != len(layout.names) or self._rows != layout.grid.height:
             raise publish.not_written(final, "could not verify it: its header differs")
+        if placed and not self._says_the_same(dataset):
+            raise publish.not_written(final, "could not verify it (disk full?): its tags are lost")
         for window, checksum in self._sums:
             rows = read_window(dataset, range(1, dataset.count + 1), window)
             mask = read_mask(dataset, window) if layout.masked else None
@@ -212,6 +214,13 @@ class RasterWriter:
                 raise publish.not_written(
                     final, f"could not verify it (disk full?): row {window.row} differs"
                 )
+
+    def _says_the_same(self, dataset: Any) -> bool:
+        """Whether the tags are there, which GDAL writes behind the pixels and reads past a gap."""
+        statistics = (each.tags().items() for each in self._statistics)
+        return self.layout.tags.keys() <= dataset.tags().keys() and all(
+            told <= dataset.tags(index).items() for index, told in enumerate(statistics, 1)
+        )
 
 
 def _describe(dataset: Any, layout: Layout) -> None:

@@ -10,6 +10,7 @@ import pytest
 import rasterio
 from affine import Affine
 from rasterio.crs import CRS
+from rasters import write_on_grid
 
 from geosr.batch import records
 from geosr.batch.items import _outline
@@ -159,6 +160,18 @@ def test_a_file_of_somebody_is_left_alone_and_the_output_stands(geosr, safe, tmp
     assert done.returncode == 0
     assert done.stderr.count("left alone") == 2 and (tmp_path / "out/x.tif").exists()
     assert all((tmp_path / "out" / name).read_text() == "mine" for name in names)
+
+
+def test_nodata_that_is_no_number_is_a_word(geosr, tmp_path):
+    values = np.random.default_rng(0).random((1, 24, 24)).astype(np.float32)
+    values[0, 0, 0] = np.nan
+    write_on_grid(tmp_path / "x_20200813T101112.tif", values, nodata=np.nan)
+    done = geosr("superres", "x_20200813T101112.tif", "out", *BICUBIC, "--scale", "2", "--stac")
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "out" / "x_20200813T101112.stac.json").read_text()
+    assert "NaN" not in text
+    item = pystac.Item.from_dict(json.loads(text))
+    assert valid(item) and item.assets["data"].ext.raster.bands[0].nodata == "nan"
 
 
 def test_an_item_is_whole_or_not_there(geosr, safe, tmp_path, monkeypatch):
