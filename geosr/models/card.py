@@ -465,10 +465,10 @@ class Design:
 
     def _fixed(self, card: ModelCard, scale: float | None, bands: int) -> ModelCard:
         if scale not in (None, card.scale) or bands not in (1, len(card.bands)):
-            raise UsageError(
-                f"'{self.name}' makes {' '.join(card.bands)} at scale {card.scale}, nothing else. "
-                "Leave --scale and --bands out."
-            )
+            made = f"makes {' '.join(card.bands)} at scale {card.scale}, nothing else"
+            if ANY in card.bands:
+                made = "takes bands and scale from the pair of rasters"
+            raise UsageError(f"'{self.name}' {made}. Leave --scale and --bands out.")
         return card
 
 

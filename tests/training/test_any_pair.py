@@ -154,6 +154,11 @@ def test_a_folder_without_pairs_is_told_at_once(tmp_path):
         card_of(tmp_path, template, OpenOptions())
 
 
+def test_bands_and_scale_of_a_net_for_pairs_are_not_the_users_to_say():
+    with pytest.raises(UsageError, match="from the pair of rasters. Leave --scale"):
+        TrainConfig("hsrnet", scale=3).card  # noqa: B018
+
+
 def test_without_weights_a_net_for_pairs_says_how_to_get_some():
     with pytest.raises(WeightsError, match="geosr train --model hsrnet"):
         weights.load("hsrnet")

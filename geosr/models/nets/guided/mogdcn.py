@@ -18,8 +18,8 @@ the fine one; S* and D* go back. All four are learnt, as are the steps δ, η, �
 all stages: its first level's features go on into later calls. In the source's code U's part of z has
 the other sign, and so has D*'s, which its weights must learn to undo; here both are as a descent has
 them. D begins as a point spread with an MTF of 0.3 and D* as its transpose, and S* and U's last
-convolution begin as zero, so that the net begins near interpolation; so δ and ε can begin as 1, not
-as 0.1. Convolutions are 3 × 3 with zero padding unless said.
+convolution begin as zero: the net begins as interpolation that is brought into agreement with M once
+a stage. So δ and ε can begin as 1, not as 0.1. Convolutions are 3 × 3 with zero padding unless said.
 """  # noqa: E501 - the picture
 
 from __future__ import annotations
