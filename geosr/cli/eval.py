@@ -67,8 +67,8 @@ class _Peak(ParamType):
             self.fail(f"'{value}' is neither 'max' nor a number.", param, ctx)
 
 
-_PROTOCOLS = ["auto", "wald", "twin", "folder", "series", "pairs", "dual", "kelvins", "full",
-              "spectral"]  # fmt: skip
+_PROTOCOLS = ["auto", "wald", "twin", "folder", "series", "pairs", "dual", "kelvins", "reference",
+              "full", "spectral"]  # fmt: skip
 
 
 @click.command("eval", cls=GroupedCommand)

@@ -53,7 +53,7 @@ class ChangeWindows(Windows[Dates]):
         names = [band.name for band in scene.bands]
         pixels = self._reader(scene).read(names, scene.finest, window)
         filled = fill(pixels.values, pixels.usable, _FILL_REACH)
-        return reflectance(scene, names, filled), pixels.usable.all(0)
+        return reflectance(scene, names, filled), np.asarray(pixels.usable.all(0))
 
     def _gains(self, rng: np.random.Generator) -> dict[str, float]:
         """One gain for each date: brightness is no change."""
