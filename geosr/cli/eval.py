@@ -67,7 +67,8 @@ class _Peak(ParamType):
             self.fail(f"'{value}' is neither 'max' nor a number.", param, ctx)
 
 
-_PROTOCOLS = ["auto", "wald", "twin", "folder", "series", "pairs", "dual", "kelvins", "revisits",
+_PROTOCOLS = ["auto", "wald", "twin", "folder", "series", "pairs", "dual", "revisits", "kelvins",
+              "reference",
               "full", "spectral"]  # fmt: skip
 
 

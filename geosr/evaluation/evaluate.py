@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geosr.errors import GeosrError, UsageError
-from geosr.evaluation.protocols import Case, Data, Rows, cases, protocol_of
+from geosr.evaluation.protocols import CHALLENGE, Case, Data, Rows, cases, protocol_of
 from geosr.inference.engine import Engine
 from geosr.metrics import detail, kelvins, lpips, no_reference
 from geosr.metrics.full_reference import PEAK, Peak, Scores, mean
@@ -150,7 +150,7 @@ class Evaluation:
         """Two models compared scene by scene: by RMSE, on a Kelvins set by cPSNR."""
         found = []
         for group in self.groups:
-            metric, sign = ("cpsnr", -1) if group == "kelvins" else ("rmse", 1)
+            metric, sign = ("cpsnr", -1) if group in CHALLENGE else ("rmse", 1)
             pairs = self._matched(first, second, group, metric)
             if not len(pairs):
                 continue
@@ -252,7 +252,7 @@ def evaluate(
                 scores.append(_score(case, name, net, engine, asked, watchers))
             except GeosrError as error:
                 failed[case.name] = str(error)
-    if protocol == "kelvins":
+    if protocol in CHALLENGE:
         scores += _organisers(data, failed)
     if not scores:
         reason = next(iter(failed.values()), "no scene has the bands of any of the models")
@@ -286,7 +286,7 @@ class _Asked:
         positive = not isinstance(self.peak, str) and 0 < self.peak < math.inf
         if not positive and self.peak != "max":
             raise UsageError(f"peak {self.peak} is no count. Give a number above 0, or max.")
-        if self.perceptual and protocol in ("full", "kelvins"):
+        if self.perceptual and protocol in ("full", *CHALLENGE):
             raise UsageError(f"LPIPS is not told by the protocol '{protocol}'. Leave --lpips out.")
 
 
@@ -296,7 +296,7 @@ def _score(
     for watcher in watchers:
         watcher.begin(case, name, net)
     rows = _watched(case.run(net, engine), watchers)
-    if case.group == "kelvins":
+    if case.group in CHALLENGE:
         bands, whole = _kelvins(rows, case)
     else:
         bands, whole = _figures(rows, case, net.card.factor, asked)

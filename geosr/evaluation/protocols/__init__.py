@@ -7,6 +7,7 @@ series    the same, as several simulated frames
 pairs     matching coarse and fine files; dual: two coarse ones each
 revisits  real series with a truth of finer pixels (WorldStrat)
 kelvins   imgsets of the Proba-V challenge, with its own rules
+reference the same, and begun with the frame most like the truth beside it
 spectral  Sentinel-2 scenes on one grid, some bands given, all of them the truth
 full      no truth: the output, degraded by the sensor's point spread, against the input, and its
           local correlation with the native bands
@@ -25,6 +26,7 @@ from geosr.evaluation.protocols import (
     full,
     kelvins,
     pairs,
+    reference,
     revisits,
     series,
     spectral,
@@ -36,7 +38,7 @@ from geosr.models.card import ModelCard
 from geosr.sensors import probav
 from geosr.training.datasets import kind_of
 
-__all__ = ["PROTOCOLS", "Case", "Data", "Rows", "cases", "protocol_of", "whole"]
+__all__ = ["CHALLENGE", "PROTOCOLS", "Case", "Data", "Rows", "cases", "protocol_of", "whole"]
 
 _Cases = Callable[[Data, ModelCard, dict[str, str]], Iterator[Case]]
 _EVERY = ("guided", "sisr", "misr")
@@ -49,10 +51,12 @@ _SCORED: dict[str, tuple[_Cases, tuple[str, ...]]] = {
     "dual": (partial(pairs.cases, dual=True), ("sisr", "misr")),
     "revisits": (revisits.cases, ("sisr", "misr")),
     "kelvins": (kelvins.cases, ("sisr", "misr")),
+    "reference": (reference.cases, ("sisr", "misr")),
     "full": (full.cases, ("guided", "sisr", "fits")),
     "spectral": (spectral.cases, ("spectral",)),
 }  # by what, and nets of which tasks
 PROTOCOLS = tuple(_SCORED)
+CHALLENGE = ("kelvins", reference.GROUP)  # those with the rules of the Proba-V challenge
 
 
 def protocol_of(data: Data, task: str) -> str:
@@ -81,7 +85,7 @@ def cases(data: Data, card: ModelCard, failed: dict[str, str]) -> Iterator[Case]
     """
     protocol = protocol_of(data, card.task)
     found, tasks = _SCORED[protocol]
-    if card.task not in tasks or (protocol == "kelvins" and card.scale != kelvins.SCALE):
+    if card.task not in tasks or (protocol in CHALLENGE and card.scale != kelvins.SCALE):
         raise UsageError(
             f"'{card.name}' ({card.task}, scale {card.scale}) cannot be scored by '{protocol}' on "
             f"{data.path}. Choose other data, --protocol or net."

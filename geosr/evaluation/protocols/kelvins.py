@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -17,6 +17,7 @@ from geosr.inference.request import Request
 from geosr.inference.strips import strips
 from geosr.inference.superres import with_frames
 from geosr.models.card import Model, ModelCard
+from geosr.scene.frames import FrameSelection
 from geosr.scene.scene import Scene
 from geosr.sensors import open_scene, probav
 
@@ -36,21 +37,28 @@ def cases(data: Data, card: ModelCard, failed: dict[str, str]) -> Iterator[Case]
             continue
         yield Case(
             path.name, str(path), path.parent.name, "kelvins", (path.parent.name,),
-            partial(_rows, imgset, scene, data), partial(_low, imgset),
+            partial(rows, imgset, scene, data), partial(_low, imgset),
         )  # fmt: skip
 
 
-def _rows(
-    imgset: probav.Imgset, scene: Scene, data: Data, model: Model, engine: Engine
-) -> Iterator[Rows]:
-    """The whole image at once, as the challenge's shifts need it."""
+def rows(
+    imgset: probav.Imgset, scene: Scene, data: Data, model: Model, engine: Engine, *,
+    prepare: Callable[[FrameSelection], FrameSelection] = lambda chosen: chosen,
+) -> Iterator[Rows]:  # fmt: skip
+    """The whole image at once, as the challenge's shifts need it.
+
+    Args:
+        prepare: what is done with the frames that were selected.
+    """
     assert imgset.truth is not None and imgset.clear is not None
     request = Request(tile_size=data.tile_size, frames=data.frames)
     plan = make_plan(scene, [model], request, engine)
     with scene.open() as reader:
+        plan = with_frames(plan, reader, request)
+        plan = replace(plan, selection=prepare(plan.selection))
         parts = [
             np.stack([strip.predicted[name] for name in plan.names])
-            for strip in strips(reader, with_frames(plan, reader, request), engine)
+            for strip in strips(reader, plan, engine)
         ]
     made = np.concatenate(parts, 1) * np.float32(scene.quantification / probav.UNIT)
     truth = imgset.truth.astype(np.float32)[None] * np.float32(10000 / probav.UNIT)

@@ -103,8 +103,9 @@ class SRCDNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         rows, cols = x.shape[-2:]
         x = F.pad(x, (0, -cols % _DEEPEST, 0, -rows % _DEEPEST), mode="replicate")
-        before, after = torch.split(2 * x - 1, self.bands, 1)
-        apart = self.described(before) - self.described(after)
+        both = torch.cat(torch.split(2 * x - 1, self.bands, 1))  # batch norms see both dates
+        before, after = self.described(both).chunk(2)
+        apart = before - after
         distance = (apart.float().square().sum(1, keepdim=True) + 1e-12).sqrt()
         distance = F.interpolate(distance, scale_factor=2, mode="bicubic", align_corners=False)
         return (distance / 2).clamp(0, 1)[..., :rows, :cols]
@@ -161,7 +162,7 @@ DESIGNS = (
     _Siamese("srcdnet", "change", "srcdnet", build, {1: 32}, 1, "Liu et al., IEEE TGRS 60 (2022)",
              blend=16, options={"features": 16},
              recipe=Recipe("contrastive", patch=96, batch_size=4, steps=2000, optimizer="adam",
-                           lr=1e-3, warmup=50),
+                           lr=1e-3, warmup=50, ema=0.0, jitter=0.1),
              paper=Recipe("contrastive", patch=256, batch_size=8, steps=50_000, optimizer="adam",
                           lr=1e-4, warmup=0, ema=0.0)),
 )  # fmt: skip
