@@ -108,8 +108,10 @@ def test_clouds_of_the_frame_left_out_have_no_say(series):
 def test_training_learns_and_its_file_super_resolves(series, tmp_path, model):
     small = {"ibp-net": {"features": 8, "blocks": 1},
              "hdr-dsp": {"features": 16, "encoded": 1, "decoded": 2}}  # fmt: skip
-    config = replace(CONFIG, model=model, net_options=small[model], steps=40, val_every=20, patch=48,
-                     recipe=replace(RECIPE, lr=5e-3, jitter=0.0))  # fmt: skip
+    config = replace(
+        CONFIG, model=model, net_options=small[model], steps=40, val_every=20, patch=48,
+        recipe=replace(RECIPE, lr=5e-3, jitter=0.0),
+    )  # fmt: skip
     losses: list[float] = []
     train(series, tmp_path / "run", config=config, progress=lambda p: losses.append(p.loss))
     assert np.isfinite(losses).all()
