@@ -80,6 +80,7 @@ def superres(
     allow_remote: bool = False,
     frames: int | None = None,
     clearance: float = 0.85,
+    reference: str | None = None,
     register: str = "auto",
     brightness: bool = True,
     align: bool = False,
@@ -178,7 +179,7 @@ def superres(
     request = Request(
         tuple(bands) if bands is not None else None, only_sr, bounds, bounds_crs, tile_size,
         overlap, format, dict(co or {}),
-        FrameOptions(frames, clearance, register, brightness),
+        FrameOptions(frames, clearance, register, brightness, reference=reference),
         ensemble, uncertainty, consistent, max_pixels, skip_empty, part, gsd,
         FitOptions(fit_steps, fit_time, fit_seed, fit_kernel,
                    Path(fit_reference) if fit_reference else None,
@@ -445,6 +446,7 @@ def evaluate(
     allow_remote: bool = False,
     frames: int | None = None,
     clearance: float = 0.85,
+    reference: str | None = None,
     register: str = "auto",
     brightness: bool = True,
     align: bool = False,
@@ -485,8 +487,8 @@ def evaluate(
     fit = FitOptions(fit_steps, fit_time, fit_seed, fit_kernel,
                      Path(fit_reference) if fit_reference else None)  # fmt: skip
     source = Data(Path(data), protocol, pattern, degradation, options, tile_size,
-                  FrameOptions(frames, clearance, register, brightness), tuple(psf or ()),
-                  tuple(noise or ()), fit, refine or "")  # fmt: skip
+                  FrameOptions(frames, clearance, register, brightness, reference=reference),
+                  tuple(psf or ()), tuple(noise or ()), fit, refine or "")  # fmt: skip
     named = _by_name(model, scale)
     placed = {
         name: [place(net, where) for net in nets]

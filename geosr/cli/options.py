@@ -271,6 +271,8 @@ frame_options = option_group(  # how several images of a place are prepared, and
            help="Images of a place to take at most; auto is what the net was made for."),
     option("--clearance", type=click.FloatRange(0, 1), default=0.85,
            help="Share of clear pixels that an image needs; the clearest is always taken."),
+    option("--reference", metavar="NAME",
+           help="Image that the others are moved onto, by its file's name; default: the clearest."),
     option("--register", type=click.Choice(["auto", "none", "integer", "subpixel"]),
            default="auto", help="Move images onto the first one's grid by phase correlation; "
            "auto is integer, or subpixel for nets that are told where images look."),
@@ -286,7 +288,7 @@ def frames_of(params: dict[str, Any]) -> FrameOptions:
     from geosr.scene.frames import FrameOptions
 
     return FrameOptions(params.pop("frames"), params.pop("clearance"), params.pop("register"),
-                        params.pop("brightness"))  # fmt: skip
+                        params.pop("brightness"), reference=params.pop("reference"))  # fmt: skip
 
 
 fit_options = option_group(  # how nets that learn on the scene do so

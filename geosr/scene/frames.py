@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from geosr.errors import UsageError
 from geosr.raster.window import Window
 from geosr.scene.fill import fill
 from geosr.scene.pixels import Pixels, Reader
@@ -43,6 +45,8 @@ class FrameOptions:
             "auto" is "subpixel" for the former and "integer" for the latter.
         brightness: bring every frame to the median mean and contrast.
         seed: of which frames are given again where there are too few.
+        reference: name of the file of the frame that the others are moved onto, without its
+            suffix; None is the clearest.
     """
 
     count: int | None = None
@@ -50,6 +54,7 @@ class FrameOptions:
     register: str = "auto"
     brightness: bool = True
     seed: int = 0
+    reference: str | None = None
 
 
 class FramesOfNet(Protocol):
@@ -140,6 +145,9 @@ def select_frames(
     Args:
         names: bands that the net reads; they are registered by their mean.
         net: what its card says of frames.
+
+    Raises:
+        UsageError: no frame has the name of the reference.
     """
     window = _window(reader, scene, names)
     images = [reader.read(names, scene.finest, window, frame=t) for t in range(scene.frames)]
@@ -150,7 +158,9 @@ def select_frames(
         wanted = options.count or net.frames
         if not net.fewer:
             wanted = min(wanted, net.frames)
-        usable = (t for t in range(scene.frames) if clear[t] >= options.clearance or t == 0)
+        first = _reference(scene, options.reference)
+        order = sorted(range(scene.frames), key=lambda t: t != first)
+        usable = (t for t in order if clear[t] >= options.clearance or t == first)
         chosen = list(usable)[:wanted]
     known = net.shifts if options.register == "auto" else options.register == "subpixel"
     register = options.register != "none"
@@ -173,6 +183,20 @@ def _around(scene: Scene, clear: Sequence[float]) -> list[int]:
         if band.frame == 0 or clear[band.frame]:
             files.setdefault(band.path, band.frame)
     return sorted(files.values())
+
+
+def _reference(scene: Scene, name: str | None) -> int:
+    """The number of the frame of that name."""
+    if name is None:
+        return 0
+    names = {Path(band.path).stem: band.frame for band in reversed(scene.bands)}
+    if name not in names:
+        near = ", ".join(sorted(names)[:20])
+        raise UsageError(
+            f"--reference {name}: {scene.path} has no image of that name (it has {near}). "
+            "Give one of these, or leave it out to take the clearest."
+        )
+    return names[name]
 
 
 def _window(reader: Reader, scene: Scene, names: Sequence[str]) -> Window:

@@ -83,7 +83,7 @@ def test_the_median_survives_an_unmasked_cloud_and_the_mean_does_not():
     )
 
 
-@pytest.mark.parametrize("name", FUSIONS)
+@pytest.mark.parametrize("name", [*FUSIONS, "ibp-reference"])
 def test_masked_pixels_do_not_count(name):
     _, frames, clear, shifts = series(6)
     clear[:, 2, :, 4:12, 4:12] = 0
@@ -105,9 +105,46 @@ def test_the_order_of_frames_changes_nothing(name):
     torch.testing.assert_close(one, other, atol=0.05, rtol=0)
 
 
+def reference(*rest):
+    return build(design("ibp-reference").card()).net(*rest)
+
+
+def test_of_changing_ground_the_first_frames_is_shown():
+    truth, frames, clear, shifts = series(7, noise=0.003)
+    burnt = truth.clone()
+    burnt[..., 24:42, 24:48] -= 0.1
+    frames[:, 2:5] = Sampling((24, 24), 3, shifts).see(burnt)[:, 2:5]
+    plain, agreed = back_projected(frames, clear, shifts, 3), reference(frames, clear, shifts)
+    assert error(agreed, truth) < 0.6 * error(plain, truth)
+
+
+def test_a_cloud_that_no_mask_tells_does_little_harm():
+    truth, frames, clear, shifts = series(7, noise=0.003)
+    frames[:, 3, :, 8:16, 8:16] += 0.2
+    plain, agreed = back_projected(frames, clear, shifts, 3), reference(frames, clear, shifts)
+    assert error(agreed, truth) < 0.5 * error(plain, truth)
+
+
+def test_where_nothing_changes_all_frames_weigh_much():
+    truth, frames, clear, shifts = series(9, noise=0.01)
+    same, weights = fusion.agreeing(frames, clear, shifts, 3)
+    assert float(weights[:, 1:].mean()) > 0.5
+    assert float((same - frames).abs().mean()) < 0.01
+    plain = back_projected(frames, clear, shifts, 3, steps=20)
+    assert error(reference(frames, clear, shifts), truth) < 1.1 * error(plain, truth)
+
+
+def test_agreeing_frames_keep_their_masks():
+    _, frames, clear, shifts = series(5)
+    clear[:, 2, :, 4:12, 4:12] = 0
+    _, weights = fusion.agreeing(frames, clear, shifts, 3)
+    assert not weights[clear == 0].any() and bool((weights[clear > 0] > 0).all())
+    assert float(weights.max()) <= 1
+
+
 def test_without_a_clear_frame_there_is_a_value():
     _, frames, clear, shifts = series(3)
-    for name in (*FUSIONS, "ibp-net"):
+    for name in (*FUSIONS, "ibp-reference", "ibp-net"):
         result = build(design(name).card()).net(frames, clear * 0, shifts)
         assert bool(result.isfinite().all())
         assert 0 < float(result.detach().mean()) < 1

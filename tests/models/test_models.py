@@ -41,7 +41,7 @@ COUNTS = [  # name, scale, bands, parameters
     ("pecnn", 2, 3, 135_736), ("pecnn", 3, 3, 157_366), ("pecnn", 4, 3, 187_648),
     ("pecnn", 3, 1, 124_498), ("ddrn", 4, 3, 7_037_708),
     ("deepsum", 3, 1, 1_045_330), ("3dwdsr", 3, 1, 329_328), ("misr-gru", 3, 1, 923_468),
-    ("worldstrat", 4, 4, 1_776_044),
+    ("worldstrat", 4, 4, 1_776_044), ("hdr-dsp", 2, 1, 1_183_937), ("hdr-dsp", 3, 1, 1_183_937),
     ("recursive", 4, 3, 851 + 1_517_571),  # the source's fusion, and the house's SRResNet
     ("rrdb", 4, 3, 16_697_987), ("rrdb", 4, 4, 16_699_140),
     ("rrdb", 5, 3, 16_661_059), ("rrdb", 10, 3, 16_697_987),  # one stage, and two as at x4

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import rasterio
 
+from geosr.errors import UsageError
 from geosr.models.registry import design
 from geosr.scene import degrade, frames
 from geosr.scene.frames import (
@@ -106,6 +107,21 @@ def test_frames_are_registered_to_the_first_and_cloudy_ones_left_out(series):
     found = sorted(frame.shift for frame in selection)
     assert found[1] == (0.0, 0.0)
     np.testing.assert_allclose([found[0], found[2]], [(-0.5, 0.2), (0.3, -1.4)], atol=0.05)
+
+
+def test_the_reference_can_be_named(series):
+    scene, selection = selected(series, "ibp", FrameOptions(reference="frame1"))
+    assert selection.frames[0].shift == (0.0, 0.0)
+    first = scene.bands[selection.frames[0].index]
+    assert first.path.endswith("frame1.tif")
+    assert any(np.allclose(f.shift, (-0.3, 1.4), atol=0.05) for f in selection)  # seen from it
+    _, cloudy = selected(series, "ibp", FrameOptions(reference="frame3", count=2))
+    assert len(cloudy) == 2  # it is taken however clear it is
+
+
+def test_a_reference_that_is_not_there_is_told(series):
+    with pytest.raises(UsageError, match="frame0, frame1, frame2, frame3"):
+        selected(series, "ibp", FrameOptions(reference="frame9"))
 
 
 def test_brightness_is_brought_to_the_median(series):

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from geosr.errors import GeosrError, SceneError, UsageError
 from geosr.models.card import ANY, LEFT_OUT, SHIFTS, ModelCard
-from geosr.models.nets.multi.fusion import BLUR, Sampling
+from geosr.models.nets.multi.fusion import BLUR, Sampling, gaussian_mean
 from geosr.raster.window import Window
 from geosr.scene.frames import FrameOptions
 from geosr.scene.scene import Scene
@@ -30,6 +30,7 @@ from geosr.training.datasets.windows import Area, Spot, Windows, check_bands
 
 KIND = "self-supervised"
 LEAST = 3  # frames of a series: one is left out, two tell it
+_BASE, _TAPS = 1.0, 5  # Gaussian of what is base, not detail: σ, and its reach, coarse pixels
 _EDGE = 3  # coarse pixels along a window's edge that are not compared
 _KEPT = 64  # series held in memory
 _NAMED = 3  # series without enough frames that an error names
@@ -86,10 +87,14 @@ class LeftOutWindows(Windows[Scene]):
         return Sample(inputs, target, np.repeat(clear[None], len(target), 0))
 
     def compared(self, image: Tensor, batch: Batch) -> Tensor:
-        """The image as the frame that was left out sees it."""
+        """The image's detail as the frame that was left out sees it, on that frame's base.
+
+        Exposure and most that changed on the ground or in the air are in the base, as published.
+        """
         size = (batch.target.shape[-2], batch.target.shape[-1])
         sampler = Sampling(size, self.card.scale, batch.inputs[LEFT_OUT], BLUR)
-        return sampler.see(image.float())[:, 0]
+        seen, target = sampler.see(image.float()), batch.target[:, None]
+        return (seen + gaussian_mean(target - seen, _BASE, _TAPS))[:, 0]
 
     def _drawn(self, count: int, rng: np.random.Generator) -> tuple[int, list[int]]:
         """Which frame is left out, and which others are taken: two at least."""

@@ -93,7 +93,7 @@ class HDRDSP(nn.Module):
             pooled = self._pooled(features.float(), clear.float(), shifts)
             weights = enlarged(clear.float(), self.scale, shifts).clamp(min=0) + _LEAST
             low = (enlarged(base.float(), self.scale, shifts) * weights).sum(1) / weights.sum(1)
-        detail = self.decoder(pooled)  # (batch · bands, 1, s · rows, s · cols)
+        detail = self.decoder(pooled.to(features.dtype))  # (batch · bands, 1, s · rows, s · cols)
         return (low + detail.float()).view(batch, bands, *detail.shape[-2:])
 
     def _pooled(self, features: Tensor, clear: Tensor, shifts: Tensor) -> Tensor:
@@ -132,7 +132,7 @@ def build(card: ModelCard) -> HDRDSP:
 
 # Published: × 2, 1800 epochs of crops of 64 coarse pixels, the rate × 0.3 after every 400.
 DESIGNS = (
-    Design("hdr-dsp", "misr", "hdr-dsp", build, {2: 24, 3: 22, 4: 20}, 2,
+    Design("hdr-dsp", "misr", "hdr-dsp", build, {2: 27, 3: 23, 4: 22}, 2,
            "Nguyen et al., CVPR 2022", frames=15, shifts=True, fewer=True,
            options={"features": 64, "encoded": 4, "decoded": 10},
            recipe=Recipe(patch=24, batch_size=4, lr=2e-4),
