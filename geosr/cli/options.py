@@ -302,7 +302,7 @@ fit_options = option_group(  # how nets that learn on the scene do so
     option("--fit-kernel", type=click.Choice(["auto", "bicubic"]), default="auto",
            help="What blurred the scene: auto is what its spectrum tells."),
     option("--fit-reference", type=PATH, metavar="FILE",
-           help="Raster on the output's grid, of which mip learns."),
+           help="Raster from which mip learns."),
 )  # fmt: skip
 
 

@@ -95,7 +95,7 @@ if TYPE_CHECKING:
         type=float,
         nargs=4,
         metavar="W S E N",
-        help="Part of the scene, in its CRS; snapped outward to whole coarse pixels.",
+        help="In the scene's CRS; widened to coarse pixels.",
     ),
     option("--bounds-crs", metavar="CRS", help="CRS of --bounds, EPSG:4326 for example."),
     overwrite_option("outputs made with other settings, and files geosr did not make", MAIN),
@@ -133,7 +133,7 @@ if TYPE_CHECKING:
     option(
         "--uncertainty",
         is_flag=True,
-        help="Add each band's expected error as NAME_uncertainty (piunet).",
+        help="Each band's NAME_uncertainty too (piunet).",
     ),
     option(
         "--consistent",
@@ -201,7 +201,7 @@ if TYPE_CHECKING:
 @option_group(
     CHECKS,
     option(
-        "--check", is_flag=True, help="Degrade the output to the input's resolution and compare."
+        "--check", is_flag=True, help="Degrade the output again and compare."
     ),
     option(
         "--check-limit",
