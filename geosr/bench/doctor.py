@@ -29,6 +29,7 @@ EXTRAS = {  # by name: distributions of the extra, and what it is for
     "dask": (("dask", "distributed"), "a cluster as the executor of a batch"),
     "onnx": (("onnx", "onnxruntime", "onnxscript"), "geosr export, and running ONNX files"),
     "stac": (("pystac",), "superres --stac"),
+    "xarray": (("xarray", "rioxarray"), "geosr.sharpen of DataArrays"),
 }
 _BF16_FLAGS = {"amx_bf16": "AMX", "avx512_bf16": "AVX512-BF16", "bf16": "ARM BF16"}
 _CPU_FACTS = Path("/proc/cpuinfo")
