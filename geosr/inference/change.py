@@ -27,7 +27,7 @@ from geosr import __version__
 from geosr.errors import SceneError
 from geosr.inference.blend import Blender
 from geosr.inference.engine import Engine
-from geosr.inference.magnitude import Scale, line, otsu
+from geosr.inference.magnitude import Scale, Score, line, otsu
 from geosr.inference.plan import Request
 from geosr.inference.predict import predict
 from geosr.inference.superres import superres
@@ -57,38 +57,6 @@ _ALIKE, _LARGEST = 0.3, 4.0  # correlation at least, and pixels at most, of a re
 _LESS = 0.95  # of what is left over, that a move must leave at most
 
 Array = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Score:
-    """A map of changes beside a known one, by pixels."""
-
-    right: int = 0
-    false: int = 0
-    missed: int = 0
-
-    def __add__(self, other: Score) -> Score:
-        return Score(self.right + other.right, self.false + other.false, self.missed + other.missed)
-
-    @property
-    def precision(self) -> float:
-        """Of what is told as changed, the share that did."""
-        return self.right / max(self.right + self.false, 1)
-
-    @property
-    def recall(self) -> float:
-        """Of what changed, the share that is told."""
-        return self.right / max(self.right + self.missed, 1)
-
-    @property
-    def f1(self) -> float:
-        """The harmonic mean of both."""
-        return 2 * self.right / max(2 * self.right + self.false + self.missed, 1)
-
-    @property
-    def iou(self) -> float:
-        """What both call changed, as a share of what either does."""
-        return self.right / max(self.right + self.false + self.missed, 1)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,38 @@ Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
+class Score:
+    """A map of changes beside a known one, by pixels."""
+
+    right: int = 0
+    false: int = 0
+    missed: int = 0
+
+    def __add__(self, other: Score) -> Score:
+        return Score(self.right + other.right, self.false + other.false, self.missed + other.missed)
+
+    @property
+    def precision(self) -> float:
+        """Of what is told as changed, the share that did."""
+        return self.right / max(self.right + self.false, 1)
+
+    @property
+    def recall(self) -> float:
+        """Of what changed, the share that is told."""
+        return self.right / max(self.right + self.missed, 1)
+
+    @property
+    def f1(self) -> float:
+        """The harmonic mean of both."""
+        return 2 * self.right / max(2 * self.right + self.false + self.missed, 1)
+
+    @property
+    def iou(self) -> float:
+        """What both call changed, as a share of what either does."""
+        return self.right / max(self.right + self.false + self.missed, 1)
+
+
+@dataclass(frozen=True)
 class Scale:
     """By band: the line that brings the second date to the first, and what is left over (σ)."""
 

@@ -8,8 +8,8 @@ import rasterio
 import torch
 from affine import Affine
 
-from geosr.inference.change import Score, map_of
-from geosr.inference.magnitude import otsu
+from geosr.inference.change import map_of
+from geosr.inference.magnitude import Score, otsu
 from geosr.models import registry
 from geosr.training.losses.contrastive import contrastive
 
