@@ -27,6 +27,7 @@ from geosr import __version__
 from geosr.errors import SceneError
 from geosr.inference.blend import Blender
 from geosr.inference.engine import Engine
+from geosr.inference.magnitude import Scale, Score, line, otsu
 from geosr.inference.predict import predict
 from geosr.inference.request import Request
 from geosr.inference.superres import superres
@@ -54,43 +55,8 @@ _TILE = 256  # of a net
 _FILL_REACH = 8
 _ALIKE, _LARGEST = 0.3, 4.0  # correlation at least, and pixels at most, of a registration
 _LESS = 0.95  # of what is left over, that a move must leave at most
-_ROUNDS, _OUTLYING = 6, 2.5  # of a robust line; deviations beyond which a pixel does not count
-_NORMAL = 1.4826  # deviation of a normal distribution, by its median absolute deviation
-_BINS, _TOP = 256, 99.9  # of Otsu's histogram; percentile where it ends
 
 Array = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Score:
-    """A map of changes beside a known one, by pixels."""
-
-    right: int = 0
-    false: int = 0
-    missed: int = 0
-
-    def __add__(self, other: Score) -> Score:
-        return Score(self.right + other.right, self.false + other.false, self.missed + other.missed)
-
-    @property
-    def precision(self) -> float:
-        """Of what is told as changed, the share that did."""
-        return self.right / max(self.right + self.false, 1)
-
-    @property
-    def recall(self) -> float:
-        """Of what changed, the share that is told."""
-        return self.right / max(self.right + self.missed, 1)
-
-    @property
-    def f1(self) -> float:
-        """The harmonic mean of both."""
-        return 2 * self.right / max(2 * self.right + self.false + self.missed, 1)
-
-    @property
-    def iou(self) -> float:
-        """What both call changed, as a share of what either does."""
-        return self.right / max(self.right + self.false + self.missed, 1)
 
 
 @dataclass(frozen=True)
@@ -154,7 +120,7 @@ def change(
         looked = _Looked(pair, (next(readers), next(readers)))
         scale = looked.scale()
         if net is None:
-            limit = looked.otsu(scale) if threshold is None else threshold
+            limit = looked.threshold(scale) if threshold is None else threshold
             strips = looked.strips(scale)
         else:
             limit = THRESHOLD if threshold is None else threshold
@@ -335,7 +301,7 @@ def _left_over(a: Array, b: Array, usable: NDArray[np.bool_]) -> float:
     if not usable.any():
         return math.inf
     both = zip(a[:, usable].astype(np.float64), b[:, usable].astype(np.float64), strict=True)
-    return sum(_line(x, y)[2] for y, x in both)
+    return sum(line(x, y)[2] for y, x in both)
 
 
 def _moved(scene: Scene, grid: Grid, down: float, right: float) -> Scene:
@@ -349,20 +315,6 @@ def _moved(scene: Scene, grid: Grid, down: float, right: float) -> Scene:
 
 
 # magnitudes
-
-
-@dataclass(frozen=True)
-class _Scale:
-    """By band: the line that brings the second date to the first, and what is left over (σ)."""
-
-    gain: Array
-    offset: Array
-    spread: Array
-
-    def magnitude(self, a: Array, b: Array) -> Array:
-        """(rows, cols) of two dates (bands, rows, cols)."""
-        left = a - self.gain[:, None, None] * b - self.offset[:, None, None]
-        return np.asarray(np.sqrt(((left / self.spread[:, None, None]) ** 2).sum(0)), np.float32)
 
 
 @dataclass(frozen=True)
@@ -399,7 +351,7 @@ class _Looked:
                 a, b, usable = self.read(Window(row, col, tall, wide))
                 yield a[:, usable], b[:, usable]
 
-    def scale(self) -> _Scale:
+    def scale(self) -> Scale:
         """How the second date is brought to the first.
 
         Raises:
@@ -412,16 +364,16 @@ class _Looked:
                 f"{self.pair.scenes[0].path} and {self.pair.scenes[1].path}: {a.shape[1]} pixels "
                 f"were sensed by both where geosr looked, {_SIDE} are needed. Give clearer rasters."
             )
-        lines = [_line(x, y) for x, y in zip(b.astype(np.float64), a.astype(np.float64),
+        lines = [line(x, y) for x, y in zip(b.astype(np.float64), a.astype(np.float64),
                                              strict=True)]  # fmt: skip
-        return _Scale(*(np.array(each, np.float32) for each in zip(*lines, strict=True)))
+        return Scale(*(np.array(each, np.float32) for each in zip(*lines, strict=True)))
 
-    def otsu(self, scale: _Scale) -> float:
+    def threshold(self, scale: Scale) -> float:
         """The threshold that parts the magnitudes into two classes best (Otsu 1979)."""
         found = [scale.magnitude(a[..., None], b[..., None]).ravel() for a, b in self._samples()]
-        return _otsu(np.concatenate(found))
+        return otsu(np.concatenate(found))
 
-    def strips(self, scale: _Scale) -> Iterator[tuple[int, Array, NDArray[np.bool_]]]:
+    def strips(self, scale: Scale) -> Iterator[tuple[int, Array, NDArray[np.bool_]]]:
         """First row, magnitude and where both were sensed, some rows at a time."""
         height, width = self.pair.grid.shape
         for top in range(0, height, _ROWS):
@@ -446,33 +398,3 @@ class _Looked:
             usable = self.read(Window(top, 0, *done.shape))[2]
             yield top, done, usable
             top += len(done)
-
-
-def _line(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float, float, float]:
-    """y ≈ gain · x + offset of the pixels that follow it, and the spread around it."""
-    keep = np.ones(len(x), bool)
-    gain, offset, spread = 1.0, 0.0, 1.0
-    for _ in range(_ROUNDS):
-        own = x[keep] - x[keep].mean()
-        varied = float(own @ own)
-        gain = float(own @ y[keep]) / varied if varied else 1.0
-        offset = float(y[keep].mean() - gain * x[keep].mean())
-        left = y - gain * x - offset
-        spread = max(_NORMAL * float(np.median(np.abs(left - np.median(left)))), 1.0)
-        keep = np.abs(left) <= _OUTLYING * spread
-        if not keep.any():
-            break
-    return gain, offset, spread
-
-
-def _otsu(values: Array) -> float:
-    top = float(np.percentile(values, _TOP)) or 1.0
-    counts, edges = np.histogram(np.minimum(values, top), _BINS, (0.0, top))
-    middles = (edges[1:] + edges[:-1]) / 2
-    below = np.cumsum(counts)[:-1]
-    above = counts.sum() - below
-    sums = np.cumsum(counts * middles)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        apart = sums[:-1] / below - (sums[-1] - sums[:-1]) / above
-        between = np.nan_to_num(below * above * apart**2)
-    return float(edges[1:][int(np.argmax(between))])

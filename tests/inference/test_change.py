@@ -8,7 +8,8 @@ import rasterio
 import torch
 from affine import Affine
 
-from geosr.inference.change import Score, _otsu, map_of
+from geosr.inference.change import map_of
+from geosr.inference.magnitude import Score, otsu
 from geosr.models import registry
 from geosr.training.losses.contrastive import contrastive
 
@@ -196,5 +197,5 @@ def test_scores_and_thresholds_are_what_their_names_say(tmp_path):
     score = Score(6, 2, 4)
     assert (score.precision, score.recall, score.f1, score.iou) == (0.75, 0.6, 12 / 18, 0.5)
     values = np.concatenate([np.full(900, 1.0), np.full(100, 9.0)]).astype(np.float32)
-    assert 1 < _otsu(values) < 9
+    assert 1 < otsu(values) < 9
     assert map_of(tmp_path / "x.tif").name == "x_map.tif"

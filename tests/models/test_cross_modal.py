@@ -57,7 +57,7 @@ def test_modulation_is_the_mean_of_values_by_their_likeness_to_the_query(radius)
 
 def test_learning_brings_what_the_sensor_sees_nearer_to_the_bands():
     found = []
-    for steps in (1, 12):
+    for steps in (1, 30):
         made = net()
         made.learn([sample()])
         found.append(learn_pair(made, [sample()], FitOptions(steps=steps), Engine(), "x"))
