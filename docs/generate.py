@@ -41,6 +41,7 @@ TASKS = {
     "series": "Any raster, several images of one place",
     "spectral": "Sentinel-2: few bands tell the others",
     "fits": "Any raster, one image, no training data: the net learns on the image itself",
+    "change": "Two dates of one place: what changed",
 }
 _PART = re.compile(
     r"(?P<head><!-- generated: (?P<name>\S+) -->\n).*?(?P<tail><!-- end of (?P=name) -->)",

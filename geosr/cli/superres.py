@@ -200,9 +200,7 @@ if TYPE_CHECKING:
 @run_options
 @option_group(
     CHECKS,
-    option(
-        "--check", is_flag=True, help="Degrade the output again and compare."
-    ),
+    option("--check", is_flag=True, help="Degrade the output again and compare."),
     option(
         "--check-limit",
         type=float,
