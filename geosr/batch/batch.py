@@ -103,7 +103,11 @@ class Job:
             "bounds_crs": request.bounds_crs,
             "format": request.format,
             "align": options.align,
-            "frames": asdict(request.frames),
+            "frames": {
+                key: value
+                for key, value in asdict(request.frames).items()
+                if key != "reference" or value is not None
+            },
             "ensemble": request.ensemble,
             "uncertainty": request.uncertainty,
             "consistent": request.consistent,

@@ -174,7 +174,8 @@ def _guided(
 
 def _is_finer(model: Model) -> bool:
     """Whether a net makes the finest bands of Sentinel-2 finer."""
-    return model.card.sensor == "sentinel2" and model.card.output.gsd < FINEST
+    card = model.card
+    return card.task == "guided" and card.sensor == "sentinel2" and card.output.gsd < FINEST
 
 
 def _finer(scene: Scene, nets: Sequence[Bound]) -> int:

@@ -56,8 +56,14 @@ def at_gsd(scene: Scene, models: Sequence[Model], gsd: float | None) -> Sequence
     """
     if gsd is None:
         return models
-    if any(model.card.task in ("guided", "spectral") for model in models):
-        return models  # as `with_finer` chose them
+    guided = [model.card for model in models if model.card.task in ("guided", "spectral")]
+    if guided:
+        if gsd not in {card.output.gsd for card in guided}:  # `with_finer` tells what else there is
+            raise UsageError(
+                f"--gsd {gsd:g}: guided nets make the pixels of the scene's finest bands. Leave it "
+                "out, or take a net of any scale (liif, bicubic)."
+            )
+        return models
     own = scene.grids[scene.finest].gsd * _metres(scene.grids[scene.finest], scene.path)
     scale = round(own / gsd) if abs(own / gsd - round(own / gsd)) < _ALIKE else own / gsd
     if scale <= 1:

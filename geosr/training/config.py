@@ -116,7 +116,7 @@ class TrainConfig:
         Raises:
             UsageError: there is none.
         """
-        if not is_template(self.card):
+        if not is_template(self.card) or self.card.learns:
             return self
         options = OpenOptions(quantification=self.quantification)
         card = card_of(data, self.card, options, self.pattern)

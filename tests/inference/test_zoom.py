@@ -170,4 +170,4 @@ def test_what_cannot_be_made_is_refused(image):
         make_plan(scene, [net().at(60)], Request(max_pixels=1000))
     dsen2 = registry.build(registry.design("dsen2-20").card())
     with pytest.raises(UsageError, match="guided nets"):
-        make_plan(scene, [dsen2], Request(gsd=10))
+        make_plan(scene, [dsen2], Request(gsd=7))

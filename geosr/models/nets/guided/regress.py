@@ -38,8 +38,6 @@ def detail(
         spreads: by band and guide, σ in fine pixels of the Gaussian through which the band sees
             the guide. Neighbouring bands of the same spreads share their sums.
     """
-    # what all pixels share has no part in it, but variances would drown in its square's rounding
-    fine, coarse = (x - x.mean((-2, -1), keepdim=True) for x in (fine, coarse))
     groups = [(spread, len(list(same))) for spread, same in groupby(spreads)]
     parts = torch.split(coarse, [count for _, count in groups], 1)
     found = [
@@ -138,7 +136,9 @@ def beyond(factor: int, spread: Sequence[float]) -> int:
 
 def _exceeding(x: Tensor, above: int) -> Tensor:
     """What exceeds the local mean, or the values themselves."""
-    return x - local_mean(x, above) if above else x
+    if above:
+        return x - local_mean(x, above)
+    return x.double()  # over bright ground variances drown in the rounding of squares
 
 
 def _moments(guides: Tensor, coarse: Tensor) -> Tensor:
