@@ -143,4 +143,4 @@ def test_bench_measures_the_device(program):
     done = program("bench", "--size", "240", "--device", DEVICE, "--json")
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
-    assert told["hardware"]["device"] == DEVICE
+    assert told["machine"]["device"] == DEVICE
