@@ -21,7 +21,7 @@ from geosr.models.card import Model
 from geosr.raster.grid import Grid
 from geosr.raster.lattice import Lattice, finer_window
 from geosr.raster.window import Window
-from geosr.scene import degrade
+from geosr.scene import degrade, pointspread
 from geosr.scene.frames import FrameSelection, first_frames
 from geosr.scene.scene import Scene
 
@@ -162,7 +162,10 @@ class Plan:
         factor = self.per_pixel(name)
         if name in self.spread:
             return degrade.point_spread(factor, self.spread[name])
-        return degrade.of_band(name, factor, self.scene.finest / self.finer)
+        gsd = self.scene.finest / self.finer
+        if self.finer > 1 and self.scene.sensor == "sentinel2":
+            return degrade.point_spread(factor, pointspread.at(self.band(name), gsd) / gsd)
+        return degrade.of_band(name, factor, gsd)
 
     @cached_property
     def reads(self) -> dict[int, tuple[str, ...]]:

@@ -83,8 +83,6 @@ def of_band(name: str, factor: int, gsd: float) -> NDArray[np.float64]:
 
     A band whose point spread at that scale is not known sees like an image's sensor.
     """
-    if gsd < pointspread.FINEST == pointspread.finest(name):
-        return point_spread(factor, pointspread.at(name, gsd) / gsd)
     sigma = pointspread.relative(name) if gsd == pointspread.finest(name) else 0.0
     return point_spread(factor, sigma / gsd) if sigma else of_image(factor)
 

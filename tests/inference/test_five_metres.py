@@ -18,7 +18,7 @@ from geosr.inference.superres import superres
 from geosr.inference.zoom import with_finer
 from geosr.models import registry, weights
 from geosr.scene import degrade, pointspread
-from geosr.sensors import open_scene
+from geosr.sensors import OpenOptions, open_scene
 
 ALL = ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B9", "B11", "B12")
 
@@ -116,7 +116,7 @@ def test_made_consistent_it_degrades_to_the_scene(scene, finer):
         made = [strip.predicted for strip in strips(reader, plan, Engine())]
         for name in ("B2", "B8A", "B11", "B9"):
             factor = opened.gsd(name) // 5
-            taps = degrade.of_band(name, factor, 5)
+            taps = plan.taps(name)
             pad = degrade.beyond(taps, factor)
             fine = np.pad(np.concatenate([rows[name] for rows in made]), pad, mode="symmetric")
             seen = degrade.shrink(fine, factor, taps, taps, pad=pad)
@@ -149,7 +149,25 @@ def test_what_a_band_sees_at_5_m_adds_up_to_what_it_sees_at_10_m():
         assert pointspread.at(name, 5) ** 2 == pytest.approx(
             pointspread.relative(name) ** 2 + own**2
         )
-    assert len(degrade.of_band("B4", 2, 5)) < len(degrade.of_band("B11", 4, 5))
+
+
+def test_only_bands_of_sentinel_2_see_as_its_sensor_does(scene, finer, tmp_path):
+    plan = make_plan(open_scene(scene), [*weights.load("bicubic"), finer], Request())
+    assert len(plan.taps("B4")) < len(plan.taps("B11"))
+    np.testing.assert_array_equal(
+        plan.taps("B4"), degrade.point_spread(2, pointspread.at("B4", 5) / 5)
+    )
+    with rasterio.open(
+        tmp_path / "photo.tif", "w", driver="GTiff", height=40, width=40, count=2, dtype="uint16",
+        crs="EPSG:32632", transform=rasterio.Affine(3, 0, 500000, 0, -3, 5000000),
+    ) as file:  # fmt: skip
+        file.write(np.arange(3200, dtype=np.uint16).reshape(2, 40, 40))
+        file.descriptions = ("B4", "Band 1")
+    photo = open_scene(tmp_path / "photo.tif", OpenOptions(kind="image"))
+    plan = make_plan(photo, weights.load("bicubic", scale=2), Request())
+    assert plan.names == ("B4", "Band 1")
+    for name in plan.names:
+        np.testing.assert_array_equal(plan.taps(name), degrade.of_image(2))
 
 
 def test_training_one_scale_down_blurs_as_the_sensor_does_here():
