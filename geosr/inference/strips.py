@@ -295,13 +295,14 @@ def _consistent(
     """Predictions, pad included, that degrade to what the net was given of the same bands."""
     spare = plan.pad * plan.zoom
     core = (slice(spare, -spare or None), slice(spare, -spare or None))
-    own = [(key, [name for name in names if name in net.bands], names)
-           for key, _, names in net.inputs if not set(net.bands).isdisjoint(names)]  # fmt: skip
+    own = []
+    for key, _, names in net.inputs:
+        if bands := [name for name in names if name in net.bands]:
+            made, given = ([every.index(name) for name in bands] for every in (net.bands, names))
+            own.append((key, made, given, [tuple(plan.taps(name)) for name in bands]))
     for cut, estimate in zip(cuts, predictions, strict=True):
         result = estimate.copy()
-        for key, bands, names in own:
-            made, given = ([every.index(name) for name in bands] for every in (net.bands, names))
-            taps = [tuple(plan.taps(name)) for name in bands]
+        for key, made, given, taps in own:
             low = cut[key][given]
             if plan.refine == TV_TV:
                 result[made] = tv_tv(estimate[made], low, taps, engine.device)
