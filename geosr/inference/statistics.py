@@ -41,12 +41,14 @@ def learnt(plan: Plan, reader: Reader, request: Request, engine: Engine) -> Plan
     Raises:
         SceneError: a band cannot be read.
     """
-    asked = plan.agrees and plan.scene.sensor == "pair"
-    if not asked and not any(isinstance(net.model.net, Classical) for net in plan.nets):
+    classical = any(isinstance(net.model.net, Classical) for net in plan.nets)
+    if not classical and not (plan.agrees and plan.scene.sensor == "pair"):
         return plan
     bands = plan.scene.select(gsd=max(plan.scene.grids))
     spread = known_spread(plan.scene) or _estimated(plan.scene, reader)
     told = {band.name: sigma for band, sigma in zip(bands, spread, strict=True)}
+    if not classical:
+        return replace(plan, spread=told)
     samples = [_sample(window, plan.scene, reader) for window in _windows(plan.scene)]
     models = [_taught(model, plan.scene, spread, samples).to(engine.device)
               for model in plan.models]  # fmt: skip
