@@ -113,23 +113,17 @@ def _found(params: dict[str, Any]) -> Changes:
 
     import torch
 
-    from geosr.inference.change import change, map_of
+    from geosr.cli.cache import trials_file
+    from geosr.inference.change import change, check_place
     from geosr.inference.predict import engine, place
     from geosr.sensors import open_scene
 
     out: Path = params["out"]
-    there = [str(path) for path in (out, map_of(out)) if path.exists()]
-    if there and not params["overwrite"]:
-        raise UsageError(f"{there[0]} is there already. Pass --overwrite to replace it.")
-    if out.suffix.lower() not in (".tif", ".tiff"):
-        raise UsageError(f"{out}: the magnitude is a GeoTIFF. Give a name that ends in .tif.")
-    if {out.resolve(), map_of(out).resolve()} & {
-        params[name].resolve() for name in ("first", "second", "truth") if params[name]
-    }:
-        raise UsageError(f"{out} would replace an input. Choose another name.")
+    inputs = [params[name] for name in ("first", "second", "truth") if params[name]]
+    check_place(out, inputs, overwrite=params["overwrite"])
     if params["threads"]:
         torch.set_num_threads(params["threads"])
-    where = engine(params["device"], params["precision"])
+    where = engine(params["device"], params["precision"], known=trials_file())
     register, truth, options = params["register"] == "auto", params["truth"], open_options(params)
     options = replace(options, kind="image", max_pixels=None)
     first, second = (open_scene(params[name], options) for name in ("first", "second"))

@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import math
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +24,7 @@ from affine import Affine
 from numpy.typing import NDArray
 
 from geosr import __version__
-from geosr.errors import SceneError
+from geosr.errors import SceneError, UsageError
 from geosr.inference.blend import Blender
 from geosr.inference.engine import Engine
 from geosr.inference.magnitude import Scale, Score, line, otsu
@@ -82,6 +82,22 @@ class Changes:
 def map_of(path: Path) -> Path:
     """The map's file, beside the magnitude's."""
     return path.with_name(f"{path.stem}_map{path.suffix}")
+
+
+def check_place(path: Path, inputs: Sequence[Path], *, overwrite: bool) -> None:
+    """Whether the magnitude and its map can be written there.
+
+    Raises:
+        UsageError: they are there, would replace an input, or are no GeoTIFFs.
+    """
+    made = (path, map_of(path))
+    there = [each for each in made if each.exists()]
+    if there and not overwrite:
+        raise UsageError(f"{there[0]} is there already. Pass --overwrite to replace it.")
+    if path.suffix.lower() not in (".tif", ".tiff"):
+        raise UsageError(f"{path}: the magnitude is a GeoTIFF. Give a name that ends in .tif.")
+    if {each.resolve() for each in made} & {each.resolve() for each in inputs}:
+        raise UsageError(f"{path} would replace an input. Choose another name.")
 
 
 def change(
