@@ -21,12 +21,12 @@ def with_finer(models: Sequence[Model], gsd: float | None) -> tuple[Model, ...]:
         UsageError: no net makes them.
         WeightsError: its weights are missing or damaged.
     """
-    from geosr.models import registry, weights  # with PyTorch
-
     guided = [model.card for model in models if model.card.task in ("guided", "spectral")]
     made = {card.output.gsd for card in guided}
     if gsd is None or not guided or gsd in made:
         return tuple(models)
+    from geosr.models import registry, weights  # with PyTorch
+
     design = registry.design(FINER).card()
     sharpeners = all(card.task == "guided" and card.sensor == "sentinel2" for card in guided)
     if sharpeners and gsd == design.output.gsd:
