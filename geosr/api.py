@@ -417,7 +417,7 @@ def train(
         config, scale=scale, bands=bands, net_options=dict(net_option or {}), patch=patch or 0,
         seed=seed, val_share=val_share, val_every=val_every, val_windows=val_windows,
         patience=patience, compile=compile,
-        data_kind=leftout.KIND if self_supervised else data_kind, pattern=pattern,
+        data_kind=leftout.chosen_kind(data_kind) if self_supervised else data_kind, pattern=pattern,
         degradation=degradation, quantification=quantification, init=str(init) if init else None,
         fine=str(data_fine) if data_fine else None, unpaired=unpaired,
     )  # fmt: skip

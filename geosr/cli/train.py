@@ -283,23 +283,14 @@ def _config(params: dict[str, Any], where: Engine) -> TrainConfig:
         | {"options": _named(params["discriminator_options"], "--discriminator-option")},
     )  # fmt: skip
     if params["self_supervised"]:
-        chosen["data_kind"] = _self_supervised(chosen["data_kind"])
+        from geosr.training.datasets import leftout
+
+        chosen["data_kind"] = leftout.chosen_kind(chosen["data_kind"])
     return replace(
         config, **plain, **chosen, net_options=_named(params["net_options"], "--net-option"),
         patch=params["patch"] or 0, init=str(params["init"]) if params["init"] else None,
         fine=str(params["data_fine"]) if params["data_fine"] else None, unpaired=params["unpaired"],
     )  # fmt: skip
-
-
-def _self_supervised(kind: str | None) -> str:
-    """The kind of data of --self-supervised, where nobody said another one."""
-    from geosr.training.datasets import leftout
-
-    if kind not in (None, leftout.KIND):
-        raise click.UsageError(
-            f"--self-supervised reads series, not '{kind}'. Leave --data-kind out."
-        )
-    return leftout.KIND
 
 
 def _named(texts: tuple[str, ...], option: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import torch
 from make_probav import write_imgset, write_png
 from test_train import RECIPE, SMALL, broken_off, same_weights
 
+from geosr import api
 from geosr.errors import UsageError
 from geosr.models import registry, weights
 from geosr.models.card import LEFT_OUT, SHIFTS
@@ -170,3 +171,10 @@ def test_samples_of_several_frames_stack(series):
     image = torch.nn.functional.interpolate(batch.target, scale_factor=3.0)
     assert found.compared(image, batch).shape == batch.target.shape
     assert stack([found.sample(0, 0)]).target.shape == (1, 1, 12, 12)
+
+
+@pytest.mark.parametrize("kind", ["images", "kelvins"])
+def test_another_kind_of_data_is_refused_from_python_too(tmp_path, kind):
+    with pytest.raises(UsageError, match=f"reads series, not '{kind}'"):
+        api.train(tmp_path, tmp_path / "run", model="ibp-net", self_supervised=True, data_kind=kind)
+    assert leftout.chosen_kind(None) == leftout.chosen_kind(leftout.KIND) == leftout.KIND

@@ -36,6 +36,17 @@ _KEPT = 64  # series held in memory
 _NAMED = 3  # series without enough frames that an error names
 
 
+def chosen_kind(kind: str | None) -> str:
+    """The kind of data of --self-supervised, where nobody said another one.
+
+    Raises:
+        UsageError: somebody did.
+    """
+    if kind not in (None, KIND):
+        raise UsageError(f"--self-supervised reads series, not '{kind}'. Leave --data-kind out.")
+    return KIND
+
+
 @dataclass(frozen=True)
 class _Held:
     """A series as nets get it: (frames, bands + 1, rows, cols), mask last, and (frames, 2)."""
