@@ -174,6 +174,20 @@ class Intensity(Classical):
         return seen.mean(0, keepdim=True) if self.guides == 1 else seen
 
 
+class Windowed(Classical):
+    """One of regressions over squares, whose ridges are shares of the guides' variance.
+
+    Attributes:
+        variance: mean of the guides' local variances.
+    """
+
+    variance: Tensor
+
+    def __init__(self, card: ModelCard) -> None:
+        super().__init__(card)
+        self.register_buffer("variance", torch.tensor(1e5))
+
+
 def template(
     name: str, build: Callable[[ModelCard], nn.Module], *, source: str, guides: bool = True
 ) -> Design:

@@ -18,25 +18,15 @@ import torch
 from torch import Tensor
 
 from geosr.models.card import ModelCard
-from geosr.models.nets.guided.classical import CUBIC, Classical, Sample, template
+from geosr.models.nets.guided.classical import CUBIC, Sample, Windowed, template
 from geosr.models.nets.guided.regress import lines, local_mean
 
 _RADIUS = 2  # coarse pixels, of the squares
 _NOISE = 0.001  # ridge as a share of the guides' local variance
 
 
-class GuidedFilter(Classical):
-    """The net.
-
-    Attributes:
-        variance: mean of the guides' local variances on the fine grid.
-    """
-
-    variance: Tensor
-
-    def __init__(self, card: ModelCard) -> None:
-        super().__init__(card)
-        self.register_buffer("variance", torch.tensor(1e5))
+class GuidedFilter(Windowed):
+    """The net; the variances are those on the fine grid."""
 
     @property
     def reach(self) -> int:

@@ -15,8 +15,8 @@ from torch import Tensor
 from geosr.models.card import ModelCard
 from geosr.models.nets.guided.classical import (
     CUBIC,
-    Classical,
     Sample,
+    Windowed,
     sensed_guides,
     template,
     through,
@@ -28,18 +28,8 @@ _ABOVE = 1  # of the mean above which structure is fine
 _NOISE = {0: 0.01, _ABOVE: 0.003}  # ridges as a share of the guide's local variance
 
 
-class LocalRegression(Classical):
-    """The net.
-
-    Attributes:
-        variance: mean of the guides' local variances on the coarse grid.
-    """
-
-    variance: Tensor
-
-    def __init__(self, card: ModelCard) -> None:
-        super().__init__(card)
-        self.register_buffer("variance", torch.tensor(1e5))
+class LocalRegression(Windowed):
+    """The net; the variances are those on the coarse grid."""
 
     @property
     def reach(self) -> int:

@@ -23,20 +23,9 @@ from torch.nn import functional as F
 
 from geosr.models.card import Design, ModelCard, Recipe
 from geosr.models.nets.multi.video import mended
+from geosr.models.nets.single.edsr import Residual
 
 _FRAMES = 5
-
-
-class _Residual(nn.Module):
-    """x + conv(ReLU(conv(x)))."""
-
-    def __init__(self, features: int) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(features, features, 3, padding=1)
-        self.second = nn.Conv2d(features, features, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.second(F.relu(self.first(x)))
 
 
 class RRN(nn.Module):
@@ -52,7 +41,7 @@ class RRN(nn.Module):
         self.scale, self.features = scale, features
         cells = bands * scale**2
         self.head = nn.Conv2d(2 * bands + features + cells, features, 3, padding=1)
-        self.body = nn.Sequential(*(_Residual(features) for _ in range(blocks)))
+        self.body = nn.Sequential(*(Residual(features) for _ in range(blocks)))
         self.state = nn.Conv2d(features, features, 3, padding=1)
         self.image = nn.Conv2d(features, cells, 3, padding=1)
         for module in self.modules():  # as published: a tenth of He's deviation

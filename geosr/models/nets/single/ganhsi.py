@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from geosr.models.card import Design, ModelCard, Recipe
+from geosr.models.nets.guided.dsen2ps import raised
 from geosr.models.nets.single.edsr import factors
 
 _SLOPE = 0.01
@@ -65,13 +66,9 @@ class GANHSI(nn.Module):
         y = _act(self.head(x.unsqueeze(1)))  # (batch, features, bands, rows, cols)
         y = self.narrow(y + self.after(self.body(y)))
         for factor in self.factors:
-            y = _act(self.enlarged(_raised(y.squeeze(1), factor).unsqueeze(1)))
+            y = _act(self.enlarged(raised(y.squeeze(1), factor).unsqueeze(1)))
         detail = self.tail(self.enlarged(y)).squeeze(1)  # (batch, bands, s·rows, s·cols)
-        return _raised(x, self.scale) + detail.to(x.dtype)
-
-
-def _raised(x: Tensor, factor: int) -> Tensor:
-    return F.interpolate(x, scale_factor=factor, mode="bicubic", align_corners=False)
+        return raised(x, self.scale) + detail.to(x.dtype)
 
 
 def _act(x: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from geosr.models.card import Design, ModelCard, Recipe
+from geosr.models.nets.guided.dsen2ps import raised
 from geosr.models.nets.single.edsr import Skip, upsampler
 from geosr.models.nets.single.groups import groups, joined
 from geosr.models.nets.single.rcan import ChannelAttention
@@ -81,15 +82,11 @@ class RecurrentFeedback(nn.Module):
         for place in self.groups:
             h = F.relu(self.enter(torch.cat([state, before, x[:, place]], 1)))
             h = self.body(h)  # (batch, features, rows, cols)
-            parts.append(_raised(x[:, place], self.scale) + self.leave(self.up(h)).to(x.dtype))
+            parts.append(raised(x[:, place], self.scale) + self.leave(self.up(h)).to(x.dtype))
             state = self.remember(h).to(x.dtype)
             before = F.pixel_unshuffle(parts[-1], self.scale)
         out: Tensor = self.consistency(joined(parts, self.groups))
         return out
-
-
-def _raised(x: Tensor, scale: int) -> Tensor:
-    return F.interpolate(x, scale_factor=scale, mode="bicubic", align_corners=False)
 
 
 def _conv(narrow: int, wide: int) -> nn.Conv2d:
