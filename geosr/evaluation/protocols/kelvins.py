@@ -26,6 +26,12 @@ SCALE = 3
 
 def cases(data: Data, card: ModelCard, failed: dict[str, str]) -> Iterator[Case]:
     """One case an imgset that has its truth."""
+    for imgset, scene in imgsets(data, failed):
+        yield case_of(imgset, scene, data)
+
+
+def imgsets(data: Data, failed: dict[str, str]) -> Iterator[tuple[probav.Imgset, Scene]]:
+    """Those that have their truth, and their scenes; of the others, why they cannot be read."""
     options = replace(data.options, kind="series")
     for path in probav.find_imgsets(data.path, data.pattern):
         try:
@@ -33,12 +39,15 @@ def cases(data: Data, card: ModelCard, failed: dict[str, str]) -> Iterator[Case]
         except SceneError as error:
             failed[path.name] = str(error)
             continue
-        if imgset.truth is None or imgset.clear is None:
-            continue
-        yield Case(
-            path.name, str(path), path.parent.name, "kelvins", (path.parent.name,),
-            partial(rows, imgset, scene, data), partial(_low, imgset),
-        )  # fmt: skip
+        if imgset.truth is not None and imgset.clear is not None:
+            yield imgset, scene
+
+
+def case_of(imgset: probav.Imgset, scene: Scene, data: Data) -> Case:
+    """The challenge's own case of an imgset."""
+    path, band = imgset.path, imgset.path.parent.name
+    return Case(path.name, str(path), band, "kelvins", (band,),
+                partial(rows, imgset, scene, data), partial(_low, imgset))  # fmt: skip
 
 
 def rows(

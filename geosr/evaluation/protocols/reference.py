@@ -13,7 +13,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +24,7 @@ from geosr.inference.engine import Engine
 from geosr.models.card import Model, ModelCard
 from geosr.scene.frames import FrameSelection
 from geosr.scene.scene import Scene
-from geosr.sensors import open_scene, probav
+from geosr.sensors import probav
 
 GROUP = "reference"
 _SHIFT = 2  # coarse pixels by which a frame may be off, each way
@@ -36,11 +35,9 @@ Array = NDArray[np.float64]
 
 def cases(data: Data, card: ModelCard, failed: dict[str, str]) -> Iterator[Case]:
     """Two cases an imgset: as the challenge has it, then begun with its reference."""
-    for case in kelvins.cases(data, card, failed):
+    for imgset, scene in kelvins.imgsets(data, failed):
+        case = kelvins.case_of(imgset, scene, data)
         yield case
-        path = Path(case.path)
-        scene = open_scene(path, replace(data.options, kind="series"))
-        imgset = probav.read_imgset(path)
         try:
             first = best(scene, imgset)
         except SceneError as error:
