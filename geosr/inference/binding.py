@@ -26,12 +26,14 @@ class Bound:
         inputs: GSD on the card, GSD and names in the scene; in the card's order.
         bands: names of what comes out.
         uncertain: the uncertainty of each follows it out.
+        pad: pixels of the plan's coarsest input that it is given around a tile.
     """
 
     model: Model
     inputs: tuple[tuple[int, int, tuple[str, ...]], ...]
     bands: tuple[str, ...]
     uncertain: bool = False
+    pad: int = 0
 
     @property
     def outputs(self) -> tuple[str, ...]:

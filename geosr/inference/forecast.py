@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from geosr.errors import GeosrError
+from geosr.inference.binding import Bound
 from geosr.inference.engine import Engine
 from geosr.inference.plan import Plan
 from geosr.models import weights
@@ -117,22 +118,22 @@ def work(plan: Plan, *, counted: bool = False) -> Work:
     tile = math.prod(n + 2 * plan.pad * plan.zoom for n in plan.tile_shape)
     costs = [known_cost(net.model) if counted else _listed(net.model) for net in plan.nets]
     flops = [
-        cost.flop * _area(plan, net.coarsest) * len(plan.tiles) if cost else 0.0
+        cost.flop * _area(plan, net) * len(plan.tiles) if cost else 0.0
         for net, cost in zip(plan.nets, costs, strict=True)
     ]
     return Work(names, tile * len(plan.tiles), sum(flops) if all(flops) else 0.0)
 
 
-def _area(plan: Plan, gsd: int) -> float:
-    """Pixels of `gsd` in a tile, margin included."""
-    zoom = plan.finer * gsd / plan.scene.finest  # output pixels along one
-    return math.prod((n + 2 * plan.pad * plan.zoom) / zoom for n in plan.tile_shape)
+def _area(plan: Plan, net: Bound) -> float:
+    """Pixels of a net's coarsest input in a tile, margin included."""
+    zoom = plan.finer * net.coarsest / plan.scene.finest  # output pixels along one
+    return math.prod((n + 2 * net.pad * plan.zoom) / zoom for n in plan.tile_shape)
 
 
 def memory(plan: Plan) -> int:
     """Bytes of memory at most, roughly: a tile's tensors and two rows of tiles."""
     strip = plan.grid.width * plan.tile_shape[0] * (len(plan.names) + 12) * 4
-    passes = [known_cost(net.model).bytes * _area(plan, net.coarsest) for net in plan.nets]
+    passes = [known_cost(net.model).bytes * _area(plan, net) for net in plan.nets]
     return int(_PROCESS + 2 * strip + max(passes, default=0))
 
 

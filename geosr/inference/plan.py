@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -44,7 +44,7 @@ class Plan:
         unit: pixels of the finest grid along a pixel of the coarsest input.
         finer: output pixels along a pixel of the finest grid; of nets of any scale rounded up.
         tiles: in those coarsest pixels; they may reach past `window` by less than a pixel.
-        pad: coarsest pixels read around a tile.
+        pad: coarsest pixels read around a tile; a net may be given fewer of them.
         notes: what is left out and why.
         selection: the frames that are read, registered and of one brightness.
         agrees: predictions are made consistent with the input.
@@ -208,12 +208,10 @@ def make_plan(
     scene.check_nested(sorted(inputs | {scene.finest}))
     unit = max(inputs | {scene.finest}) // scene.finest
     window = wanted(scene, request.bounds, request.bounds_crs, unit)
-    margin = max([net.model.card.margin for net in chosen], default=0)
-    blend = max([net.model.card.blend for net in chosen], default=0)
-    pad = max(-(-margin // (unit * finer)), -(-(request.overlap or 0) // unit), blend)
-    if request.agrees:
-        pad += max(-(-REACH * (net.target // scene.finest) // unit) for net in chosen)
-        pad = max(pad, -(-REFINED // (unit * finer)) if request.refine else 0)
+    chosen = tuple(
+        replace(net, pad=_around(net, unit, finer, scene.finest, request)) for net in chosen
+    )
+    pad = max([net.pad for net in chosen], default=-(-(request.overlap or 0) // unit))
     cropped = scene.grids[scene.finest].crop(window)
     grid = cropped.finer_by(continuous) if continuous else cropped.finer(finer)
     if grid.width * grid.height > request.max_pixels:
@@ -229,6 +227,16 @@ def make_plan(
     return Plan(scene, chosen, names, grid, window, unit, finer, tiles, pad, tuple(notes),
                 selection, request.agrees, request.ensemble, continuous,
                 refine=request.refine)  # fmt: skip
+
+
+def _around(net: Bound, unit: int, finer: int, finest: int, request: Request) -> int:
+    """How many of the coarsest pixels a net is given around a tile: as far as it looks."""
+    card = net.model.card
+    pad = max(-(-card.margin // (unit * finer)), -(-(request.overlap or 0) // unit), card.blend)
+    if request.agrees:
+        pad += -(-REACH * (net.target // finest) // unit)
+        pad = max(pad, -(-REFINED // (unit * finer)) if request.refine else 0)
+    return pad
 
 
 def _check_rows(scene: Scene, values: int) -> None:

@@ -209,7 +209,7 @@ def _any_sensed(net: Bound, tile: Tile, row: _Row, plan: Plan) -> bool:
 
 def _cut(net: Bound, tile: Tile, row: _Row, plan: Plan) -> Cut:
     """The net's inputs under one tile, pad included."""
-    window, card = tile.window.grow(plan.pad), net.model.card
+    window, card = tile.window.grow(net.pad), net.model.card
     cut: dict[int, NDArray[Any]] = {}
     for key, gsd, names in net.inputs:
         k = plan.per_unit(gsd)
@@ -264,7 +264,7 @@ def _predictions(
     if plan.agrees:
         predictions = _consistent(net, run, predictions, plan, engine, changed)
     ramp = net.model.card.blend
-    spare = (plan.pad - ramp) * plan.zoom
+    spare = (net.pad - ramp) * plan.zoom
     height, width = (n + 2 * ramp * plan.zoom for n in plan.tile_shape)
     if plan.continuous:
         spare, (height, width) = 0, _asked(plan, ramp)
@@ -293,7 +293,7 @@ def _consistent(
     changed: dict[str, Change],
 ) -> Iterator[NDArray[np.float32]]:
     """Predictions, pad included, that degrade to what the net was given of the same bands."""
-    spare = plan.pad * plan.zoom
+    spare = net.pad * plan.zoom
     core = (slice(spare, -spare or None), slice(spare, -spare or None))
     own = []
     for key, _, names in net.inputs:

@@ -1,5 +1,6 @@
 """The main job on generated scenes: grids, copies, radiometry, nodata, tiles without a trace."""
 
+import math
 from pathlib import Path
 
 import make_scene
@@ -336,6 +337,16 @@ def test_no_60_m_bands_means_only_the_20_m_net_and_a_note(tmp_path, dsen2):
     assert [model.card.name for model in plan.models] == ["dsen2-20"]
     assert any("dsen2-60 is not run" in note for note in plan.notes)
     assert plan.names == tuple(n for n in TWELVE if n not in ("B1", "B9"))
+
+
+def test_every_net_is_given_as_much_around_a_tile_as_it_looks(scene_dir):
+    nets = [net for name in ("dsen2-ps-20", "dsen2-ps-60") for net in weights.load(name)]
+    plan = make_plan(open_scene(scene_dir), nets, Request())
+    for net in plan.nets:  # in coarsest pixels, six of 10 m
+        assert net.pad == math.ceil(net.model.card.margin / 6)
+    assert plan.pad == max(net.pad for net in plan.nets)
+    plan = make_plan(open_scene(scene_dir), nets, Request(overlap=100))
+    assert {net.pad for net in plan.nets} == {plan.pad} == {17}
 
 
 def test_one_net_makes_only_its_bands(scene_dir, dsen2):
