@@ -45,6 +45,7 @@ from geosr.models.nets.guided import (
     mmsr,
     mogdcn,
     mtfglp,
+    rrsgan,
 )
 from geosr.models.nets.multi import (
     deepsum,
@@ -100,7 +101,7 @@ __all__ = ["ANY", "BY_GUIDE", "DEFAULT", "DESIGNS", "PAIRS", "SHIFTS", "Design",
            "known", "measured"]  # fmt: skip
 
 _MODULES = (
-    dsen2, dsen2ps, dsen2ps10, aesr, hsrnet, mogdcn, baseline, lpan, lapsrn, srcnn, vdsr, espcn,
+    dsen2, dsen2ps, dsen2ps10, aesr, hsrnet, mogdcn, rrsgan, baseline, lpan, lapsrn, srcnn, vdsr, espcn,
     fsrcnn, srresnet, edsr, carn, rcan, han, dmcn, pecnn, ddrn, hsenet, haunet, transenet, swinir,
     hat, rrdb, eegan, sgfbgan, cincgan, rfsr, sspsr, rfsrhsi, ganhsi, dual, highresnet, trmisr,
     piunet, rams, deepsum, wdsr3d, misrgru, recursive, worldstrat, ibpnet, hdrdsp, fusion, msdtgp,
