@@ -76,6 +76,7 @@ class Data:
         frames: how several images of a place are prepared; of simulated series how many.
         fit: how nets that learn on a scene do so.
         refine: how results are refined, as `Request.refine` says.
+        scale: by which truths are degraded where neither data nor net say it; 0 is the usual one.
     """
 
     path: Path
@@ -89,6 +90,7 @@ class Data:
     noise: tuple[float, ...] = ()
     fit: FitOptions = FitOptions()  # noqa: RUF009 - frozen
     refine: str = ""
+    scale: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what cannot go together.
