@@ -46,11 +46,13 @@ def cases(data: Data, card: ModelCard, failed: dict[str, str]) -> Iterator[Case]
 
 def _scene(item: Referred, scale: int) -> Scene:
     """The coarse image and its reference as one scene."""
-    grid = item.coarse.grid if item.coarse else item.fine.grid.coarser(scale)
-    low = [replace(band, gsd=scale) for band in (item.coarse or item.fine).bands]
+    low = item.coarse or item.fine
+    grid = low.grid if item.coarse else low.grid.coarser(scale)
+    gain = low.quantification / item.fine.quantification
+    beside = [replace(band, gain=band.gain * gain) for band in item.reference.bands]
     fine = grid.finer(scale)
     return replace(
-        item.coarse or item.fine, sensor="pair", bands=(*item.reference.bands, *low),
+        low, sensor="pair", bands=(*beside, *(replace(band, gsd=scale) for band in low.bands)),
         grids={1: fine, scale: grid}, window=fine.window,
     )  # fmt: skip
 

@@ -196,9 +196,7 @@ def _named(data: Path, pattern: str | None) -> list[tuple[Pair, Path]]:
     return made
 
 
-def _opened(
-    pair: Pair, beside: Path, options: OpenOptions
-) -> tuple[Scene, Scene, Scene | None]:
+def _opened(pair: Pair, beside: Path, options: OpenOptions) -> tuple[Scene, Scene, Scene | None]:
     """The truth, its reference on its grid, and the coarse image where there is one."""
     truth = open_scene(pair.fine, options)
     reference = on_grid(truth, open_scene(beside, options))
@@ -248,8 +246,8 @@ def _area(
         SceneError: they are not.
         UsageError: the coarse image does not go with it.
     """
-    scenes = (reference, truth)
-    for item, scene in zip(card.inputs, scenes, strict=True):
+    for item in card.inputs:
+        scene = truth if item.gsd == card.native_gsd else reference
         names = tuple(band.name for band in scene.bands)
         if names != item.bands and ANY not in item.bands:
             raise SceneError(

@@ -153,9 +153,7 @@ class RRSNet(nn.Module):
         self.cascade = _Alignment(wide, features)
         self.head = _conv(bands[coarse], features)
         self.content = nn.Sequential(*(Residual(features) for _ in range(blocks)))
-        self.transfers = nn.ModuleList(
-            _Transfer(features, blocks) for _ in range(len(steps) + 1)
-        )
+        self.transfers = nn.ModuleList(_Transfer(features, blocks) for _ in range(len(steps) + 1))
         self.ups = nn.ModuleList(_conv(features, features * step**2) for step in steps[::-1])
         self.steps = steps[::-1]
         self.tail = nn.Sequential(
