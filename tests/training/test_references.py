@@ -23,6 +23,7 @@ from geosr.sensors import OpenOptions
 from geosr.training.config import TrainConfig
 from geosr.training.datasets import Choice, card_of, kind_of, open_sets
 from geosr.training.datasets.references import ReferenceWindows, areas
+from geosr.training.survey import preview, survey
 from geosr.training.train import train
 
 SIDE = 48
@@ -115,6 +116,15 @@ def test_places_are_held_out_whole_and_references_with_them(folder):
     assert names[0] | names[1] == {"p0", "p1", "p2"} and not names[0] & names[1]
     assert sets.kind == "references"
     sets.close()
+
+
+def test_a_survey_tells_bands_and_factor_and_shows_pairs(folder, tmp_path):
+    found = survey(folder, Choice(patch=16))
+    assert (found["kind"], found["read_for"], found["scale"]) == ("references", "rrsgan", 4)
+    assert found["inputs"] == {"1": [2, 16, 16], "4": [2, 4, 4]} and set(found["bands"]) == {*"12"}
+    preview(folder, Choice(patch=16), tmp_path / "pairs.png")
+    with rasterio.open(tmp_path / "pairs.png") as file:
+        assert file.width >= 2 * 16 and file.height >= 4 * 16
 
 
 def test_a_truth_without_its_reference_is_named(folder):

@@ -212,6 +212,14 @@ def _whole(window: Window, corner: tuple[int, int], scale: int) -> Window:
     return Window(top, left, max(bottom - top, 0), max(right - left, 0))
 
 
+def factor(fine: Scene, coarse: Scene) -> int:
+    """How many fine pixels lie along one of a coarse image."""
+    ours, theirs = fine.grid, coarse.grid
+    if ours.crs is None or theirs.crs is None:
+        return max(ours.height // theirs.height, 1)
+    return max(round(theirs.gsd / ours.gsd), 1)
+
+
 def _mismatch(fine: Scene, coarse: Scene, scale: int) -> str:
     return (
         f"{fine.path} ({fine.grid}) and {coarse.path} ({coarse.grid}) are not {scale} to 1 on one "

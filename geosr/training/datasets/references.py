@@ -161,7 +161,7 @@ def card_of(
         except SceneError as error:
             reasons.append(str(error))
             continue
-        factor = _factor(truth, coarse) if coarse else int(scale or SCALE)
+        factor = pairs.factor(truth, coarse) if coarse else int(scale or SCALE)
         if (scale or factor) != factor:
             raise UsageError(
                 f"--scale {scale:g}: '{card.name}' is for {factor} on {data}, whole numbers alone. "
@@ -227,14 +227,6 @@ def on_grid(truth: Scene, reference: Scene) -> Scene:
     return replace(
         truth, path=reference.path, bands=tuple(bands), grids={1: ours}, window=ours.window
     )
-
-
-def _factor(truth: Scene, coarse: Scene) -> int:
-    """How many fine pixels lie along one of a coarse image."""
-    ours, theirs = truth.grid, coarse.grid
-    if ours.crs is None or theirs.crs is None:
-        return max(ours.height // theirs.height, 1)
-    return max(round(theirs.gsd / ours.gsd), 1)
 
 
 def _area(
