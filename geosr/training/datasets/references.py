@@ -79,8 +79,10 @@ class ReferredReader:
         return self.low.read(names, min(self.low.grids), window, frame=frame)
 
     def has_mask(self, names: Sequence[str], gsd: int) -> bool:
-        """Masks of references do not reach the output, which shows another moment."""
-        return gsd != 1 and self.low.has_mask(names, min(self.low.grids))
+        """Whether a file of either has a mask of its own."""
+        if gsd == 1:
+            return self.reference.has_mask(names, 1)
+        return self.low.has_mask(names, min(self.low.grids))
 
 
 class ReferenceWindows(Windows[Referred]):
