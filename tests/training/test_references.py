@@ -13,12 +13,14 @@ import torch
 from affine import Affine
 from nets import THIN
 from rasters import picture, write
+from torch.nn import functional as F
 
 from geosr.errors import UsageError
 from geosr.evaluation.evaluate import bicubic_beside, evaluate
 from geosr.evaluation.protocols import Data
 from geosr.models import registry, weights
 from geosr.models.card import Input, Model
+from geosr.models.nets.guided.anypair import of_pair
 from geosr.sensors import OpenOptions
 from geosr.training.config import TrainConfig
 from geosr.training.datasets import Choice, card_of, kind_of, open_sets
@@ -210,3 +212,34 @@ def test_a_net_that_learnt_by_references_sharpens_a_coarse_raster_by_a_guide(
 def test_a_folder_that_is_none_is_refused_with_the_names_of_the_folders(tmp_path):
     with pytest.raises(UsageError, match="no folders HR and Ref"):
         open_sets(tmp_path, bound(dates(tmp_path / "d")), Choice(kind="references"))
+
+
+@pytest.mark.slow
+def test_a_net_learns_what_a_reference_shows_and_a_wrong_one_misleads_it():
+    """Ground of which a coarse image tells next to nothing; the reference is half as bright."""
+    rng = torch.Generator().manual_seed(1)
+    torch.manual_seed(0)
+    card = of_pair(RRSGAN, Input(1, ("other date",)), Input(2, ("band",)))
+    net = registry.build(replace(card, options=THIN["rrsgan"])).net
+    optimizer = torch.optim.Adam(net.parameters(), 3e-3)
+
+    def drawn() -> tuple[torch.Tensor, dict[int, torch.Tensor]]:
+        truth = 2000 + 600 * torch.randn(4, 1, 24, 24, generator=rng)
+        return truth, {1: truth / 2 + 300, 2: F.avg_pool2d(truth, 2)}
+
+    for _ in range(80):
+        truth, given = drawn()
+        loss = (net(given) - truth).abs().mean() / 2000
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimizer.step()
+    truth, given = drawn()
+    with torch.inference_mode():
+        right, wrong = (
+            float((net({**given, 1: beside}) - truth).abs().mean())
+            for beside in (given[1], given[1].flip(0))
+        )
+    up = F.interpolate(given[2], scale_factor=2, mode="bicubic")
+    bicubic = float((up - truth).abs().mean())
+    assert right < 0.6 * bicubic < bicubic < wrong
