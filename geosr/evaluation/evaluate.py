@@ -299,15 +299,16 @@ def _score(
     for watcher in watchers:
         watcher.begin(case, name, net)
     rows = _watched(case.run(net, engine), watchers)
+    scale = case.scale or net.card.factor
     if case.group in CHALLENGE:
         bands, whole = _kelvins(rows, case)
     else:
-        bands, whole = _figures(rows, case, net.card.factor, asked)
+        bands, whole = _figures(rows, case, scale, asked)
     for watcher in watchers:
         watcher.end()
     return SceneScore(
-        name, net.card.name, case.name, case.path, case.level, case.group, net.card.factor, bands,
-        whole, net.card.adversarial,
+        name, net.card.name, case.name, case.path, case.level, case.group, scale, bands, whole,
+        net.card.adversarial,
     )  # fmt: skip
 
 

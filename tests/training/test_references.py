@@ -176,6 +176,7 @@ def test_scores_are_of_the_truth_and_bicubic_stands_beside(tmp_path, coarse, wid
     found = evaluate(Data(data), nets)
     assert found.protocol == "references" and found.groups == ["x4"] and not found.failed
     assert found.mean("copying", "x4", "rmse") < 2 < found.mean("bicubic", "x4", "rmse")
+    assert {score.factor for score in found.scores} == {4}  # of the interpolation's template 2
 
 
 def test_truths_are_degraded_for_bicubic_as_for_the_net_beside_it(tmp_path):

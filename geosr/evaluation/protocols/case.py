@@ -53,6 +53,7 @@ class Case:
         group: what scores may be averaged with: "20" (metres) or "x4".
         run: gives the rows of a net, top to bottom.
         low: the net's input of the bands scored, for pictures: (bands, rows, cols).
+        scale: of nets that get theirs from the data; 0 is the net's own.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Case:
     bands: tuple[str, ...]
     run: Callable[[Model, Engine], Iterator[Rows]]
     low: Callable[[], NDArray[np.float32]]
+    scale: int = 0
 
 
 @dataclass(frozen=True)

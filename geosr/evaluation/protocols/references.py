@@ -41,6 +41,7 @@ def cases(data: Data, card: ModelCard, failed: dict[str, str]) -> Iterator[Case]
         yield Case(
             item.name, item.fine.path, "", f"x{scale}", all_names(item.fine),
             partial(_rows, item, data, scale), partial(_low, item, data, scale),
+            scale,
         )  # fmt: skip
 
 
