@@ -39,6 +39,7 @@ THIN = {  # options that make a net quick; only widths where its reach is to sta
     "liif": {"features": 8, "hidden": 16}, "cdcr": {"features": 8, "hidden": 16},
     "funsr": {"features": 8, "width": 16},
     "hsrnet": {"features": 8, "blocks": 2}, "mog-dcn": {"features": 4, "stages": 2},
+    "rrsgan": {"features": 8, "blocks": 1},
     "sspsr": {"features": 16, "blocks": 1}, "rfsr-hsi": {"features": 16, "blocks": 1, "wide": 4},
     "gan-hsi": {"features": 4, "blocks": 1},
 }  # fmt: skip

@@ -68,7 +68,7 @@ class _Peak(ParamType):
 
 
 _PROTOCOLS = ["auto", "wald", "twin", "folder", "series", "pairs", "dual", "revisits", "kelvins",
-              "reference", "full", "spectral"]  # fmt: skip
+              "reference", "references", "full", "spectral"]  # fmt: skip
 
 
 @click.command("eval", cls=GroupedCommand)

@@ -213,7 +213,7 @@ def overwrite_option(what: str, group: str = OUTPUT) -> Callable[[F], F]:
 
 
 _DATA_KINDS = ["auto", "wald", "folder", "pairs", "npz", "dual", "series", "kelvins",
-               "revisits", "spectral", "self-supervised", "change"]  # fmt: skip
+               "revisits", "spectral", "self-supervised", "change", "references"]  # fmt: skip
 
 
 class Degradation(ParamType):

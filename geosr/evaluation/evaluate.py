@@ -19,6 +19,7 @@ from geosr.metrics.full_reference import PEAK, Peak, Scores, mean
 from geosr.metrics.lpips import Lpips
 from geosr.models import weights
 from geosr.models.card import Model
+from geosr.models.nets.guided.anypair import is_template
 from geosr.raster import markup
 from geosr.sensors import probav
 
@@ -232,6 +233,8 @@ def evaluate(
     nets = [(name, net) for name, parts in models.items() for net in parts]
     asked = _Asked(extra, peak, perceptual)
     protocol = _protocol(data, [net for _, net in nets])
+    scales = [n.card.scale for _, n in nets if n.card.task == "guided" and not is_template(n.card)]
+    data = replace(data, protocol=protocol, scale=data.scale or max(scales, default=0))
     if protocol == "full" and watchers:
         raise UsageError(
             "without a truth there is nothing to show beside the output here. "
@@ -246,7 +249,7 @@ def evaluate(
     scores: list[SceneScore] = []
     failed: dict[str, str] = {}
     for name, net in nets:
-        for case in cases(replace(data, protocol=protocol), net.card, failed):
+        for case in cases(data, net.card, failed):
             progress(case.name, net.card.name)
             try:
                 scores.append(_score(case, name, net, engine, asked, watchers))
@@ -296,15 +299,16 @@ def _score(
     for watcher in watchers:
         watcher.begin(case, name, net)
     rows = _watched(case.run(net, engine), watchers)
+    scale = case.scale or net.card.factor
     if case.group in CHALLENGE:
         bands, whole = _kelvins(rows, case)
     else:
-        bands, whole = _figures(rows, case, net.card.factor, asked)
+        bands, whole = _figures(rows, case, scale, asked)
     for watcher in watchers:
         watcher.end()
     return SceneScore(
-        name, net.card.name, case.name, case.path, case.level, case.group, net.card.factor, bands,
-        whole, net.card.adversarial,
+        name, net.card.name, case.name, case.path, case.level, case.group, scale, bands, whole,
+        net.card.adversarial,
     )  # fmt: skip
 
 

@@ -45,6 +45,7 @@ from geosr.models.nets.guided import (
     mmsr,
     mogdcn,
     mtfglp,
+    rrsgan,
 )
 from geosr.models.nets.multi import (
     deepsum,
@@ -105,7 +106,7 @@ _MODULES = (
     hat, rrdb, eegan, sgfbgan, cincgan, rfsr, sspsr, rfsrhsi, ganhsi, dual, highresnet, trmisr,
     piunet, rams, deepsum, wdsr3d, misrgru, recursive, worldstrat, ibpnet, hdrdsp, fusion, msdtgp,
     rrn, liif, cdcr, funsr, zssr, dip, mip, spectral, bicubic, brovey, gsa, mtfglp, bdsd, local,
-    guidedfilter, mmsr, srcdnet,
+    guidedfilter, mmsr, rrsgan, srcdnet,
 )  # fmt: skip
 DESIGNS: dict[str, Design] = {d.name: d for module in _MODULES for d in module.DESIGNS}
 _BUILDERS = {d.arch: d.build for d in DESIGNS.values()}

@@ -26,7 +26,7 @@ from geosr.raster.grid import TOLERANCE, Grid
 from geosr.raster.window import Window
 from geosr.scene.pointspread import LANDSAT
 from geosr.scene.registration import Displacement, guide_displacement
-from geosr.scene.scene import Note, Scene
+from geosr.scene.scene import Band, Note, Scene
 from geosr.sensors import image, landsat, modis, viirs
 from geosr.sensors.options import OpenOptions, may_be
 
@@ -117,14 +117,11 @@ def paired(coarse: Scene, fine: Scene, options: OpenOptions) -> Scene:
     window = _common(coarse, fine)
     coarse_grid = coarse.grid.crop(window)
     fine_grid = coarse_grid.finer(factor)
-    names = [band.name for band in coarse.bands]
-    guides = _guide_names(fine, names)
+    guides = _guide_names(fine, [band.name for band in coarse.bands])
     sensor = _sensor(coarse, fine, guides, factor)
     low, high = METRES.get(sensor, (1, factor))
     kept = None if window == coarse.grid.window else Warp(coarse.grid, coarse_grid, "nearest")
-    gain = coarse.quantification / fine.quantification
-    guide = [replace(band, name=name, gsd=low, gain=band.gain * gain)
-             for band, name in zip(fine.bands, guides, strict=True)]  # fmt: skip
+    guide = guide_bands(coarse, fine, low)
     bands = [replace(band, gsd=high, warp=kept) for band in coarse.bands]
     scene = replace(
         coarse, sensor=sensor, bands=(*guide, *bands),
@@ -132,6 +129,14 @@ def paired(coarse: Scene, fine: Scene, options: OpenOptions) -> Scene:
         notes=tuple(dict.fromkeys((*coarse.notes, *fine.notes, *_cut_note(coarse, window)))),
     )  # fmt: skip
     return _placed(scene, fine.grid, options)
+
+
+def guide_bands(coarse: Scene, fine: Scene, gsd: int) -> list[Band]:
+    """The bands of a guide, called and scaled as in one scene with those of the coarse raster."""
+    gain = coarse.quantification / fine.quantification
+    names = _guide_names(fine, [band.name for band in coarse.bands])
+    return [replace(band, name=name, gsd=gsd, gain=band.gain * gain)
+            for band, name in zip(fine.bands, names, strict=True)]  # fmt: skip
 
 
 def _sensor(coarse: Scene, fine: Scene, guides: Sequence[str], factor: int) -> str:
@@ -193,13 +198,24 @@ def _seen_from(fine: Grid, coarse: Grid) -> Grid:
 def _common(coarse: Scene, fine: Scene) -> Window:
     """The coarse pixels that the guide reaches, in a window of the coarse grid."""
     seen = _seen_from(fine.grid, coarse.grid)
-    covered = coarse.grid.covering(seen.bounds).intersect(coarse.grid.window)
+    covered = _covered(coarse.grid, fine.grid)
     if not covered.height or not covered.width:
         raise SceneError(
             f"{fine.path} (bounds {_said(seen)}) does not touch {coarse.path} (bounds "
             f"{_said(coarse.grid)}). Give a guide of the same ground."
         )
     return covered
+
+
+def _covered(grid: Grid, other: Grid) -> Window:
+    """The pixels of a grid that another reaches."""
+    return grid.covering(_seen_from(other, grid).bounds).intersect(grid.window)
+
+
+def touches(grid: Grid, other: Grid) -> bool:
+    """Whether two grids have ground in common."""
+    covered = _covered(grid, other)
+    return bool(covered.height and covered.width)
 
 
 def _said(grid: Grid) -> str:

@@ -17,8 +17,7 @@ from geosr.models.card import Design, ModelCard, Recipe
 from geosr.models.nets.guided.anypair import is_template
 from geosr.sensors import OpenOptions
 from geosr.training.adversary import Adversarial
-from geosr.training.datasets import Choice
-from geosr.training.datasets.wald import card_of
+from geosr.training.datasets import Choice, card_of, kind_of
 from geosr.training.losses.criterion import ADVERSARIAL, with_features
 from geosr.training.presets import PRESETS
 
@@ -116,10 +115,11 @@ class TrainConfig:
         Raises:
             UsageError: there is none.
         """
-        if not is_template(self.card) or self.card.learns:
+        free = replace(self, scale=None) if kind_of(data, "guided") == "references" else self
+        if not is_template(free.card) or free.card.learns:
             return self
         options = OpenOptions(quantification=self.quantification)
-        card = card_of(data, self.card, options, self.pattern)
+        card = card_of(data, free.card, options, self.pattern, self.scale)
         return replace(self, bound=registry.measured(card))
 
     @property

@@ -69,4 +69,11 @@ PRESETS: dict[str, Preset] = {
                  schedule="constant"),
         {"kind": "relativistic", "discriminator": "patch", "after": 10_000},
     ),
+    # dongrunmin/RRSGAN: "true" is the reference there, whose ground may have changed, here the
+    # truth; its gradients' error is squared, and a second discriminator judges gradients
+    "rrsgan": Preset(
+        _basicsr(loss="l1+gradient+0.1*perceptual+0.001*adversarial", patch=64, batch_size=8,
+                 steps=250_000, period=50_000),
+        {"kind": "gan", "discriminator": "vgg", "after": 30_000},
+    ),
 }  # fmt: skip

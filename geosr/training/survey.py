@@ -13,17 +13,20 @@ from numpy.typing import NDArray
 from geosr.errors import GeosrError, UsageError
 from geosr.models import registry
 from geosr.models.card import PLACES, ModelCard
+from geosr.models.nets.guided.anypair import is_template
 from geosr.raster import marks, picture
 from geosr.sensors import OpenOptions, find_scenes, open_scene
 from geosr.training.datasets import (
     Choice,
     Sample,
     Sets,
+    card_of,
     change,
     continuous,
     kind_of,
     open_sets,
     pairs,
+    references,
     wald,
 )
 from geosr.training.datasets.layouts import layout_of
@@ -83,7 +86,7 @@ def survey(data: Path, choice: Choice, card: ModelCard | None = None) -> dict[st
     Raises:
         UsageError: nothing there can be learnt from.
     """
-    card = card or fitting(data, choice)
+    card = _bound(card or fitting(data, choice), data, choice)
     sets = open_sets(data, card, choice)
     values: dict[str, Values] = {}
     for spot, windows in _spots(sets, _LOOKED_AT):
@@ -115,11 +118,18 @@ def preview(
     overwrite: bool = False,
 ) -> None:  # fmt: skip
     """A picture of pairs, LR | HR, some below each other."""
-    card = card or fitting(data, choice)
+    card = _bound(card or fitting(data, choice), data, choice)
     sets = open_sets(data, card, choice)
     rows = [_pair(sets.training.at(spot), card) for spot in sets.training.spots(_SHOWN)]
     sets.close()
     picture.write_png(path, picture.sheet(rows), marks.PAIRS, overwrite=overwrite)
+
+
+def _bound(card: ModelCard, data: Path, choice: Choice) -> ModelCard:
+    """The card; of a net for any pair that for the bands and the factor of a folder's."""
+    if not is_template(card) or card.learns:
+        return card
+    return card_of(data, card, choice.options, choice.pattern, None)
 
 
 def fitting(data: Path, choice: Choice) -> ModelCard:
@@ -128,6 +138,8 @@ def fitting(data: Path, choice: Choice) -> ModelCard:
     Raises:
         UsageError: no such folder.
     """
+    if choice.kind in (None, "references") and references.references(data):
+        return registry.design("rrsgan").card()
     kind = choice.kind or kind_of(data, "sisr")
     if kind in ("folder", "wald") and _holds_scenes(data, choice):
         return registry.design("dsen2-20").card()
@@ -157,10 +169,7 @@ def _ratio(data: Path, choice: Choice) -> int:
     if found is None:
         return 4  # of arrays (`hr_lr_images.npz`)
     options = replace(choice.options, kind="image")
-    fine, coarse = (_first(folder, options) for folder in found)
-    ratio = round(coarse.grid.gsd / fine.grid.gsd)
-    same = fine.grid.crs is None or coarse.grid.crs is None
-    return max(fine.grid.height // coarse.grid.height if same else ratio, 1)
+    return pairs.factor(*(_first(folder, options) for folder in found))
 
 
 def _first(folder: Path, options: OpenOptions) -> Any:

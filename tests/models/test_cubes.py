@@ -17,9 +17,9 @@ from geosr.models.nets.guided.mogdcn import Sensor
 from geosr.models.nets.single.edsr import factors
 from geosr.models.nets.single.groups import groups, joined
 
-GUIDED = ("hsrnet", "mog-dcn")
+GUIDED = ("hsrnet", "mog-dcn", "rrsgan")
 SINGLE = ("sspsr", "rfsr-hsi", "gan-hsi")
-UNUSED = {"hsrnet": 37, "mog-dcn": 12}  # numbers of the sources that nothing reads
+UNUSED = {"hsrnet": 37, "mog-dcn": 12, "rrsgan": 334_083}  # numbers that nothing reads
 
 
 def card_of(name: str, bands: int, guides: int, factor: int, **options) -> ModelCard:
@@ -48,6 +48,7 @@ def images(model: Model, rows: int = 7, cols: int = 5) -> dict[int, torch.Tensor
 @pytest.mark.parametrize("name, sizes, options, published", [
     ("hsrnet", (31, 3, 4), {}, 633_438), ("hsrnet", (6, 1, 2), {}, 452_360),
     ("mog-dcn", (31, 3, 8), {"features": 64, "stages": 4}, 7_070_836),
+    ("rrsgan", (3, 3, 4), {}, 8_318_982),
     ("dsen2-pair", (6, 4, 2), {}, 1_789_574),  # as for Sentinel-2's 20 m bands
 ])  # fmt: skip
 def test_counts_of_nets_with_a_guide_are_the_published_ones(name, sizes, options, published):
@@ -125,11 +126,11 @@ def test_nets_for_cubes_alone_take_any_bands_and_factors_and_begin_as_interpolat
         )
 
 
-@pytest.mark.parametrize("name", GUIDED)
-def test_the_guide_has_a_say_once_something_is_learnt(name):
+@pytest.mark.parametrize("name, learnt", [("hsrnet", 0.02), ("mog-dcn", 0.02), ("rrsgan", 0.1)])
+def test_the_guide_has_a_say_once_something_is_learnt(name, learnt):
     model = thin(name, 3, 2, 2)
     for parameter in model.net.parameters():  # as after some steps
-        parameter.data += 0.02 * torch.randn_like(parameter)
+        parameter.data += learnt * torch.randn_like(parameter)
     given = images(model)
     with torch.inference_mode():
         before = model(given)

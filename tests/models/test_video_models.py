@@ -7,7 +7,8 @@ import torch
 from nets import THIN
 from torch.nn import functional as F
 
-from geosr.models.nets.multi.video import Deformable, mended
+from geosr.models.nets.deformable import Deformable
+from geosr.models.nets.multi.video import mended
 from geosr.models.registry import build, design
 
 VIDEO = ("msdtgp", "msdtgp-s", "rrn")

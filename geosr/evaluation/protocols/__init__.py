@@ -8,6 +8,7 @@ pairs     matching coarse and fine files; dual: two coarse ones each
 revisits  real series with a truth of finer pixels (WorldStrat)
 kelvins   imgsets of the Proba-V challenge, with its own rules
 reference the same, and begun with the frame most like the truth beside it
+references  coarse images and references, fine ones of another date or sensor
 spectral  Sentinel-2 scenes on one grid, some bands given, all of them the truth
 full      no truth: the output, degraded by the sensor's point spread, against the input, and its
           local correlation with the native bands
@@ -27,6 +28,7 @@ from geosr.evaluation.protocols import (
     kelvins,
     pairs,
     reference,
+    references,
     revisits,
     series,
     spectral,
@@ -52,6 +54,7 @@ _SCORED: dict[str, tuple[_Cases, tuple[str, ...]]] = {
     "revisits": (revisits.cases, ("sisr", "misr")),
     "kelvins": (kelvins.cases, ("sisr", "misr")),
     "reference": (reference.cases, ("sisr", "misr")),
+    "references": (references.cases, ("guided",)),
     "full": (full.cases, ("guided", "sisr", "fits")),
     "spectral": (spectral.cases, ("spectral",)),
 }  # by what, and nets of which tasks

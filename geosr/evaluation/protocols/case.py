@@ -53,6 +53,7 @@ class Case:
         group: what scores may be averaged with: "20" (metres) or "x4".
         run: gives the rows of a net, top to bottom.
         low: the net's input of the bands scored, for pictures: (bands, rows, cols).
+        scale: of nets that get theirs from the data; 0 is the net's own.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Case:
     bands: tuple[str, ...]
     run: Callable[[Model, Engine], Iterator[Rows]]
     low: Callable[[], NDArray[np.float32]]
+    scale: int = 0
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ class Data:
         frames: how several images of a place are prepared; of simulated series how many.
         fit: how nets that learn on a scene do so.
         refine: how results are refined, as `Request.refine` says.
+        scale: by which truths are degraded where neither data nor net say it; 0 is the usual one.
     """
 
     path: Path
@@ -89,6 +92,7 @@ class Data:
     noise: tuple[float, ...] = ()
     fit: FitOptions = FitOptions()  # noqa: RUF009 - frozen
     refine: str = ""
+    scale: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what cannot go together.

@@ -34,6 +34,7 @@ def cases(data: Data, card: ModelCard, failed: dict[str, str]) -> Iterator[Case]
         yield Case(
             scene.name, scene.path, scene.level, str(card.native_gsd), card.bands,
             partial(_rows, scene, data, card), partial(_low, scene, data, card),
+            card.scale,
         )  # fmt: skip
 
 

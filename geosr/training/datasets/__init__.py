@@ -19,6 +19,7 @@ from geosr.training.datasets import (
     leftout,
     pairs,
     places,
+    references,
     revisits,
     series,
     spectral,
@@ -36,14 +37,14 @@ from geosr.training.datasets.windows import (
 )
 
 __all__ = [
-    "KINDS", "Batch", "Choice", "Sample", "Sets", "Spot", "Windows", "kind_of", "open_sets",
-    "stack",
+    "KINDS", "Batch", "Choice", "Sample", "Sets", "Spot", "Windows", "card_of", "kind_of",
+    "open_sets", "stack",
 ]  # fmt: skip
 
 _CHECKED = 192  # pixels of truth along a held-out window, where the images have them
 _NOT_MIXED = "--degradation mixed is for Sentinel-2 scenes. Say blur-noise for images."
 KINDS = ("wald", "folder", "pairs", "npz", "dual", "series", "kelvins", "revisits",
-         "spectral", leftout.KIND, "change")  # fmt: skip
+         "spectral", leftout.KIND, "change", "references")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,10 @@ def kind_of(data: Path, task: str) -> str:
     """
     if not data.exists():
         raise UsageError(f"{data}: no such file or folder. Check --data.")
-    if task in ("guided", "spectral", "change"):
-        return "wald" if task == "guided" else task
+    if task == "guided":
+        return "references" if references.references(data) else "wald"
+    if task in ("spectral", "change"):
+        return task
     if probav.is_imgsets(data):
         return "kelvins"
     layout = layout_of(data)
@@ -105,6 +108,23 @@ def kind_of(data: Path, task: str) -> str:
     if pairs.folders(data):
         return "pairs"
     return "series" if task == "misr" else "folder"
+
+
+def card_of(
+    data: Path, card: ModelCard, options: OpenOptions, pattern: str | None, scale: float | None
+) -> ModelCard:
+    """A card for any pair with the bands and the factor of some data.
+
+    Args:
+        scale: by which truths are to be degraded, where the data leaves that open.
+
+    Raises:
+        UsageError: nothing there opens, or its factor is its own.
+    """
+    if kind_of(data, card.task) == "references":
+        images = replace(options, kind="image")
+        return references.card_of(data, card, images, pattern, scale)
+    return wald.card_of(data, card, options, pattern)
 
 
 def open_sets(data: Path, card: ModelCard, choice: Choice) -> Sets:
@@ -136,6 +156,9 @@ def open_sets(data: Path, card: ModelCard, choice: Choice) -> Sets:
     elif kind == "change":
         found = change.areas(data, card, images, choice.pattern)
         make = change.ChangeWindows
+    elif kind == "references":
+        found = references.areas(data, card, images, choice.pattern)
+        make = partial(references.ReferenceWindows, operator=choice.operator or "bicubic")
     elif kind == "npz":
         found, unit = pairs.array_areas(data, card)
         make = partial(pairs.ArrayWindows, data=data, unit=unit)
@@ -206,7 +229,7 @@ def _check(kind: str, card: ModelCard) -> None:
     if kind not in KINDS:
         raise UsageError(f"unknown kind of data '{kind}' (known: {', '.join(KINDS)}).")
     fits = {
-        "guided": ("wald",),
+        "guided": ("wald", "references"),
         "sisr": ("folder", "pairs", "npz", "dual", "series", "kelvins", "revisits"),
         "spectral": ("spectral",),
         "change": ("change",),

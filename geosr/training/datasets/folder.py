@@ -49,7 +49,7 @@ class FolderWindows(Windows[Scene]):
         if drawn.finish is not None:
             small = drawn.finish(small / np.float32(_UNIT), rng) * np.float32(_UNIT)
         inner = (slice(None), *[slice(pad, pad + self.patch)] * 2)
-        return Sample({self.card.inputs[0].gsd: small}, values[inner], usable[inner])
+        return Sample({self.card.native_gsd: small}, values[inner], usable[inner])
 
     def _truth(self, spot: Spot, pad: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Values, filled, and where they were sensed, in the window and `pad` around it."""

@@ -33,7 +33,7 @@ from geosr.training.datasets.layouts import Pair, layout_of
 from geosr.training.datasets.layouts.layout import plain
 from geosr.training.datasets.windows import Area, Spot, Windows, check_bands, pick
 
-_FINE = ("hr", "high_res", "high", "highres", "gt")
+FINE = ("hr", "high_res", "high", "highres", "gt")
 _COARSE = ("lr", "low_res", "low", "lowres")
 _ROLE = re.compile(r"(?:^|[_\-.])(?:LR(\d*)|HR|x\d)(?=[_\-.]|$)", re.IGNORECASE)
 _FILL_REACH = 8
@@ -63,7 +63,7 @@ class PairsWindows(Windows[Matched]):
         target, mask = self._read(item.fine, names, spot.window)
         stack = np.stack([self._frame(item, scene, part, spot.band) for scene in item.coarse])
         inputs = stack if self.card.task == "misr" else stack[0, :-1]
-        return Sample({self.card.inputs[0].gsd: inputs}, np.where(mask, target, 0), mask)
+        return Sample({self.card.native_gsd: inputs}, np.where(mask, target, 0), mask)
 
     def _frame(self, item: Matched, scene: Scene, part: Window, band: int) -> NDArray[np.float32]:
         """(bands + 1, rows, cols), the quality mask last."""
@@ -82,10 +82,14 @@ class PairsWindows(Windows[Matched]):
 
 def folders(data: Path) -> tuple[Path, Path] | None:
     """The folders of fine and coarse files in `data`, by their names; None if it has none."""
-    children = {p.name.lower(): p for p in data.iterdir() if p.is_dir()} if data.is_dir() else {}
-    fine = next((children[name] for name in _FINE if name in children), None)
-    coarse = next((children[name] for name in _COARSE if name in children), None)
+    fine, coarse = folder_named(data, FINE), folder_named(data, _COARSE)
     return (fine, coarse) if fine and coarse else None
+
+
+def folder_named(data: Path, names: Sequence[str]) -> Path | None:
+    """The folder in `data` that has one of some names, in their order; None without."""
+    children = {p.name.lower(): p for p in data.iterdir() if p.is_dir()} if data.is_dir() else {}
+    return next((children[name] for name in names if name in children), None)
 
 
 def areas(
@@ -106,17 +110,17 @@ def areas(
         named, opened = layout.pairs(data, part, card.scale, pattern), layout.opened
     else:
         named, opened = _in_folders(data, pattern), plain
-    matched, reasons = [], []
+    found, reasons = [], []
     for pair in named:
         _check_frames(pair, card)
         try:
-            matched.append(_matched(pair, *opened(pair, card.scale, options), card))
+            found.append(matched(pair, *opened(pair, card.scale, options), card))
         except SceneError as error:
             reasons.append(str(error))
-    if not matched:
+    if not found:
         why = f" First reason: {reasons[0]}" if reasons else ""
         raise UsageError(f"{data} holds no image to train '{card.name}' on.{why}")
-    return matched
+    return found
 
 
 def _in_folders(data: Path, pattern: str | None) -> list[Pair]:
@@ -124,15 +128,15 @@ def _in_folders(data: Path, pattern: str | None) -> list[Pair]:
     found = folders(data)
     if found is None:
         raise UsageError(
-            f"{data} has no two folders of pairs (looked for {', '.join(_FINE)} beside "
+            f"{data} has no two folders of pairs (looked for {', '.join(FINE)} beside "
             f"{', '.join(_COARSE)}). Name them so, or choose another --data-kind."
         )
-    coarse = _by_name(found[1], None)
+    coarse = by_name(found[1], None)
     return [Pair(name, files[0], tuple(coarse.get(name, ())))
-            for name, files in _by_name(found[0], pattern).items()]  # fmt: skip
+            for name, files in by_name(found[0], pattern).items()]  # fmt: skip
 
 
-def _by_name(folder: Path, pattern: str | None) -> dict[str, list[Path]]:
+def by_name(folder: Path, pattern: str | None) -> dict[str, list[Path]]:
     """Files by their name without its role (`_LR0`, `_HR`, `_x4`), each in order of number."""
     groups: dict[str, list[Path]] = {}
     for path in find_scenes(folder, pattern=pattern, kind="image"):
@@ -148,7 +152,12 @@ def _check_frames(pair: Pair, card: ModelCard) -> None:
         )
 
 
-def _matched(pair: Pair, truth: Scene, coarse: Sequence[Scene], card: ModelCard) -> Area[Matched]:
+def matched(pair: Pair, truth: Scene, coarse: Sequence[Scene], card: ModelCard) -> Area[Matched]:
+    """The coarse images of a pair, with the fine pixels that they cover.
+
+    Raises:
+        SceneError, UsageError: bands, grids or ground do not go together.
+    """
     frames = tuple(coarse[: card.frames])
     bands = check_bands(card, pair.fine.name, len(truth.bands))
     for frame in frames:
@@ -201,6 +210,14 @@ def _whole(window: Window, corner: tuple[int, int], scale: int) -> Window:
         for at, size, c in zip(window[:2], window[2:], corner, strict=True)
     )
     return Window(top, left, max(bottom - top, 0), max(right - left, 0))
+
+
+def factor(fine: Scene, coarse: Scene) -> int:
+    """How many fine pixels lie along one of a coarse image."""
+    ours, theirs = fine.grid, coarse.grid
+    if ours.crs is None or theirs.crs is None:
+        return max(ours.height // theirs.height, 1)
+    return max(round(theirs.gsd / ours.gsd), 1)
 
 
 def _mismatch(fine: Scene, coarse: Scene, scale: int) -> str:

@@ -114,6 +114,11 @@ def sensed_guides(net: Classical, samples: Sequence[Sample]) -> Iterable[tuple[T
         yield sensed(sample.fine, net.factor, [sigma] * net.guides)[0], sample
 
 
+def repeated(clear: Tensor, factor: int) -> Tensor:
+    """Every pixel (…, rows, cols) of the coarse grid on those of the fine one that it covers."""
+    return clear.repeat_interleave(factor, -2).repeat_interleave(factor, -1)
+
+
 def column(values: Tensor, like: Tensor) -> Tensor:
     """One number a channel, for (batch, channels, rows, cols)."""
     return values.to(like)[:, None, None]

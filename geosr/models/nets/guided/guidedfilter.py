@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from geosr.models.card import ModelCard
-from geosr.models.nets.guided.classical import CUBIC, Sample, Windowed, template
+from geosr.models.nets.guided.classical import CUBIC, Sample, Windowed, repeated, template
 from geosr.models.nets.guided.regress import lines, local_mean
 
 _RADIUS = 2  # coarse pixels, of the squares
@@ -52,8 +52,7 @@ class GuidedFilter(Windowed):
             guides = sample.fine.double()
             radius = _RADIUS * self.factor
             varied = local_mean(guides**2, radius) - local_mean(guides, radius) ** 2
-            clear = sample.clear.repeat_interleave(self.factor, 0)
-            clear = clear.repeat_interleave(self.factor, 1)
+            clear = repeated(sample.clear, self.factor)
             totals += float(varied[..., clear].sum())
             count += int(clear.sum()) * self.guides
         mean = totals / max(count, 1)

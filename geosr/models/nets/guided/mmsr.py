@@ -28,7 +28,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from geosr.models.card import Design, ModelCard, Recipe
-from geosr.models.nets.guided.classical import Classical, Sample, column, template
+from geosr.models.nets.guided.classical import Classical, Sample, column, repeated, template
+from geosr.models.nets.single.edsr import Residual
 
 _FEATURES = 64
 _OF_SOURCE, _OF_GUIDE = 5, 2  # radii of the neighbourhoods
@@ -37,24 +38,12 @@ _CONVOLUTIONS = 6  # one after the other, of the guides
 _LINEAR = 1  # coarse pixels that bilinear interpolation looks at beyond its own
 
 
-class Mixed(nn.Module):
-    """A residual block: x + conv ReLU conv."""
-
-    def __init__(self, features: int, size: int) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(features, features, size, padding=size // 2)
-        self.second = nn.Conv2d(features, features, size, padding=size // 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.second(F.relu(self.first(x)))
-
-
 def _branch(channels: int, size: int) -> nn.Sequential:
     """Features of the guides or of the band, (batch, 64, rows, cols)."""
     return nn.Sequential(
         nn.Conv2d(channels, _FEATURES, size, padding=size // 2), nn.ReLU(),
         nn.Conv2d(_FEATURES, _FEATURES, size, padding=size // 2), nn.ReLU(),
-        Mixed(_FEATURES, size), Mixed(_FEATURES, size),
+        Residual(_FEATURES, side=size), Residual(_FEATURES, side=size),
     )  # fmt: skip
 
 
@@ -75,7 +64,7 @@ class MMSR(Classical):
         self.to_guide = nn.Conv2d(_FEATURES, _FEATURES, 1)
         self.to_source = nn.Conv2d(_FEATURES, _FEATURES, 1)
         self.joined = nn.Conv2d(2 * _FEATURES, _FEATURES, 1)
-        self.body = nn.Sequential(*(Mixed(_FEATURES, 1) for _ in range(3)))
+        self.body = nn.Sequential(*(Residual(_FEATURES, side=1) for _ in range(3)))
         self.tail = nn.Conv2d(_FEATURES, 1, 1)
         self.register_buffer("levels", torch.zeros(self.guides + self.bands))
         self.register_buffer("spreads", torch.ones(self.guides + self.bands))
@@ -121,7 +110,7 @@ class MMSR(Classical):
 
     def measure(self, samples: Sequence[Sample]) -> None:
         """Means and deviations; learning is `geosr.inference.learning`'s."""
-        fine = [s.fine[0][:, _repeated(s.clear, self.factor)] for s in samples]
+        fine = [s.fine[0][:, repeated(s.clear, self.factor)] for s in samples]
         coarse = [s.coarse[0][:, s.clear] for s in samples]
         levels, spreads = [], []
         for values in (torch.cat(fine, 1), torch.cat(coarse, 1)):
@@ -152,10 +141,6 @@ class MMSR(Classical):
         clear = sample.clear[inner].to(made)
         error = (made - bands)[(..., *inner)].abs() * clear
         return error.sum() / (clear.sum() * self.bands).clamp(min=1)
-
-
-def _repeated(clear: Tensor, factor: int) -> Tensor:
-    return clear.repeat_interleave(factor, 0).repeat_interleave(factor, 1)
 
 
 def modulated(query: Tensor, values: Tensor, radius: int) -> Tensor:

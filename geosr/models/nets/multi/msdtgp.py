@@ -25,7 +25,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from geosr.models.card import Design, ModelCard, Recipe
-from geosr.models.nets.multi.video import Deformable, mended
+from geosr.models.nets.deformable import Deformable
+from geosr.models.nets.multi.video import mended
 
 _FRAMES = 5
 _ORDER = (3, 1, 0, 2, 4)  # t−2 … t+2, of frames that come nearest first

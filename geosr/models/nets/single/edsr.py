@@ -28,12 +28,12 @@ def mean_of(bands: int) -> Tensor:
 
 
 class Residual(nn.Module):
-    """x + λ · conv(ReLU(conv(x))), no activation after the sum."""
+    """x + λ · conv(ReLU(conv(x))), no activation after the sum; kernels are `side` wide, odd."""
 
-    def __init__(self, features: int, scale: float = 1.0) -> None:
+    def __init__(self, features: int, scale: float = 1.0, *, side: int = 3) -> None:
         super().__init__()
-        self.first = nn.Conv2d(features, features, 3, padding=1)
-        self.second = nn.Conv2d(features, features, 3, padding=1)
+        self.first = nn.Conv2d(features, features, side, padding=side // 2)
+        self.second = nn.Conv2d(features, features, side, padding=side // 2)
         self.scale = scale
 
     def forward(self, x: Tensor) -> Tensor:
