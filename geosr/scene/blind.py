@@ -32,7 +32,7 @@ _QUANTILE = 0.02
 _WHITE = 0.781  # that quantile of white noise of deviation one
 _LAPLACIAN = math.sqrt(20)  # deviation of its Laplacian
 _SURE = 0.01  # how firmly the floor is held to what flat parts show
-_STEPS, _STILL = 100, 1e-5
+_STEPS, _STILL = 400, 1e-5
 PATCH = 16  # pixels along a patch of noise
 _PATCHES = 6
 
