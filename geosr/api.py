@@ -8,7 +8,7 @@ one of `geosr.errors`; progress is a function that is called; nothing is printed
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -151,11 +151,11 @@ def superres(
     _require("if_locked", if_locked, ("fail", "skip", "wait"))
     _require("register", register, _REGISTER)
     _require("refine", refine or TV_TV, REFINEMENTS)
-    _require("fit_kernel", fit_kernel, KERNELS)
     source, target = _source(src, remote=allow_remote), Path(out)
     if gsd is not None and scale is not None:
         raise UsageError("gsd and scale both say how fine the output is. Leave one out.")
     nets = with_finer(_nets(registry.BY_GUIDE if guide and model is None else model, scale), gsd)
+    fit = _fit(nets, fit_steps, fit_time, fit_seed, fit_kernel, fit_reference, save_fit)
     options = scene_options(nets, OpenOptions(
         dn_offset, _sentinel2_bands(bands_in), quantification, allow_vrt, allow_remote,
         pattern=pattern, align=align, guide=str(guide) if guide else None,
@@ -181,10 +181,7 @@ def superres(
         overlap, format, dict(co or {}),
         FrameOptions(frames, clearance, register, brightness, reference=reference),
         ensemble, uncertainty, consistent, max_pixels, skip_empty, part, gsd,
-        FitOptions(fit_steps, fit_time, fit_seed, fit_kernel,
-                   Path(fit_reference) if fit_reference else None,
-                   Path(save_fit) if save_fit else None),
-        overviews, refine or "",
+        fit, overviews, refine or "",
     )  # fmt: skip
     job = Job(
         tuple(place(net, where) for net in nets) if jobs == 1 else nets, request, options, where,
@@ -478,18 +475,17 @@ def evaluate(
 
     _require("register", register, _REGISTER)
     _require("refine", refine or TV_TV, REFINEMENTS)
-    _require("fit_kernel", fit_kernel, KERNELS)
     _set_threads(threads)
     where = _engine(device, precision)
     options = OpenOptions(dn_offset, _sentinel2_bands(bands_in), quantification, allow_vrt,
                           allow_remote, align=align, guide=str(guide) if guide else None,
                           register=register != "none")  # fmt: skip
-    fit = FitOptions(fit_steps, fit_time, fit_seed, fit_kernel,
-                     Path(fit_reference) if fit_reference else None)  # fmt: skip
+    named = _by_name(model, scale)
+    nets = [net for parts in named.values() for net in parts]
+    fit = _fit(nets, fit_steps, fit_time, fit_seed, fit_kernel, fit_reference)
     source = Data(Path(data), protocol, pattern, degradation, options, tile_size,
                   FrameOptions(frames, clearance, register, brightness, reference=reference),
                   tuple(psf or ()), tuple(noise or ()), fit, refine or "")  # fmt: skip
-    named = _by_name(model, scale)
     placed = {
         name: [place(net, where) for net in nets]
         for name, nets in bicubic_beside(named, scale).items()
@@ -561,6 +557,22 @@ def _engine(device: str, precision: str, batch_size: int = 1, *, compiled: bool 
     if kind not in ("auto", "cpu", "cuda") or (index and not (kind == "cuda" and index.isdigit())):
         raise UsageError(f"device '{device}' is none of auto, cpu, cuda, cuda:N. Choose one.")
     return engine(device, precision, batch_size, compiled=compiled)
+
+
+def _fit(
+    nets: Iterable[Model], steps: int | None, seconds: float | None, seed: int, kernel: str,
+    reference: str | Path | None, save: str | Path | None = None,
+) -> FitOptions:  # fmt: skip
+    """How nets that learn on a scene do so.
+
+    Raises:
+        UsageError: no such kernel, or none of the nets learns and something is asked of it.
+    """
+    _require("fit_kernel", kernel, KERNELS)
+    fit = FitOptions(steps, seconds, seed, kernel, Path(reference) if reference else None,
+                     Path(save) if save else None)  # fmt: skip
+    fit.require_learner(net.card for net in nets)
+    return fit
 
 
 def _require(name: str, value: str, choices: Sequence[str]) -> None:

@@ -39,6 +39,7 @@ from geosr.cli.scoring import (
     data_of,
     document,
     finite,
+    fit_options_of,
     lpips_of,
     peak_of,
     placed,
@@ -199,6 +200,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
     settings = settings_of(params)
     where = engine(params["device"], params["precision"], known=trials_file())
     models = placed(settings["models"], settings["scale"], where)
+    fit_options_of(settings).require_learner(n.card for nets in models.values() for n in nets)
     overwrite = params["overwrite"]
     album = [Album(params["save_images"], overwrite)] if params["save_images"] else []
     crops = Crops()

@@ -22,14 +22,12 @@ from geosr.cli.groups import (
     GroupedOption,
     option_group,
 )
-from geosr.errors import UsageError
 
 PATH: click.Path = click.Path(path_type=Path)
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 if TYPE_CHECKING:
     from geosr.inference.fitoptions import FitOptions
-    from geosr.models.card import Model
     from geosr.scene.frames import FrameOptions
     from geosr.sensors import OpenOptions
 
@@ -312,27 +310,13 @@ REFINE = option(
 )
 
 
-def fit_of(params: dict[str, Any], nets: Sequence[Model] | None = None) -> FitOptions:
-    """Take the values of `fit_options` out of a command's parameters.
-
-    Args:
-        nets: None is not known yet.
-
-    Raises:
-        UsageError: steps or a time are asked of nets that do not learn on the scene.
-    """
+def fit_of(params: dict[str, Any]) -> FitOptions:
+    """Take the values of `fit_options` out of a command's parameters."""
     from geosr.inference.fitoptions import FitOptions
 
-    steps, seconds = params.pop("fit_steps"), params.pop("fit_time")
-    save = params.pop("save_fit", None)
-    learned = nets is None or any(net.card.learns for net in nets)
-    if not learned and (steps or seconds or save):
-        said = "--fit-steps" if steps else "--fit-time" if seconds else "--save-fit"
-        raise UsageError(
-            f"{said}: no chosen net learns on the scene. Drop it, or choose --model zssr."
-        )
-    return FitOptions(steps, seconds, params.pop("fit_seed"), params.pop("fit_kernel"),
-                      params.pop("fit_reference"), save)  # fmt: skip
+    return FitOptions(params.pop("fit_steps"), params.pop("fit_time"), params.pop("fit_seed"),
+                      params.pop("fit_kernel"), params.pop("fit_reference"),
+                      params.pop("save_fit", None))  # fmt: skip
 
 
 log_options = option_group(  # how much is said on stderr

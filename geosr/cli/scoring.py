@@ -100,7 +100,8 @@ def require_local(settings: dict[str, Any], path: Path) -> None:
         raise UsageError(f"{path} names {asked}; a report reads local rasters only. Run eval.")
 
 
-def _fit_options(settings: dict[str, Any]) -> FitOptions:
+def fit_options_of(settings: dict[str, Any]) -> FitOptions:
+    """How nets of `settings_of` learn on a scene."""
     from geosr.inference.fitoptions import FitOptions
 
     fit = settings.get("fit", {})
@@ -120,7 +121,7 @@ def data_of(settings: dict[str, Any]) -> Data:
     return Data(Path(settings["data"]), settings["protocol"], settings["pattern"],
                 settings["degradation"], OpenOptions(**options), settings["tile_size"],
                 FrameOptions(**settings.get("frames", {})), tuple(settings.get("psf", ())),
-                tuple(settings.get("noise", ())), _fit_options(settings),
+                tuple(settings.get("noise", ())), fit_options_of(settings),
                 settings.get("refine", ""))  # fmt: skip
 
 

@@ -313,12 +313,14 @@ def _job(
                        compiled=params["compile"], known=trials_file())  # fmt: skip
     set_threads(params["threads"])
     here = params["jobs"] == 1 and params["engine"] != "dask"
+    fit = fit_of(params)
+    fit.require_learner(net.card for net in nets)
     request = Request(
         params["bands"], params["only_sr"], params["bounds"], params["bounds_crs"],
         params["tile_size"], params["overlap"], params["format"], params["creation"],
         frames_of(params), params["ensemble"], params["uncertainty"], params["consistent"],
         params["max_pixels"], params["skip_empty"], params["tmp_dir"], params["gsd"],
-        fit_of(params, nets), params["overviews"], params["refine"] or "",
+        fit, params["overviews"], params["refine"] or "",
     )  # fmt: skip
     return batch.Job(
         tuple(place(net, where) for net in nets) if here else tuple(nets),

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from geosr.errors import UsageError
+from geosr.models.card import ModelCard
 
 KERNELS = ("auto", "bicubic")
 
@@ -38,6 +42,20 @@ class FitOptions:
             "steps": self.steps, "seconds": self.seconds, "seed": self.seed, "kernel": self.kernel,
             "reference": _stamped(self.reference),
         }  # fmt: skip
+
+    def require_learner(self, cards: Iterable[ModelCard]) -> None:
+        """Refuse what is asked of nets that learn where none of the chosen ones does.
+
+        Raises:
+            UsageError: steps, a time, a reference or a folder to save in were given for nothing.
+        """
+        asked = {"--fit-steps": self.steps, "--fit-time": self.seconds,
+                 "--fit-reference": self.reference, "--save-fit": self.save}  # fmt: skip
+        said = next((name for name, value in asked.items() if value), None)
+        if said and not any(card.learns for card in cards):
+            raise UsageError(
+                f"{said}: no chosen net learns on the scene. Drop it, or choose --model zssr."
+            )
 
 
 def _stamped(path: Path | None) -> list[Any] | None:

@@ -2,9 +2,11 @@
 
 Ground is taken to have a power spectrum that falls as f^-2.2 (of 2.0 to 2.3 the exponent by which
 blurs put upon Landsat-7's panchromatic images were found best); a Gaussian of covariance Σ takes
-exp(-4π² fᵀΣf) of it, and white noise adds a floor. The three are fitted to the spectrum by
-Whittle's likelihood. Fine images of like ground, where there are any, tell their own spectrum
-instead of that power: what they lost themselves is then in it, and drops out.
+exp(-4π² fᵀΣf) of it, sampling folds what is left beyond the image's own frequencies back among
+them, and white noise adds a floor. All are fitted to the spectrum by Whittle's likelihood, of
+flat parts of the image, rough ones and those between: they share the blur and the noise, and where
+there is little ground the noise shows. Fine images of like ground, where there are any, tell their
+own spectrum instead of that power: what they lost themselves is then in it, and drops out.
 
 The floor is begun with what flat parts show, and loosely held to it: the 2 % quantile of the
 deviations of 8 × 8 squares of the Laplacian of four neighbours, which few edges reach.
@@ -22,13 +24,15 @@ from numpy.typing import NDArray
 WINDOW = 64  # pixels along a part whose spectrum is taken
 SIDE = 1024  # pixels of an image that are looked at, at most
 _POWER = 2.2
-_LOW, _HIGH = 0.05, 0.42  # cycles a pixel that the fit looks at; by length, and by either axis
+_GROUPS = 3  # of squares, from flat to rough
+_FOLDS = 3  # frequencies along either side that sampling brings together, of ground in general
+_LOW = 0.05  # cycles a pixel below which the fit does not look
 _SQUARE = 8
 _QUANTILE = 0.02
 _WHITE = 0.781  # that quantile of white noise of deviation one
 _LAPLACIAN = math.sqrt(20)  # deviation of its Laplacian
-_SURE = 0.1  # how firmly the floor is held to what flat parts show
-_STEPS = 100
+_SURE = 0.01  # how firmly the floor is held to what flat parts show
+_STEPS, _STILL = 400, 1e-5
 PATCH = 16  # pixels along a patch of noise
 _PATCHES = 6
 
@@ -55,7 +59,11 @@ class Spread:
 
 
 def spectrum(image: Array, side: int = WINDOW) -> Array:
-    """Mean power (side, side) of half overlapping squares under a Hann window; numpy's order.
+    """Mean power of half overlapping squares under a Hann window, from flat to rough ones.
+
+    Returns:
+        (groups, side, side) in numpy's order of frequencies: each the mean of as many squares, the
+        first those that vary least.
 
     Raises:
         ValueError: the image is smaller than a square.
@@ -64,55 +72,119 @@ def spectrum(image: Array, side: int = WINDOW) -> Array:
         raise ValueError(f"an image of {image.shape[0]} × {image.shape[1]} px, {side} are needed")
     hann = np.outer(*[np.hanning(side + 2)[1:-1]] * 2)
     hann /= math.sqrt(float((hann**2).mean()))
-    total, count = np.zeros((side, side)), 0
-    for row in range(0, image.shape[0] - side + 1, side // 2):
-        for col in range(0, image.shape[1] - side + 1, side // 2):
-            part = image[row : row + side, col : col + side]
-            power = np.abs(np.fft.fft2((part - part.mean()) * hann)) ** 2 / side**2
-            total, count = total + power, count + 1
-    return np.asarray(total / count)
+    parts = [
+        (part - part.mean()) * hann
+        for row in range(0, image.shape[0] - side + 1, side // 2)
+        for col in range(0, image.shape[1] - side + 1, side // 2)
+        for part in [image[row : row + side, col : col + side]]
+    ]
+    parts.sort(key=np.var)
+    order = np.array_split(np.arange(len(parts)), min(_GROUPS, len(parts)))
+    groups = [[np.abs(np.fft.fft2(parts[i])) ** 2 for i in each] for each in order]
+    return np.stack([np.mean(powers, 0) / side**2 for powers in groups])
 
 
 def spread(power: Array, noise: float, *, fine: Array | None = None) -> Spread | None:
     """The point spread that a spectrum shows; None where the fit does not come to rest.
 
     Args:
+        power: as `spectrum` gives it.
         noise: deviation that flat parts show.
-        fine: spectrum of fine images at the same frequencies on the ground.
+        fine: spectrum of fine images, whose squares show as much ground: of a whole number of times
+            as many frequencies along either side.
     """
-    at = np.fft.fftfreq(len(power))
+    side = power.shape[-1]
+    factor = _FOLDS if fine is None else len(fine) // side
+    at = np.fft.fftfreq(side * factor, 1 / factor)
     down, across = np.meshgrid(at, at, indexing="ij")
     length = np.hypot(down, across)
-    used = (length > _LOW) & (np.maximum(np.abs(down), np.abs(across)) < _HIGH)
-    y, u, v = power[used], down[used], across[used]
-    ground = np.log(fine[used]) if fine is not None else -_POWER * np.log(length[used])
-    turns = -4 * math.pi**2 * np.stack([u**2, v**2, 2 * u * v], 1)
-    found = _fitted(y, ground, turns, max(noise, 1e-6) ** 2)
+    if fine is None:
+        length[0, 0] = 1  # of no account: frequency 0 is not used
+        fine = length**-_POWER
+    own = np.fft.fftfreq(side)
+    used = np.hypot(own[:, None], own) > _LOW
+    used[side // 2 + 1 :] = False  # the powers there are those of the other half
+    u, v, ground = (_folded(each, side)[used] for each in (down, across, np.log(fine)))
+    turns = -4 * math.pi**2 * np.stack([u**2, v**2, 2 * u * v], -1)
+    found = _Fit(power[:, used], ground, turns, 2 * math.log(max(noise, 1e-6))).best()
     if found is None:
         return None
-    rows, cols, both, least = found
-    return Spread(np.array([[rows, both], [both, cols]]), math.exp(least / 2))
+    rows, cols, both, floor = found
+    return Spread(np.array([[rows, both], [both, cols]]), math.exp(floor / 2))
 
 
-def _fitted(y: Array, ground: Array, turns: Array, floor: float) -> Array | None:
-    """Covariance (rows, cols, both) and log floor, by scoring of gamma distributed powers."""
-    x = np.concatenate([np.ones((len(y), 1)), turns], 1)
-    level = math.log(float(np.median(y / np.exp(ground)))) + 1
-    state, hold = np.array([level, 0.25, 0.25, 0.0, math.log(floor)]), _SURE
-    for _ in range(_STEPS):
-        signal = np.exp(np.clip(x @ state[:4] + ground, -60, 60))
-        model = signal + math.exp(state[4])
-        slope = np.concatenate([x * signal[:, None], np.full((len(y), 1), math.exp(state[4]))], 1)
-        weighted = slope / model[:, None] ** 2
-        gain = weighted.T @ (y - model)
-        bend = weighted.T @ slope
-        gain[4] -= hold * (state[4] - math.log(floor))
-        bend[4, 4] += hold
-        step = np.linalg.solve(bend + 1e-9 * np.trace(bend) * np.eye(5), gain)
-        state = state + np.clip(step, -0.3, 0.3)
-        if np.abs(step).max() < 1e-5:
-            return state[1:]
-    return None
+def _folded(fine: Array, side: int) -> Array:
+    """(side, side, n): the values by frequency that sampling brings together."""
+    factor = len(fine) // side
+    parts = fine.reshape(factor, side, factor, side).transpose(1, 3, 0, 2)
+    return parts.reshape(side, side, factor**2)
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """Levels of ground, a covariance and a floor, for gamma distributed powers.
+
+    A state is the log level of each group, then (rows, cols, both) of the covariance, then the log
+    floor.
+
+    Attributes:
+        power: (groups, n).
+        ground: (n, folds), log of what there was before the point spread, at level one.
+        turns: (n, folds, 3), derivatives of its log by the covariance.
+        held: log floor that the state's is held to.
+    """
+
+    power: Array
+    ground: Array
+    turns: Array
+    held: float
+
+    def best(self) -> Array | None:
+        """The state that fits best, without levels, by damped scoring; None where none does."""
+        groups, damping = len(self.power), 1.0
+        levels = np.log(np.median(self.power / np.exp(self.ground).sum(1), 1)) + 1
+        state = np.concatenate([levels, [0.25, 0.25, 0.0, self.held]])
+        unfit = self._unfit(state)
+        for _ in range(_STEPS):
+            gain, bend = self._scores(state)
+            step = np.linalg.solve(bend + damping * np.diag(np.diag(bend)), gain)
+            tried = self._unfit(state + step)
+            if tried < unfit:
+                state, unfit, damping = state + step, tried, damping / 4
+            else:
+                damping *= 8
+            if np.abs(step).max() < _STILL:
+                return np.asarray(state[groups:])
+        return None
+
+    def _parts(self, state: Array) -> tuple[Array, Array]:
+        """Ground after the point spread: its folds at level one (n, folds), each group's sum."""
+        groups = len(self.power)
+        folds = np.exp(np.clip(self.turns @ state[groups:-1] + self.ground, -60, 60))
+        return folds, np.exp(np.clip(state[:groups, None], -60, 60)) * folds.sum(1)
+
+    def _unfit(self, state: Array) -> float:
+        """The negative log likelihood, and how far the floor is from where it is held."""
+        model = self._parts(state)[1] + math.exp(min(state[-1], 60))
+        unfit = float((np.log(model) + self.power / model).sum())
+        return unfit + _SURE * (state[-1] - self.held) ** 2 / 2
+
+    def _scores(self, state: Array) -> tuple[Array, Array]:
+        """The gradient towards a better fit, and Fisher's information."""
+        groups, floor = len(self.power), math.exp(state[-1])
+        folds, signal = self._parts(state)
+        turned = np.einsum("nk,nkj->nj", folds, self.turns) / folds.sum(1)[:, None]
+        slope = np.zeros((*signal.shape, len(state)))
+        slope[range(groups), :, range(groups)] = signal
+        slope[..., groups:-1] = signal[..., None] * turned
+        slope[..., -1] = floor
+        model = signal + floor
+        weighted = slope / model[..., None] ** 2
+        gain = np.einsum("gnj,gn->j", weighted, self.power - model)
+        bend = np.einsum("gni,gnj->ij", weighted, slope)
+        gain[-1] -= _SURE * (state[-1] - self.held)
+        bend[-1, -1] += _SURE
+        return gain, bend
 
 
 def noise(image: Array) -> float:
@@ -153,7 +225,5 @@ def _deviations(image: Array, side: int) -> Array:
 
 
 def mean_spectrum(images: Sequence[Array], factor: int) -> Array:
-    """Of fine images, at the frequencies that a `factor` times coarser image has."""
-    total = np.mean([spectrum(image, WINDOW * factor) for image in images], 0)
-    at = np.fft.fftfreq(WINDOW, 1 / WINDOW).astype(int)
-    return np.asarray(total[np.ix_(at, at)])
+    """Of fine images, in squares of as much ground as those of `factor` times coarser ones."""
+    return np.asarray(np.mean([spectrum(image, WINDOW * factor).mean(0) for image in images], 0))

@@ -13,6 +13,7 @@ import rasterio
 import torch
 from rasters import GRID, write
 
+from geosr import api
 from geosr.errors import SceneError, UsageError
 from geosr.inference import excerpts, fit, learning
 from geosr.inference.engine import Engine
@@ -258,6 +259,15 @@ def test_options_of_a_fit_are_refused_where_no_net_learns(geosr, tmp_path):
     image_file(tmp_path / "a.tif", ground(70))
     done = geosr("superres", "a.tif", "out", "--model", "bicubic", "--scale", 2, "--fit-steps", 3)
     assert done.returncode == 2 and "no chosen net learns on the scene" in done.stderr
+    done = geosr("eval", "--model", "bicubic", "--scale", 2, "--data", ".", "--fit-time", "3")
+    assert done.returncode == 2 and "--fit-time: no chosen net learns" in done.stderr
+    with pytest.raises(UsageError, match="--fit-steps: no chosen net learns"):
+        api.evaluate("bicubic", tmp_path, scale=2, fit_steps=3)
+    with pytest.raises(UsageError, match="--fit-reference: no chosen net learns"):
+        api.superres(tmp_path / "a.tif", tmp_path / "out", model="bicubic", scale=2,
+                     fit_reference=tmp_path / "b.tif")  # fmt: skip
+    with pytest.raises(UsageError, match="fit_kernel 'box' is none of auto, bicubic"):
+        api.evaluate("bicubic", tmp_path, scale=2, fit_kernel="box")
 
 
 def test_nets_that_learn_on_scenes_are_scored_but_not_trained(geosr, tmp_path):

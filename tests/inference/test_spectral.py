@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -124,6 +125,24 @@ def test_a_net_of_new_bands_trains_and_is_scored_on_grids_where_all_are_measured
     bands = found["scores"][-1]["bands"]["rmse"]
     assert set(bands) == set(TWELVE) - {"B2", "B3", "B4"}
     assert found["means"]["spectral 60 m"]["run/best.safetensors"]["sam"] > 0
+
+
+def test_a_net_of_new_bands_learns_from_a_discriminator_that_sees_the_bands_it_is_given(
+    geosr, scene_dir, tmp_path
+):
+    done = geosr("train", "--model", "spectral", "--data", scene_dir.parent, "--out", "run",
+                 "--loss", "200*l1+200*sam+adversarial", "--discriminator", "conditional",
+                 "--discriminator-option", "features=4", "--steps", 2, "--patch", 24,
+                 "--batch-size", 1, "--val-every", 2, "--val-windows", 1,
+                 "--net-option", "blocks=1", "--net-option", "features=8")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (row,) = csv.DictReader((tmp_path / "run/log.csv").read_text().splitlines())
+    assert float(row["discriminator_loss"]) > 0 and row["discriminator_true"] != "nan"
+    done = geosr("superres", scene_dir, "out", "--model", "run/best.safetensors")
+    assert done.returncode == 0, done.stderr
+    with rasterio.open(next((tmp_path / "out").glob("*.tif"))) as file:
+        assert file.descriptions == TWELVE
+        assert "made by a net that a discriminator taught" in file.tags()["GEOSR_NOTE"]
 
 
 @pytest.mark.parametrize("data", ["images", "nothing"])

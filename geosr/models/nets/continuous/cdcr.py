@@ -1,7 +1,7 @@
 """CDCR: LIIF's answers for a neighbourhood, corrected by kernels that the scale chooses.
 
-The name is short for continuous and discrete representation. Known from the reference repository,
-Suanmd/CDCR, whose paper was in submission.
+"Combining discrete and continuous representation: scale-arbitrary super-resolution for satellite
+images", Remote Sensing 15 (7), 1827, 2023. Reference repository: Suanmd/CDCR.
 
     features ─ LIIF's perceptron ─ bands × 3 × 3 ─┬─ Σ w · kernel, 3 × 3 ─ + ─ Σ over the 3 × 3 ─
                                                   └────────────────────────┘        │

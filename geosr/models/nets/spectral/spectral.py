@@ -2,7 +2,8 @@
 
 A published thesis brings the 9 bands of ALI to the 170 of Hyperion so, by a U-Net of 117 million
 numbers, L1, the spectral angle and a discriminator. Here it is the trunk of EDSR (Lim et al., CVPR
-workshops 2017; sanghyun-son/EDSR-PyTorch) at scale 1, beside a linear map, without a discriminator.
+workshops 2017; sanghyun-son/EDSR-PyTorch) at scale 1, beside a linear map; the discriminator is an
+option of its training.
 
     bands in ─┬─ conv ─ n × [conv ReLU conv +] ─ conv ─ + ─ conv ─ + ─ bands out
               │                                                    │
