@@ -24,7 +24,7 @@ from geosr.cli.main import cli
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "examples"))
 
-import make_scene  # noqa: E402
+import scene_files  # noqa: E402
 
 # all of GDAL's drivers, before a command under test asks for fewer
 with rasterio.Env():
@@ -66,7 +66,7 @@ def shared() -> Path:
 def scene_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with one scene of 120 × 120 pixels at 10 m: 10m.tif, 20m.tif, 60m.tif."""
     folder = tmp_path_factory.mktemp("scenes") / "field"
-    make_scene.write_folder(folder, size=120)
+    scene_files.write_folder(folder, size=120)
     return folder
 
 
