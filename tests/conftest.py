@@ -38,10 +38,10 @@ SHARED = Path(os.environ.get("GEOSR_TEST_DATA", ROOT.parent / "shared")) / "data
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Neighbouring tests on one process, so that what they share is made once; the idle take some."""
+    """Neighbouring tests in one process, where what they share is made once; the idle take some."""
     from xdist.scheduler import WorkStealingScheduling
 
-    return WorkStealingScheduling(config, log)
+    return WorkStealingScheduling(config, log) if config.option.dist == "load" else None
 
 
 @pytest.fixture(autouse=True)
