@@ -20,6 +20,7 @@ from geosr import __version__
 from geosr.cli.console import SETTINGS, full, note, plain, say
 from geosr.cli.settings import COMMANDS, read_env
 from geosr.errors import GeosrError, StoppedError
+from geosr.inference.heap import keep_freed
 from geosr.raster.publish import FULL
 
 _NOWHERE = "/proc"  # takes no files, so names that are relative to nothing fail
@@ -207,6 +208,7 @@ def main() -> None:
     _leave_removed_folder()
     _open_standard_files()
     handle_signals()
+    keep_freed()
     try:
         cli.main(prog_name="geosr")
     except BrokenPipeError:

@@ -175,5 +175,5 @@ def test_training_one_scale_down_blurs_as_the_sensor_does_here():
     ten = pointspread.blur("B4", ("B2", "B3", "B4", "B8"), 2) / 10
     assert ten == pytest.approx(pointspread.at("B4", 5) / 5)
     assert pointspread.blur("B8A", ("B8A", "B11"), 2) == pytest.approx(
-        (10.5**2 + 3 * 8.7**2) ** 0.5
+        (10.5**2 + (4 - 0.75**2) * 8.7**2) ** 0.5
     )

@@ -6,7 +6,6 @@ import torch
 
 from geosr.models import registry
 from geosr.models.nets.guided import regress
-from geosr.models.nets.guided.regress import detail
 
 SPREADS = [[0.87] * 4] * 4 + [[1.05] * 4] * 2
 
@@ -25,6 +24,12 @@ def sensed(x: torch.Tensor, factor: int, sigma: float, reach: float = 12.0) -> t
     wide = torch.nn.functional.pad(x, (pad,) * 4, mode="replicate")
     rows = wide.unfold(-2, len(taps), factor) @ taps
     return rows.unfold(-1, len(taps), factor) @ taps
+
+
+def detail(fine: torch.Tensor, coarse: torch.Tensor, radii, *, factor: int, **more) -> torch.Tensor:
+    """The detail on the fine grid."""
+    found = regress.detail(fine, coarse, radii, factor=factor, **more)
+    return torch.nn.functional.pixel_shuffle(found, factor)
 
 
 def mean_of_nine(x: torch.Tensor) -> torch.Tensor:

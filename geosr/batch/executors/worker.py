@@ -17,6 +17,7 @@ import torch
 from geosr.batch.batch import Job, Outcome, Pair, Progress, attempt
 from geosr.batch.targets import output_name
 from geosr.errors import GeosrError, SceneError, UsageError
+from geosr.inference.heap import keep_freed
 from geosr.inference.predict import engine, place
 from geosr.models import registry, weights
 from geosr.models.card import Model, ModelCard
@@ -73,6 +74,7 @@ class Order:
         if self.threads:
             torch.set_num_threads(self.threads)
         log.setLevel(self.level)
+        keep_freed()
         where = engine(
             _device(self.device, index), self.job.precision, self.job.engine.batch_size,
             compiled=self.job.engine.compiled,

@@ -85,15 +85,15 @@ class DSen2PS(nn.Module):
         """Counts on the finest grid; the residual may run in low precision, the skip not."""
         fine, target = self.gsds[0], self.gsds[-1]
         brought = [_on_grid(inputs[gsd] / DN, gsd, self.grid) for gsd in self.gsds]
-        result = raised(inputs[target], target // fine)
+        skip = torch.zeros((), device=inputs[target].device)
         if self.radii:
-            known = inputs[FIXED] / DN if FIXED in inputs else self.fixed(inputs) / DN
-            brought.append(F.pixel_unshuffle(known, self.grid // fine))
+            brought.append(known := self._known(inputs))
             for share, part in zip(self.share, known.chunk(len(self.share), 1), strict=True):
-                result = result + share * part * DN
+                skip = torch.addcmul(skip, part, share)
         x = torch.cat(brought, 1)  # (batch, 118, 56 or 106, rows, cols) on the trunk's grid
-        residual = self.tail(self.body(entered(self.head, x)))
-        return result + F.pixel_shuffle(residual, self.grid // fine).to(result.dtype) * DN
+        residual = self.tail(self.body(entered(self.head, x))).to(skip.dtype) + skip
+        made = F.pixel_shuffle(residual, self.grid // fine)
+        return torch.add(raised(inputs[target], target // fine), made, alpha=DN)
 
     def fixed(self, inputs: Mapping[int, Tensor]) -> Tensor:
         """What no weight has a part in: the detail by every regression, in counts and fp32.
@@ -101,13 +101,34 @@ class DSen2PS(nn.Module):
         (batch, regressions · bands, rows, cols) on the finest grid. `forward` takes it from
         inputs[FIXED] where it is there: a training need not find it again and again.
         """
+        return DN * F.pixel_shuffle(self._detail(inputs), self.gsds[-1] // self.gsds[0])
+
+    def _known(self, inputs: Mapping[int, Tensor]) -> Tensor:
+        """The same on the trunk's grid, in the unit of the net."""
+        step = self.grid // self.gsds[0]
+        if FIXED in inputs:
+            return F.pixel_unshuffle(inputs[FIXED] / DN, step)
+        return _regrouped(self._detail(inputs), self.gsds[-1] // self.gsds[0], step)
+
+    def _detail(self, inputs: Mapping[int, Tensor]) -> Tensor:
+        """The detail by every regression on the grid of the bands to sharpen, as pixels of it."""
         fine, target = self.gsds[0], self.gsds[-1]
         with torch.autocast(inputs[target].device.type, enabled=False):
             guides = [raised(inputs[gsd] / DN, gsd // fine) for gsd in self.gsds[:-1]]
-            return DN * detail(
+            return detail(
                 torch.cat(guides, 1), inputs[target] / DN, self.radii, factor=target // fine,
                 ridges=_RIDGES, spreads=self.spreads,
             )  # fmt: skip
+
+
+def _regrouped(x: Tensor, factor: int, step: int) -> Tensor:
+    """`pixel_unshuffle` by `step` of `pixel_shuffle` by `factor`, a multiple of it."""
+    if factor == step:
+        return x
+    batch, channels, rows, cols = x.shape
+    kept, k = channels // factor**2, factor // step
+    split = x.view(batch, kept, k, step, k, step, rows, cols).permute(0, 1, 3, 5, 6, 2, 7, 4)
+    return split.reshape(batch, kept * step**2, rows * k, cols * k)
 
 
 def _on_grid(x: Tensor, gsd: int, grid: int) -> Tensor:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from geosr.models.card import ModelCard
 from geosr.models.nets.guided.classical import (
@@ -46,14 +47,15 @@ class LocalRegression(Windowed):
                 spreads=[[sigma] * self.guides for sigma in self.spread],
             )  # fmt: skip
             first, second = both.chunk(len(_NOISE), 1)
-            return self.raised(coarse) + unit * (first + second) / 2
+            made = F.pixel_shuffle((first + second) / 2, self.factor)
+            return self.raised(coarse) + unit * made
 
     def measure(self, samples: Sequence[Sample]) -> None:
         """The guides' local variance."""
         found = []
         for guides, sample in sensed_guides(self, samples):
             side = 2 * _RADIUS + 1
-            mean, square = (torch.nn.functional.avg_pool2d(x.double(), side, 1)
+            mean, square = (F.avg_pool2d(x.double(), side, 1)
                             for x in (guides, guides**2))  # fmt: skip
             inner = sample.clear[_RADIUS:-_RADIUS, _RADIUS:-_RADIUS]
             found.append((square - mean**2)[:, inner].flatten())

@@ -9,14 +9,14 @@ the scale where both are known. A band that is a mixture of the fine ones is fou
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-_ROWS = 256  # fine, at a time
+_ROWS = 640  # fine, at a time
 _CHANNELS = 8
 _SIGMAS = 3  # where point spreads are cut
 _CUBIC = 2  # coarse pixels that bicubic interpolation looks at beyond its own
@@ -26,7 +26,9 @@ def detail(
     fine: Tensor, coarse: Tensor, radii: Sequence[int], *, factor: int,
     ridges: Mapping[int, float], spreads: Sequence[Sequence[float]],
 ) -> Tensor:  # fmt: skip
-    """What the coarse bands lack, (batch, ridges · radii · bands, k · rows, k · cols).
+    """What the coarse bands lack, (batch, ridges · radii · bands · k², rows, cols).
+
+    Sub-pixel convolution's order: `pixel_shuffle` by k brings it to the fine grid.
 
     Args:
         fine: (batch, guides, k · rows, k · cols), of the same ground and in the same unit.
@@ -40,58 +42,53 @@ def detail(
     """
     groups = [(spread, len(list(same))) for spread, same in groupby(spreads)]
     parts = torch.split(coarse, [count for _, count in groups], 1)
-    found = [
-        _in_strips(fine, part, radii, factor, ridges, spread)
-        for part, (spread, _) in zip(parts, groups, strict=True)
-    ]
-    return torch.cat(found, 2).flatten(1, 2)
+
+    def made(rows: slice) -> Tensor:
+        at = slice(rows.start * factor, rows.stop * factor)
+        by_group = [
+            _detail(fine[..., at, :], part[..., rows, :], radii, factor, ridges, spread)
+            for part, (spread, _) in zip(parts, groups, strict=True)
+        ]
+        return torch.cat([part for system in zip(*by_group, strict=True) for part in system], 1)
+
+    halo = max(radii) + max(ridges) + _CUBIC + max(beyond(factor, spread) for spread in spreads)
+    return _in_strips(made, coarse.shape[-2], max(_ROWS // factor, 1), halo)
 
 
-def _in_strips(
-    fine: Tensor, coarse: Tensor, radii: Sequence[int], factor: int, ridges: Mapping[int, float],
-    spread: Sequence[float],
-) -> Tensor:  # fmt: skip
-    """Of bands that see alike: (batch, ridges · radii, bands, k · rows, k · cols)."""
-    rows, step = coarse.shape[-2], _ROWS // factor
+def _in_strips(made: Callable[[slice], Tensor], rows: int, step: int, halo: int) -> Tensor:
+    """What is made of some rows, of all of them; a part at a time takes less memory."""
     if torch.is_grad_enabled() or torch.compiler.is_compiling() or rows <= step:
-        return _detail(fine, coarse, radii, factor, ridges, spread)
-    halo = max(radii) + max(ridges) + _CUBIC + beyond(factor, spread)
+        return made(slice(0, rows))
     found = []
-    for top in range(0, rows, step):  # what stays in the cache is quicker by far
+    for top in range(0, rows, step):
         first, last = max(top - halo, 0), min(top + step + halo, rows)
-        part = _detail(
-            fine[..., first * factor : last * factor, :], coarse[..., first:last, :],
-            radii, factor, ridges, spread,
-        )  # fmt: skip
-        kept = min(top + step, rows) - top
-        found.append(part.narrow(-2, (top - first) * factor, kept * factor))
+        found.append(made(slice(first, last)).narrow(-2, top - first, min(step, rows - top)))
     return torch.cat(found, -2)
 
 
 def _detail(
     fine: Tensor, coarse: Tensor, radii: Sequence[int], factor: int, ridges: Mapping[int, float],
     spread: Sequence[float],
-) -> Tensor:  # fmt: skip
-    """The same, all rows at once."""
+) -> list[Tensor]:  # fmt: skip
+    """Of bands that see alike, by ridge and radius: (batch, bands · k², rows, cols)."""
     means = sensed(fine, factor, spread)
     smooth = F.interpolate(means, scale_factor=factor, mode="bicubic", align_corners=False)
     lacking = torch.split(F.pixel_unshuffle(fine - smooth, factor), factor**2, 1)  # by guide
-    # one after the other stays in the cache; all at once makes a graph that can be exported
+    # one after the other takes less memory; all at once makes a graph that can be exported
     together = len(ridges) * len(radii) if torch.compiler.is_exporting() else 1
-    found, systems = [], []
-    channels = fine.shape[1], coarse.shape[1]
+    found, systems = list[Tensor](), []
     for above, ridge in ridges.items():
-        moments = _moments(*(_exceeding(x, above) for x in (means, coarse)))
-        for radius in radii:
-            systems.append(_system(local_mean(moments, radius), *channels, ridge))
+        guides, bands = (_exceeding(x, above) for x in (means, coarse))
+        for moments in _averaged(guides, bands, radii):
+            systems.append(_system(moments, guides.shape[1], bands.shape[1], ridge))
             if len(systems) == together:
-                slopes, systems = _solved(systems), []
-                found.append(_applied(slopes, lacking, factor))
-    return torch.cat(found, 1)
+                found += _applied(_solved(systems), lacking)
+                systems = []
+    return found
 
 
-def _applied(slopes: Tensor, lacking: Sequence[Tensor], factor: int) -> Tensor:
-    """Detail by the slopes of some regressions, (batch, systems, bands, k · rows, k · cols).
+def _applied(slopes: Tensor, lacking: Sequence[Tensor]) -> list[Tensor]:
+    """Detail by the slopes of some regressions: of each (batch, bands · k², rows, cols).
 
     Args:
         lacking: by guide, (batch, k², rows, cols) of its detail.
@@ -99,7 +96,7 @@ def _applied(slopes: Tensor, lacking: Sequence[Tensor], factor: int) -> Tensor:
     made = torch.zeros((), dtype=lacking[0].dtype, device=lacking[0].device)
     for slope, lack in zip(slopes.unbind(2), lacking, strict=True):
         made = torch.addcmul(made, slope.unsqueeze(3), lack.unsqueeze(1))
-    return F.pixel_shuffle(made.flatten(2, 3), factor).transpose(0, 1)
+    return list(made.flatten(2, 3).unbind(0))
 
 
 def lines(
@@ -110,10 +107,10 @@ def lines(
     Returns:
         Slopes (batch, guides, bands, rows, cols) and constants (batch, bands, rows, cols).
     """
-    means = local_mean(_moments(guides.double(), bands.double()), radius)
     count, total = guides.shape[1], bands.shape[1]
+    (means,) = _averaged(guides.double(), bands.double(), [radius])
     (slopes,) = _solved([_system(means, count, total, ridge)])
-    centre, level = means[:, :count, None], means[:, count : count + total]
+    centre, level = means[0][:, :, None], means[1]
     return slopes, (level - (slopes * centre).sum(1)).float()
 
 
@@ -141,23 +138,40 @@ def _exceeding(x: Tensor, above: int) -> Tensor:
     return x.double()  # over bright ground variances drown in the rounding of squares
 
 
-def _moments(guides: Tensor, coarse: Tensor) -> Tensor:
-    """Values and products whose means tell a regression: guides, bands, guide², guide · bands."""
-    rows, cols = torch.tril_indices(guides.shape[1], guides.shape[1], device=guides.device)
-    squares = guides[:, rows] * guides[:, cols]
-    return torch.cat([guides, coarse, squares, _outer(guides, coarse).flatten(1, 2)], 1)
+def _averaged(guides: Tensor, bands: Tensor, radii: Sequence[int]) -> list[list[Tensor]]:
+    """By radius what tells a regression: means of the guides, the bands and their products.
+
+    Of products by guide: those with the guides up to itself, then those with the bands.
+    """
+    count = guides.shape[1]
+    ones = [guides[:, i : i + 1] for i in range(count)]
+    parts = [guides, bands, *(one * guides[:, : i + 1] for i, one in enumerate(ones)),
+             *(one * bands for one in ones)]  # fmt: skip
+    if torch.compiler.is_compiling():  # a graph wants few steps
+        sizes = [part.shape[1] for part in parts]
+        return [
+            list(torch.split(means, sizes, 1)) for means in local_means(torch.cat(parts, 1), radii)
+        ]
+    return [list(means) for means in zip(*(local_means(x, radii) for x in parts), strict=True)]
 
 
-def _system(moments: Tensor, guides: int, bands: int, ridge: float) -> tuple[Tensor, Tensor, float]:
-    """The equations of a regression at every pixel, from means of `_moments`, for `_solved`."""
-    sizes = [guides, bands, guides * (guides + 1) // 2, guides * bands]
-    centre, level, squares, crossed = torch.split(moments, sizes, 1)
+def _system(
+    means: Sequence[Tensor], guides: int, bands: int, ridge: float
+) -> tuple[Tensor, Tensor, float]:
+    """The equations of a regression at every pixel, from what `_averaged` gives, for `_solved`."""
+    centre, level, crossed = *means[:2], means[2 + guides :]
+    squares = torch.cat(list(means[2 : 2 + guides]), 1)
     sides = [[(max(i, j), min(i, j)) for i in range(guides)] for j in range(guides)]
     whole = squares[:, [[i * (i + 1) // 2 + j for i, j in side] for side in sides]]
-    ridges = ridge * torch.eye(guides, dtype=whole.dtype, device=whole.device)[..., None, None]
-    matrix = whole - _outer(centre, centre) + ridges
-    right = torch.unflatten(crossed, 1, (guides, bands)) - _outer(centre, level)
-    return matrix.float(), right.float(), ridge
+    matrix = _less(whole, centre, centre).float()
+    right = _less(torch.stack(list(crossed), 1), centre, level).float()
+    ridges = ridge * torch.eye(guides, device=matrix.device)[..., None, None]
+    return matrix + ridges, right, ridge
+
+
+def _less(products: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """Covariances: means of products, less the products of means."""
+    return torch.addcmul(products, a.unsqueeze(2), b.unsqueeze(1), value=-1)
 
 
 def _stacked(tensors: Sequence[Tensor]) -> Tensor:
@@ -165,34 +179,61 @@ def _stacked(tensors: Sequence[Tensor]) -> Tensor:
     return tensors[0].unsqueeze(0) if len(tensors) == 1 else torch.stack(list(tensors))
 
 
-def _outer(a: Tensor, b: Tensor) -> Tensor:
-    """Products of all channels of both, (batch, of a, of b, rows, cols)."""
-    return a.unsqueeze(2) * b.unsqueeze(1)
-
-
 def local_mean(x: Tensor, radius: int) -> Tensor:
-    """Means over squares; the image's edge is repeated. A few channels at a time, for the cache."""
-    side, found = 2 * radius + 1, []
+    """Means over squares; the image's edge is repeated."""
+    return local_means(x, [radius])[0]
+
+
+def local_means(x: Tensor, radii: Sequence[int]) -> list[Tensor]:
+    """By radius, means over squares; the image's edge is repeated. They share their sums.
+
+    A few channels at a time, for the cache.
+    """
+    reach, found = max(radii), []
     together = x.shape[1] if torch.compiler.is_compiling() else _CHANNELS
     for part in torch.split(x, together, 1):
-        padded = F.pad(part, (radius, radius, radius, radius), mode="replicate")
-        found.append(_sums(_sums(padded, side, -1), side, -2) / side**2)
-    return torch.cat(found, 1)
+        padded = F.pad(part, (reach,) * 4, mode="replicate")
+        across = zip(_sums(padded, radii, -1), radii, strict=True)
+        found.append([
+            _sums(_inner(along, reach - radius), [radius], -2)[0] / (2 * radius + 1) ** 2
+            for along, radius in across
+        ])  # fmt: skip
+    return [torch.cat(parts, 1) if len(parts) > 1 else parts[0]
+            for parts in zip(*found, strict=True)]  # fmt: skip
 
 
-def _sums(x: Tensor, count: int, dim: int) -> Tensor:
-    """Sums of `count` neighbours along a dimension, put together of sums of 1, 2, 4, … of them."""
-    left, at, width = x.shape[dim] - count + 1, 0, 1
-    run, found = x, []
-    while width <= count:
-        if count & width:
-            found.append(run.narrow(dim, at, left))
-            at += width
-        if 2 * width <= count:
-            length = run.shape[dim] - width
-            run = run.narrow(dim, 0, length) + run.narrow(dim, width, length)
-        width *= 2
-    return sum(found[1:], found[0])
+def _inner(x: Tensor, edge: int) -> Tensor:
+    """Rows without `edge` of them on either side."""
+    return x.narrow(-2, edge, x.shape[-2] - 2 * edge)
+
+
+def _sums(x: Tensor, radii: Sequence[int], dim: int) -> list[Tensor]:
+    """By radius, sums of 2 · radius + 1 neighbours, around places that have all of the widest.
+
+    A wider one is a narrower one and what lies on both sides of it.
+    """
+    reach, runs = max(radii), {1: x}
+    places = x.shape[dim] - 2 * reach
+    found, total, before = dict[int, Tensor](), None, -1
+    for radius in sorted(set(radii)):
+        sides = (reach - radius, reach + before + 1)  # where what is new begins
+        if total is None:
+            total = _run(runs, 2 * radius + 1, dim).narrow(dim, sides[0], places)
+        else:
+            more = _run(runs, radius - before, dim)
+            total = total + more.narrow(dim, sides[0], places) + more.narrow(dim, sides[1], places)
+        found[radius], before = total, radius
+    return [found[radius] for radius in radii]
+
+
+def _run(runs: dict[int, Tensor], width: int, dim: int) -> Tensor:
+    """Sums of `width` neighbours from every place on; those of other widths are kept in `runs`."""
+    if width not in runs:
+        first = width // 2 if width % 2 == 0 else width - 1
+        start, rest = _run(runs, first, dim), _run(runs, width - first, dim)
+        length = start.shape[dim] - (width - first)
+        runs[width] = start.narrow(dim, 0, length) + rest.narrow(dim, first, length)
+    return runs[width]
 
 
 def _solved(systems: Sequence[tuple[Tensor, Tensor, float]]) -> Tensor:
@@ -215,13 +256,14 @@ def _solved(systems: Sequence[tuple[Tensor, Tensor, float]]) -> Tensor:
         first, rest = torch.split(matrix, [1, matrix.shape[-4] - 1], -4)
         pivot, row = torch.split(first, [1, first.shape[-3] - 1], -3)
         top, below = torch.split(right, [1, right.shape[-4] - 1], -4)
-        pivot = pivot.maximum(least)
+        pivot = pivot.maximum(least).reciprocal()
         column, matrix = torch.split(rest, [1, row.shape[-3]], -3)
-        column = column / pivot
+        column = column * pivot
         steps.append((pivot, row.transpose(-4, -3), top))
-        matrix, right = matrix - column * row, below - column * top
+        matrix = torch.addcmul(matrix, column, row, value=-1)
+        right = torch.addcmul(below, column, top, value=-1)
     found = right  # of no unknowns yet
     for pivot, row, top in reversed(steps):
-        value = (top - (row * found).sum(-4, keepdim=True)) / pivot
+        value = (top - (row * found).sum(-4, keepdim=True)) * pivot
         found = torch.cat([value, found], -4)
     return found
