@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from geosr.cli.main import cli
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "examples"))
 
-import make_scene  # noqa: E402
+import scene_files  # noqa: E402
 
 # all of GDAL's drivers, before a command under test asks for fewer
 with rasterio.Env():
@@ -36,10 +37,26 @@ if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_I
 SHARED = Path(os.environ.get("GEOSR_TEST_DATA", ROOT.parent / "shared")) / "data"
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Neighbouring tests in one process, where what they share is made once; the idle take some."""
+    from xdist.scheduler import WorkStealingScheduling
+
+    return WorkStealingScheduling(config, log) if config.option.dist == "load" else None
+
+
+@pytest.fixture(scope="session")
+def _caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Folders that are not there yet; pytest would look through all that are, each time."""
+    folder = tmp_path_factory.mktemp("caches")
+    return (folder / str(number) for number in count())
+
+
 @pytest.fixture(autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cache(_caches: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache folder, so that tests neither see nor touch the user's."""
-    folder = tmp_path_factory.mktemp("cache")
+    folder = next(_caches)
+    folder.mkdir()
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
     return folder
 
@@ -66,7 +83,7 @@ def shared() -> Path:
 def scene_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with one scene of 120 × 120 pixels at 10 m: 10m.tif, 20m.tif, 60m.tif."""
     folder = tmp_path_factory.mktemp("scenes") / "field"
-    make_scene.write_folder(folder, size=120)
+    scene_files.write_folder(folder, size=120)
     return folder
 
 

@@ -12,6 +12,7 @@ import click
 import numpy as np
 import pytest
 import rasterio
+import scene_files
 from affine import Affine
 
 from geosr.cli.settings import COMMANDS, DSEN2_KEYS
@@ -139,11 +140,10 @@ def test_the_guide_adds_a_model_that_trains_and_runs(geosr, tmp_path, monkeypatc
 
 
 def test_the_bundled_scene_is_what_the_generator_writes(tmp_path):
-    import make_scene
     import numpy as np
     import rasterio
 
-    make_scene.write_folder(tmp_path / "farmland", size=240, seed=0)
+    scene_files.write_folder(tmp_path / "farmland", size=240, seed=0)
     for name in ("10m.tif", "20m.tif", "60m.tif"):
         with (
             rasterio.open(ROOT / "examples/scenes/farmland" / name) as bundled,

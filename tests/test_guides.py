@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scene_files
 from affine import Affine
 from click.testing import CliRunner
 from make_probav import write_imgset
@@ -50,12 +51,10 @@ def shortened(args: list[str], steps: int) -> list[str]:
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that the pages speak of."""
-    import make_scene
-
     folder = tmp_path_factory.mktemp("guides")
-    make_scene.write_folder(folder / "scenes/field", size=72)
-    make_scene.write_folder(folder / "scenes/town", size=72, seed=1)
-    make_scene.write_stack(folder / "stack.tif", size=72)
+    scene_files.write_folder(folder / "scenes/field", size=72)
+    scene_files.write_folder(folder / "scenes/town", size=72, seed=1)
+    scene_files.write_stack(folder / "stack.tif", size=72)
     for i in range(3):
         write(folder / f"images/scene{i}.tif", picture(i, side=48), grid=GRID)
         write(folder / f"places/harbour/day{i}.tif", picture(i, side=24), grid=GRID)

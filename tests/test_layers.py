@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,7 @@ def chapter(module: str) -> str:
     return module.split(".")[1] if "." in module else ""
 
 
+@cache
 def imported(path: Path) -> set[str]:
     """What a module imports, anywhere in it: modules of geosr in full, packages of others."""
     found = set()

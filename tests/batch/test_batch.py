@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
-import make_scene
 import pytest
 import rasterio
+import scene_files
 
 from geosr.batch import batch
 from geosr.batch.batch import Job, Outcome
@@ -26,7 +26,7 @@ def job():
 @pytest.fixture
 def scenes(tmp_path):
     for i, name in enumerate(("a", "b")):
-        make_scene.write_folder(tmp_path / "in" / name, size=60, seed=i)
+        scene_files.write_folder(tmp_path / "in" / name, size=60, seed=i)
     return tmp_path / "in"
 
 
@@ -131,7 +131,7 @@ def test_the_record_tells_inputs_recipe_and_output(scenes, tmp_path, job):
 
 
 def test_two_scenes_of_one_name_fail_and_cost_no_other(scenes, tmp_path, job):
-    make_scene.write_stack(scenes / "a.tif", size=60)
+    scene_files.write_stack(scenes / "a.tif", size=60)
     (tmp_path / "out").mkdir()
     outcomes = batch.run(targets(scenes, tmp_path / "out"), job)
     assert [outcome.status for outcome in outcomes] == ["failed", "failed", "done"]

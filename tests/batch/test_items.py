@@ -8,6 +8,7 @@ import make_scene
 import numpy as np
 import pytest
 import rasterio
+import scene_files
 from affine import Affine
 from rasterio.crs import CRS
 from rasters import write_on_grid
@@ -26,7 +27,7 @@ BICUBIC = ("--model", "bicubic")
 @pytest.fixture(scope="module")
 def safe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("safe")
-    return make_scene.write_safe(folder, level="L2A", baseline="05.10", size=120)
+    return scene_files.write_safe(folder, level="L2A", baseline="05.10", size=120)
 
 
 @pytest.fixture
@@ -102,7 +103,7 @@ def test_the_outline_goes_round_against_the_clock_in_degrees(made):
 
 
 def test_where_only_the_day_is_known_the_item_covers_it(geosr, tmp_path):
-    make_scene.write_folder(tmp_path / "in" / "L2A_20200813_field", size=120)
+    scene_files.write_folder(tmp_path / "in" / "L2A_20200813_field", size=120)
     done = geosr("superres", "in", "out", *BICUBIC, "--stac")
     assert done.returncode == 0, done.stderr
     item = pystac.Item.from_file(str(tmp_path / "out" / "L2A_20200813_field.stac.json"))
@@ -112,7 +113,7 @@ def test_where_only_the_day_is_known_the_item_covers_it(geosr, tmp_path):
 
 
 def test_a_raster_without_a_place_has_an_item_without_geometry(geosr, tmp_path):
-    make_scene.write_folder(tmp_path / "in" / "S2A_20200813T101112", size=120, crs=None)
+    scene_files.write_folder(tmp_path / "in" / "S2A_20200813T101112", size=120, crs=None)
     assert geosr("superres", "in", "out", *BICUBIC, "--stac").returncode == 0
     item = pystac.Item.from_file(str(tmp_path / "out" / "S2A_20200813T101112.stac.json"))
     assert valid(item) and item.geometry is None and item.bbox is None

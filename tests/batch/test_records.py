@@ -6,11 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import make_scene
 import numpy as np
 import pytest
 import rasterio
 import rasterio.shutil
+import scene_files
 from conftest import settings
 
 from geosr.batch import batch, locks, records, status
@@ -32,7 +32,7 @@ def job():
 def scenes(tmp_path) -> Path:
     """Two scenes, a and b, and an empty folder out."""
     for i, name in enumerate("ab"):
-        make_scene.write_folder(tmp_path / "in" / name, size=60, seed=i)
+        scene_files.write_folder(tmp_path / "in" / name, size=60, seed=i)
     (tmp_path / "out").mkdir()
     return tmp_path / "in"
 

@@ -13,10 +13,10 @@ import weakref
 from contextlib import nullcontext
 from pathlib import Path
 
-import make_scene
 import numpy as np
 import pytest
 import rasterio
+import scene_files
 import torch
 from conftest import ROOT, settings
 from faulty import BICUBIC, left
@@ -38,7 +38,7 @@ from geosr.raster import lockfile, publish
 def scenes(tmp_path) -> Path:
     """Two scenes, a and b, and an empty folder out."""
     for i, name in enumerate("ab"):
-        make_scene.write_folder(tmp_path / "in" / name, size=60, seed=i)
+        scene_files.write_folder(tmp_path / "in" / name, size=60, seed=i)
     (tmp_path / "out").mkdir()
     return tmp_path / "in"
 
@@ -192,7 +192,7 @@ def test_shards_are_all_scenes_and_none_twice_whatever_else_is_there():
 
 
 def test_shards_run_one_by_one_do_the_whole_folder(geosr, scenes, tmp_path):
-    make_scene.write_folder(scenes / "c", size=60)
+    scene_files.write_folder(scenes / "c", size=60)
     for part in (1, 2, 3):
         done = geosr("superres", "in", "out", *BICUBIC, "--shard", f"{part}/3")
         assert done.returncode == 0
@@ -290,7 +290,7 @@ def out_of(error, *, above: int, of=lambda x: x.shape[-1]):
 def done_by(nets, tmp_path, *, request=Request(), engine=Engine(), batch_fixed=False):  # noqa: B008
     """The outcome of a scene of 240 pixels, and its pixels."""
     if not (tmp_path / "large").exists():
-        make_scene.write_folder(tmp_path / "large", size=240)
+        scene_files.write_folder(tmp_path / "large", size=240)
     out = tmp_path / "by"
     out.mkdir(exist_ok=True)
     job = Job(nets, request, engine=engine, batch_fixed=batch_fixed, overwrite=True)
@@ -373,7 +373,7 @@ def test_a_second_attempt_does_not_hold_what_the_first_one_made(tmp_path):
 
 
 def test_progress_begins_again_with_the_scene(tmp_path):
-    make_scene.write_folder(tmp_path / "large", size=240)
+    scene_files.write_folder(tmp_path / "large", size=240)
     job, seen = Job(faulty(out_of(OOM, above=80))), []
     (tmp_path / "by").mkdir()
     outputs = targets(tmp_path / "large", tmp_path / "by")
@@ -503,7 +503,7 @@ def test_a_second_interrupt_leaves_at_once(tmp_path):
 
 
 def test_a_signal_ends_with_a_report_and_a_line_in_the_log(tmp_path):
-    make_scene.write_folder(tmp_path / "slow", size=960)
+    scene_files.write_folder(tmp_path / "slow", size=960)
     process = subprocess.Popen(
         [sys.executable, "-m", "geosr", "superres", "slow", "out", *BICUBIC, "--tile-size", "12",
          "--log-file", "log"], cwd=tmp_path, env=settings({}), stderr=subprocess.PIPE, text=True,

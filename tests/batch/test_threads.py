@@ -4,8 +4,8 @@ import threading
 from contextlib import closing
 from dataclasses import replace
 
-import make_scene
 import pytest
+import scene_files
 
 from geosr.batch import batch
 from geosr.batch.batch import Job
@@ -23,7 +23,7 @@ def job():
 @pytest.fixture
 def outputs(tmp_path):
     for i, name in enumerate("abcde"):
-        make_scene.write_folder(tmp_path / "in" / name, size=60, seed=i)
+        scene_files.write_folder(tmp_path / "in" / name, size=60, seed=i)
     return targets(tmp_path / "in", tmp_path / "out")
 
 

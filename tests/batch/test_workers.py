@@ -10,8 +10,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import make_scene
 import pytest
+import scene_files
 import torch
 from conftest import settings
 from faulty import BICUBIC, left, limit
@@ -32,7 +32,7 @@ SLOW = (*BICUBIC, "--tile-size", "12", "--jobs", "2")
 def scenes(tmp_path) -> Path:
     """Three scenes, a, b and c; b is broken."""
     for i, name in enumerate("abc"):
-        make_scene.write_folder(tmp_path / "in" / name, size=60, seed=i)
+        scene_files.write_folder(tmp_path / "in" / name, size=60, seed=i)
     (tmp_path / "in/b/20m.tif").write_text("<html>")
     return tmp_path / "in"
 
@@ -41,7 +41,7 @@ def scenes(tmp_path) -> Path:
 def slow(tmp_path) -> Path:
     """Two scenes, p and q, that take seconds with tiny tiles."""
     for name in "pq":
-        make_scene.write_folder(tmp_path / "slow" / name, size=960)
+        scene_files.write_folder(tmp_path / "slow" / name, size=960)
     return tmp_path / "slow"
 
 
@@ -134,7 +134,7 @@ def test_a_killed_worker_costs_at_most_its_scene(slow, tmp_path, kills, code):
 
 def test_a_full_disk_begins_no_further_scene(program, tmp_path):
     for i in range(5):
-        make_scene.write_folder(tmp_path / f"many/{i}", size=480)
+        scene_files.write_folder(tmp_path / f"many/{i}", size=480)
     done = program("superres", "many", "out", *BICUBIC, "--jobs", 2, "--json",
                    preexec_fn=limit(200_000))  # fmt: skip
     assert done.returncode == 5, done.stderr

@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 import click
-import make_scene
 import numpy as np
 import pytest
 import rasterio
+import scene_files
 
 from geosr.batch import records
 from geosr.cli.main import cli
@@ -22,8 +22,8 @@ TWELVE = ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B9", "B11", "B
 @pytest.fixture
 def scenes(tmp_path) -> Path:
     """A folder with a scene in three files and a stack."""
-    make_scene.write_folder(tmp_path / "in/one", size=120)
-    make_scene.write_stack(tmp_path / "in/two.tif", size=60, seed=1)
+    scene_files.write_folder(tmp_path / "in/one", size=120)
+    scene_files.write_stack(tmp_path / "in/two.tif", size=60, seed=1)
     return tmp_path / "in"
 
 
@@ -290,7 +290,7 @@ def test_every_option_has_a_geosr_name_in_the_environment(name):
 
 @pytest.mark.parametrize("replicate, said", [(True, "replicated"), (False, "interpolated")])
 def test_info_tells_what_a_stack_is(geosr, tmp_path, replicate, said):
-    make_scene.write_stack(tmp_path / "S2A_MSIL1C_x.tif", size=60, replicate=replicate)
+    scene_files.write_stack(tmp_path / "S2A_MSIL1C_x.tif", size=60, replicate=replicate)
     facts = json.loads(ok(geosr("info", "S2A_MSIL1C_x.tif", *BICUBIC, "--json")).stdout)
     assert (facts["resampled"], facts["level"], facts["crs"]) == (said, "L1C", "EPSG:32633")
     assert facts["gsd"]["20"]["bands"] == ["B5", "B6", "B7", "B8A", "B11", "B12"]
@@ -299,7 +299,7 @@ def test_info_tells_what_a_stack_is(geosr, tmp_path, replicate, said):
 
 
 def test_info_tells_level_offset_and_nodata_of_a_product(geosr, tmp_path):
-    path = make_scene.write_safe(tmp_path, level="L2A", baseline="05.10", size=60)
+    path = scene_files.write_safe(tmp_path, level="L2A", baseline="05.10", size=60)
     facts = json.loads(ok(geosr("info", path, *BICUBIC, "--json")).stdout)
     assert (facts["level"], facts["dn_offset"]) == ("L2A", -1000)
     assert facts["gsd"]["60"]["nodata_share"] == 0

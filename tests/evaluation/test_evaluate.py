@@ -9,10 +9,10 @@ import math
 import shutil
 from pathlib import Path
 
-import make_scene
 import numpy as np
 import pytest
 import rasterio
+import scene_files
 import torch
 from nets import checkpoint
 from rasters import paired, picture, write
@@ -170,7 +170,7 @@ def test_nothing_to_score_is_a_usage_error(tmp_path):
 
 
 def test_a_scene_scored_by_the_program_matches_python(geosr, tmp_path):
-    make_scene.write_folder(tmp_path / "s", size=60)
+    scene_files.write_folder(tmp_path / "s", size=60)
     done = geosr("eval", "--model", "bicubic", "--data", "s", "--json")
     assert done.returncode == 0, done.stderr
     found = evaluate(Data(tmp_path / "s"), {"bicubic": weights.load("bicubic")})
@@ -179,7 +179,7 @@ def test_a_scene_scored_by_the_program_matches_python(geosr, tmp_path):
 
 
 def test_without_a_truth_the_output_is_compared_with_its_input(geosr, tmp_path):
-    make_scene.write_folder(tmp_path / "s", size=120)
+    scene_files.write_folder(tmp_path / "s", size=120)
     done = geosr("eval", "--model", "dsen2-20", "--data", "s", "--protocol", "full", "--json")
     assert done.returncode == 0, done.stderr
     means = json.loads(done.stdout)["means"]["full 20"]

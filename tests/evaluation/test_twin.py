@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-import make_scene
 import numpy as np
 import pytest
+import scene_files
 
 from geosr.errors import UsageError
 from geosr.evaluation.evaluate import evaluate
@@ -99,7 +99,7 @@ def test_twins_ask_for_a_net_with_guides_and_a_scene_with_10_m_bands(scene_dir, 
         evaluate(
             Data(scene_dir, "twin"), {"espcn": [registry.build(registry.design("espcn").card())]}
         )
-    make_scene.write_folder(tmp_path / "s", size=60)
+    scene_files.write_folder(tmp_path / "s", size=60)
     (tmp_path / "s/10m.tif").unlink()
     with pytest.raises(UsageError, match="no finer bands to make twins of"):
         evaluate(Data(tmp_path / "s", "twin"), {"bicubic": list(weights.load("bicubic"))})

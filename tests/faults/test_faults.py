@@ -11,11 +11,11 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import make_scene
 import numpy as np
 import pytest
 import rasterio
 import rasterio.shutil
+import scene_files
 from conftest import settings
 from faulty import BICUBIC, fails, left, limit, snapshot
 
@@ -26,7 +26,7 @@ from geosr.models import registry, weights
 def scenes(tmp_path) -> Path:
     """Three good scenes, a, b and c."""
     for i, name in enumerate("abc"):
-        make_scene.write_folder(tmp_path / "in" / name, size=60, seed=i)
+        scene_files.write_folder(tmp_path / "in" / name, size=60, seed=i)
     return tmp_path / "in"
 
 
@@ -88,7 +88,7 @@ def test_a_broken_scene_fails_alone_and_the_others_finish(geosr, scenes, tmp_pat
 
 
 def test_a_broken_jp2_is_named(geosr, tmp_path):
-    product = make_scene.write_safe(tmp_path / "in", size=60)
+    product = scene_files.write_safe(tmp_path / "in", size=60)
     (band,) = product.glob("GRANULE/*/IMG_DATA/*_B11.jp2")
     truncate(band)
     fails(geosr("superres", product, "out", *BICUBIC), 4, band.name)
@@ -160,14 +160,14 @@ def test_requests_that_cannot_be_run_write_nothing(geosr, scenes, tmp_path, args
 
 
 def test_two_scenes_of_one_name_fail_alone(geosr, scenes, tmp_path):
-    make_scene.write_stack(scenes / "a.tif", size=60)
+    scene_files.write_stack(scenes / "a.tif", size=60)
     for more in (("--dry-run",), ()):
         fails(geosr("superres", "in", "out", *BICUBIC, *more), 3, "in/a ", "in/a.tif")
     assert left(tmp_path / "out") == ["b.geosr.json", "b.tif", "c.geosr.json", "c.tif"]
 
 
 def test_a_vrt_in_disguise_is_refused_and_its_bytes_go_nowhere(geosr, tmp_path):
-    make_scene.write_stack(tmp_path / "s.tif", size=60)
+    scene_files.write_stack(tmp_path / "s.tif", size=60)
     (tmp_path / "in").mkdir()
     rasterio.shutil.copy(tmp_path / "s.tif", tmp_path / "in/innocent.tif", driver="VRT")
     fails(geosr("superres", "in", "out", *BICUBIC), 4, "content is VRT, not TIFF", "--allow-vrt")
@@ -276,7 +276,7 @@ def start(tmp_path: Path, *args: object, **more) -> subprocess.Popen:
 
 @pytest.fixture
 def slow_scene(tmp_path) -> Path:
-    make_scene.write_folder(tmp_path / "slow", size=420)
+    scene_files.write_folder(tmp_path / "slow", size=420)
     return tmp_path / "slow"
 
 
@@ -354,7 +354,7 @@ def test_signals_end_with_their_codes_after_clean_up(tmp_path, slow_scene, numbe
 
 @pytest.mark.parametrize("more", [(), ("--threads", "1"), ("--format", "COG")])
 def test_a_full_disk_stops_the_batch_and_keeps_what_was_there(program, tmp_path, more):
-    make_scene.write_folder(tmp_path / "two/a", size=300)
+    scene_files.write_folder(tmp_path / "two/a", size=300)
     shutil.copytree(tmp_path / "two/a", tmp_path / "two/b")
     (tmp_path / "out").mkdir()
     (tmp_path / "out/a.tif").write_bytes(b"the old one")

@@ -9,6 +9,7 @@ import make_scene
 import numpy as np
 import pytest
 import rasterio
+import scene_files
 from affine import Affine
 from rasterio.control import GroundControlPoint
 from rasterio.enums import ColorInterp, Resampling
@@ -31,7 +32,7 @@ h5py = pytest.importorskip("h5py")
 
 @pytest.fixture
 def stack(tmp_path) -> Path:
-    return make_scene.write_stack(tmp_path / "in/a.tif", size=12)
+    return scene_files.write_stack(tmp_path / "in/a.tif", size=12)
 
 
 def rename(path: Path, change) -> list[str]:
@@ -91,7 +92,7 @@ def test_an_alpha_band_is_a_mask_and_no_band(stack):
 
 
 def test_a_name_twice_in_a_folders_file_is_refused(tmp_path):
-    folder = make_scene.write_folder(tmp_path / "s", size=12)
+    folder = scene_files.write_folder(tmp_path / "s", size=12)
     rename(folder / "10m.tif", lambda i, name: "B4" if name == "B3" else name)
     with pytest.raises(SceneError, match="are both named B4"):
         open_scene(folder)
@@ -284,7 +285,7 @@ def test_names_in_a_zip_do_not_lead_out_of_it(tmp_path):
 
 @pytest.mark.parametrize("pixel", [(np.nan, np.nan), (10.0, 0.0), (np.inf, -10.0)])
 def test_a_transform_that_places_no_pixel_is_refused(tmp_path, pixel):
-    make_scene.write_stack(tmp_path / "a.tif", size=60)
+    scene_files.write_stack(tmp_path / "a.tif", size=60)
     with rasterio.open(tmp_path / "a.tif", "r+") as dataset:
         dataset.transform = Affine(pixel[0], 0, 300_000, 0, pixel[1], 6_000_000)
     with pytest.raises(SceneError, match="places no pixel"):

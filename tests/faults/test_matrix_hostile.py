@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import make_scene
 import pytest
+import scene_files
 from click.testing import CliRunner
 from conftest import ROOT, settings
 from faulty import BICUBIC, fails, left, snapshot
@@ -64,7 +64,7 @@ def server(tmp_path) -> Iterator[Server]:
 @pytest.fixture
 def stack(tmp_path) -> Path:
     """A stack of 12 pixels."""
-    return make_scene.write_stack(tmp_path / "in/a.tif", size=12)
+    return scene_files.write_stack(tmp_path / "in/a.tif", size=12)
 
 
 # files that name other files
@@ -231,7 +231,7 @@ def test_names_of_bands_that_are_no_text_cost_one_scene_at_most(geosr, stack, tm
 
 @pytest.mark.parametrize("encoding", ["null", "utf-7", "idna"])
 def test_metadata_in_no_known_encoding_fail_by_name(geosr, tmp_path, encoding):
-    product = make_scene.write_safe(tmp_path / "in", size=12)
+    product = scene_files.write_safe(tmp_path / "in", size=12)
     text = (product / "MTD_MSIL1C.xml").read_text()
     (product / "MTD_MSIL1C.xml").write_text(text.replace('"UTF-8"', f'"{encoding}"', 1))
     done = fails(geosr("superres", "in", "out", *BICUBIC), 4, "MTD_MSIL1C.xml")
@@ -374,11 +374,11 @@ class Kind:
 
 
 def _stack() -> Path:
-    return make_scene.write_stack(Path("in/a.tif"), size=12)
+    return scene_files.write_stack(Path("in/a.tif"), size=12)
 
 
 def _product() -> Path:
-    return make_scene.write_safe(Path("in"), size=12, baseline="04.00") / "MTD_MSIL1C.xml"
+    return scene_files.write_safe(Path("in"), size=12, baseline="04.00") / "MTD_MSIL1C.xml"
 
 
 def _record() -> Path:

@@ -11,11 +11,11 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import make_scene
 import numpy as np
 import pytest
 import rasterio
 import rasterio.shutil
+import scene_files
 from conftest import settings
 from faulty import BICUBIC, fails, left
 from rasterio import Affine
@@ -33,7 +33,7 @@ ENTRY = struct.Struct("<HHII")
 @pytest.fixture
 def stack(tmp_path) -> Path:
     """A stack of 12 pixels."""
-    return make_scene.write_stack(tmp_path / "in/a.tif", size=12)
+    return scene_files.write_stack(tmp_path / "in/a.tif", size=12)
 
 
 def rewrite(path: Path, target: Path | None = None, change=lambda values: values, **profile):
@@ -65,7 +65,7 @@ def test_half_an_uncompressed_file_fails_with_block_and_cause(geosr, stack, tmp_
 
 
 def test_a_bit_flip_under_deflate_fails_the_scene(geosr, tmp_path):
-    scene = make_scene.write_folder(tmp_path / "in/a", size=120)
+    scene = scene_files.write_folder(tmp_path / "in/a", size=120)
     path = scene / "20m.tif"
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 16
@@ -85,7 +85,7 @@ def test_a_bit_flip_under_deflate_fails_the_scene(geosr, tmp_path):
     ids=["band", "empty", "metadata", "images"],
 )
 def test_broken_products_fail_by_themselves(geosr, tmp_path, damage, said):
-    damage(make_scene.write_safe(tmp_path / "in", size=12))
+    damage(scene_files.write_safe(tmp_path / "in", size=12))
     fails(geosr("superres", "in", "out", *BICUBIC), 4, said)
     assert left(tmp_path / "out") == []
 
@@ -108,7 +108,7 @@ def digest(file: Path, algorithm: str) -> str:
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_products_own_checksums_find_what_reading_does_not(geosr, tmp_path, algorithm, packed):
     for folder in ("good", "bad"):
-        product = make_scene.write_safe(tmp_path / folder, size=12)
+        product = scene_files.write_safe(tmp_path / folder, size=12)
         listed(product, algorithm)
         if folder == "bad":  # a whole image, but another
             b3, b2 = (next(product.glob(f"GRANULE/*/IMG_DATA/*_{n}.jp2")) for n in ("B03", "B02"))
@@ -124,7 +124,7 @@ def test_a_products_own_checksums_find_what_reading_does_not(geosr, tmp_path, al
 
 
 def test_a_listed_image_that_is_gone_is_named(geosr, tmp_path):
-    product = make_scene.write_safe(tmp_path / "in", size=12)
+    product = scene_files.write_safe(tmp_path / "in", size=12)
     listed(product, "MD5")
     text = (product / "manifest.safe").read_text()
     lost = text.replace("IMG_DATA/", "IMG_DATA/lost/", 1)
@@ -149,7 +149,7 @@ def test_inputs_without_checksums_are_told(geosr, stack, tmp_path):
 
 
 def test_a_product_does_without_its_masks(geosr, tmp_path):
-    product = make_scene.write_safe(tmp_path / "in", size=12, baseline="05.10")
+    product = scene_files.write_safe(tmp_path / "in", size=12, baseline="05.10")
     for folder in product.glob("GRANULE/*/QI_DATA"):
         shutil.rmtree(folder)
     fails(geosr("superres", "in", "out", *BICUBIC), 0)
@@ -157,7 +157,7 @@ def test_a_product_does_without_its_masks(geosr, tmp_path):
 
 def test_products_of_both_baselines_give_the_same_reflectance(geosr, tmp_path):
     for folder, baseline in (("old", "03.01"), ("new", "04.00")):
-        make_scene.write_safe(tmp_path / folder, size=60, baseline=baseline)
+        scene_files.write_safe(tmp_path / folder, size=60, baseline=baseline)
         fails(geosr("superres", folder, f"{folder}.tif", *BICUBIC), 0)
     old, new = (read(tmp_path / f"{name}.tif").astype(int) for name in ("old", "new"))
     assert np.abs(new - 1000 - old).max() <= 1
@@ -171,7 +171,7 @@ def test_products_of_both_baselines_give_the_same_reflectance(geosr, tmp_path):
      (">10000<", ">inf<", "QUANTIFICATION_VALUE"), ('"4">-1000<', '"4">nan<', "ADD_OFFSET")],
 )  # fmt: skip
 def test_calibrations_that_cannot_be_fail_by_name(geosr, tmp_path, right, wrong, said):
-    product = make_scene.write_safe(tmp_path / "in", size=12, baseline="04.00")
+    product = scene_files.write_safe(tmp_path / "in", size=12, baseline="04.00")
     text = (product / "MTD_MSIL1C.xml").read_text()
     (product / "MTD_MSIL1C.xml").write_text(text.replace(right, wrong))
     fails(geosr("superres", "in", "out", *BICUBIC), 4, said)
@@ -196,7 +196,7 @@ def test_calibrations_that_cannot_be_asked_for(geosr, stack, option, value):
     ids=["rotated", "sheared", "south up"],
 )
 def test_turned_scenes_keep_their_corners(geosr, tmp_path, transform):
-    stack = make_scene.write_stack(tmp_path / "in/a.tif", size=12)
+    stack = scene_files.write_stack(tmp_path / "in/a.tif", size=12)
     rewrite(stack, transform=transform)
     fails(geosr("superres", "in", "out", *BICUBIC), 0)
     with rasterio.open(tmp_path / "out/a.tif") as made, rasterio.open(stack) as sensed:
@@ -227,7 +227,7 @@ def test_a_missing_crs_is_said(geosr, nowhere):
 
 
 def test_a_60_m_grid_of_another_ratio_is_refused_with_both(geosr, tmp_path):
-    scene = make_scene.write_folder(tmp_path / "in/a", size=60)
+    scene = scene_files.write_folder(tmp_path / "in/a", size=60)
     with rasterio.open(scene / "20m.tif", "r+") as dataset:
         dataset.transform = dataset.transform @ Affine.scale(1.025)
     done = fails(geosr("superres", "in", "out", *BICUBIC), 4, "does not nest", "px of 20.5 from")
@@ -278,7 +278,7 @@ def test_a_scene_that_nobody_sensed_is_said_to_be_so(geosr, stack):
 
 
 def test_a_scene_that_nobody_sensed_may_be_left_out(geosr, stack, tmp_path):
-    make_scene.write_stack(stack.with_name("b.tif"), size=12)
+    scene_files.write_stack(stack.with_name("b.tif"), size=12)
     rewrite(stack, change=np.zeros_like)
     for _ in range(2):
         done = fails(geosr("superres", "in", "out", *BICUBIC, "--skip-empty", "--json"), 0)
@@ -289,7 +289,7 @@ def test_a_scene_that_nobody_sensed_may_be_left_out(geosr, stack, tmp_path):
 
 
 def test_one_pixel_without_a_number_leaves_the_rest_alone(geosr, tmp_path):
-    stack = make_scene.write_stack(tmp_path / "in/a.tif", size=60)
+    stack = scene_files.write_stack(tmp_path / "in/a.tif", size=60)
     rewrite(stack, dtype="float32", predictor=3, nodata=float("nan"),
             change=lambda values: values.astype("float32"))  # fmt: skip
     fails(geosr("superres", "in", "whole", *BICUBIC), 0)
@@ -420,7 +420,7 @@ def test_a_name_that_is_no_utf_8_costs_one_scene_at_most(geosr, stack, tmp_path)
 def test_loops_are_not_followed_and_links_to_nowhere_fail_alone(geosr, stack, tmp_path):
     (tmp_path / "in/loop").symlink_to(".")
     (tmp_path / "in/gone.tif").symlink_to("nowhere.tif")
-    (tmp_path / "in/z.tif").symlink_to(make_scene.write_stack(tmp_path / "far.tif", size=12))
+    (tmp_path / "in/z.tif").symlink_to(scene_files.write_stack(tmp_path / "far.tif", size=12))
     done = fails(geosr("superres", "in", "out", *BICUBIC), 3, "in/gone.tif: no such file")
     assert "2 done, 0 skipped, 1 failed" in done.stderr
     assert left(tmp_path / "out") == ["a.geosr.json", "a.tif", "far.geosr.json", "far.tif"]
@@ -436,7 +436,7 @@ def test_a_link_to_itself_costs_one_scene_at_most(geosr, stack, tmp_path):
 def test_a_scene_that_vanishes_fails_alone(geosr, stack, tmp_path, monkeypatch):
     from geosr.batch import batch
 
-    make_scene.write_stack(tmp_path / "in/b.tif", size=12)
+    scene_files.write_stack(tmp_path / "in/b.tif", size=12)
     attempt = batch.attempt
 
     def meanwhile(path, *more):

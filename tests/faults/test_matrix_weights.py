@@ -9,10 +9,10 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
-import make_scene
 import numpy as np
 import pytest
 import rasterio
+import scene_files
 import torch
 from conftest import ROOT
 from faulty import BICUBIC, fails, left
@@ -25,7 +25,7 @@ from geosr.models.convert import sandbox
 @pytest.fixture
 def stack(tmp_path) -> Path:
     """A stack of 12 pixels."""
-    return make_scene.write_stack(tmp_path / "in/a.tif", size=12)
+    return scene_files.write_stack(tmp_path / "in/a.tif", size=12)
 
 
 def save(path: Path, *, seed: int = 0, **card) -> Path:
@@ -231,7 +231,7 @@ def test_many_clipped_values_are_a_warning(geosr, stack, tmp_path):
 
 @pytest.mark.parametrize("more", [("--batch-size", 3), ("--tile-size", 18), ("--threads", 1)])
 def test_pixels_do_not_depend_on_how_they_are_computed(geosr, tmp_path, net, more):
-    make_scene.write_folder(tmp_path / "in/a", size=60)
+    scene_files.write_folder(tmp_path / "in/a", size=60)
     made = []
     for name, args in (("one", ()), ("two", (*more, "--tile-size", 24)[:4])):
         done = geosr("superres", "in", name, "--model", net, "--precision", "fp32", *args)

@@ -11,10 +11,10 @@ import tempfile
 import time
 from pathlib import Path
 
-import make_scene
 import numpy as np
 import pytest
 import rasterio
+import scene_files
 from conftest import settings
 from faulty import BICUBIC, fails, left, limit, snapshot
 from rasterio import Affine
@@ -34,7 +34,7 @@ CRONS = 20  # pairs of runs begun at once
 def stacks(tmp_path) -> Path:
     """Three stacks of 12 pixels, a, b and c."""
     for i, name in enumerate("abc"):
-        make_scene.write_stack(tmp_path / f"in/{name}.tif", size=12, seed=i)
+        scene_files.write_stack(tmp_path / f"in/{name}.tif", size=12, seed=i)
     return tmp_path / "in"
 
 
@@ -56,7 +56,7 @@ def outputs(folder: Path) -> dict[str, bytes]:
 def test_a_disk_that_fills_keeps_the_scenes_before_and_begins_none_after(
     program, geosr, stacks, tmp_path
 ):
-    make_scene.write_folder(stacks / "b", size=480)
+    scene_files.write_folder(stacks / "b", size=480)
     (stacks / "b.tif").unlink()
     done = program("superres", "in", "out", *BICUBIC, "--json", preexec_fn=limit(200_000))
     fails(done, 5, "out/b.tif")
@@ -71,7 +71,6 @@ def test_a_disk_that_fills_keeps_the_scenes_before_and_begins_none_after(
 FULL_IN_COPY = """
 import resource
 from pathlib import Path
-import make_scene
 from geosr.models import weights
 from geosr.raster import writer
 from geosr.batch.batch import Job, run
@@ -93,11 +92,10 @@ for outcome in run(targets(Path("in"), Path("out")), job):
 
 
 def test_a_disk_that_is_full_for_the_cog_alone_leaves_no_intermediate(tmp_path):
-    make_scene.write_folder(tmp_path / "in/a", size=120)
-    make_scene.write_folder(tmp_path / "in/b", size=120)
-    path = f"{settings(None)['PYTHONPATH']}:{Path(make_scene.__file__).parent}"
+    scene_files.write_folder(tmp_path / "in/a", size=120)
+    scene_files.write_folder(tmp_path / "in/b", size=120)
     done = subprocess.run([sys.executable, "-c", FULL_IN_COPY], cwd=tmp_path, text=True,
-                          env=settings({"PYTHONPATH": path}), capture_output=True)  # fmt: skip
+                          env=settings(None), capture_output=True)  # fmt: skip
     (said,) = done.stdout.splitlines()
     assert said.startswith("5 ") and "out/a.tif" in said, done.stderr
     assert left(tmp_path / "out") == []
@@ -203,8 +201,8 @@ def test_a_bug_among_the_tiles_costs_one_scene(geosr, stacks, tmp_path, monkeypa
 
 
 def test_an_input_folder_may_be_mounted_read_only(stacks, tmp_path):
-    make_scene.write_folder(stacks / "d", size=60)
-    make_scene.write_safe(stacks, size=60)
+    scene_files.write_folder(stacks / "d", size=60)
+    scene_files.write_safe(stacks, size=60)
     before = snapshot(stacks)
     mount = f"mount --bind {stacks} {stacks} && mount -o remount,bind,ro {stacks}"
     run = f"{sys.executable} -m geosr superres in out --model bicubic --check"
@@ -268,7 +266,7 @@ def test_a_closed_pipe_damages_no_output(geosr, stacks, tmp_path):
 
 
 def test_after_a_signal_the_same_command_finishes(geosr, stacks, tmp_path):
-    make_scene.write_folder(stacks / "big", size=480)
+    scene_files.write_folder(stacks / "big", size=480)
     process = start(tmp_path, "in", "out", *BICUBIC, "--tile-size", "12")
     deadline = time.monotonic() + 60
     while not list((tmp_path / "out").glob(".big.*.part.tif")):
@@ -310,7 +308,7 @@ def crons(tmp_path: Path, *more: str) -> list[tuple[int, str]]:
 )
 @pytest.mark.timeout(1800)
 def test_of_two_crons_at_the_same_second_one_works(tmp_path, rounds, more, code):
-    make_scene.write_folder(tmp_path / "in/a", size=240)
+    scene_files.write_folder(tmp_path / "in/a", size=240)
     expected = None
     for _ in range(rounds):
         (first, said), (second, refused) = crons(tmp_path, "--tile-size", "12", *more)
@@ -378,7 +376,7 @@ def torture(tmp_path: Path, kills: int, rng: random.Random) -> int:
 @pytest.mark.timeout(1800)
 def test_a_batch_killed_again_and_again_ends_as_if_undisturbed(tmp_path, geosr, scenes, kills):
     for i in range(scenes):
-        make_scene.write_stack(tmp_path / f"in/{i:03}.tif", size=12, seed=i)
+        scene_files.write_stack(tmp_path / f"in/{i:03}.tif", size=12, seed=i)
     assert geosr("superres", "in", "whole", *BICUBIC, "-q").returncode == 0
     struck = torture(tmp_path, kills, random.Random(0))
     assert struck >= min(kills, scenes) // 2

@@ -6,8 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import make_scene
 import pytest
+import scene_files
 from conftest import settings
 from faulty import BICUBIC, fails, left
 
@@ -24,7 +24,7 @@ GOOD = ("b", "z")
 def scenes(tmp_path) -> Path:
     """Two good scenes in in/, which stand between and after what is in the way of a."""
     for i, name in enumerate(GOOD):
-        make_scene.write_stack(tmp_path / f"in/{name}.tif", size=12, seed=i)
+        scene_files.write_stack(tmp_path / f"in/{name}.tif", size=12, seed=i)
     (tmp_path / "out").mkdir()
     return tmp_path / "in"
 

@@ -8,9 +8,9 @@ import threading
 import time
 from pathlib import Path
 
-import make_scene
 import pytest
 import rasterio
+import scene_files
 from faulty import left, snapshot
 
 from geosr.batch import batch, locks
@@ -30,7 +30,7 @@ DAY = 24 * 3600
 def scenes(tmp_path) -> Path:
     """Three stacks of 12 pixels, a, b and c; and an empty out/."""
     for i, name in enumerate("abc"):
-        make_scene.write_stack(tmp_path / f"in/{name}.tif", size=12, seed=i)
+        scene_files.write_stack(tmp_path / f"in/{name}.tif", size=12, seed=i)
     (tmp_path / "out").mkdir()
     return tmp_path / "in"
 
@@ -168,8 +168,8 @@ def test_locks_tell_at_once_and_after_a_time_that_they_are_held(tmp_path):
 
 
 def test_a_scene_that_is_replaced_while_its_lock_is_waited_for_is_read_anew(tmp_path):
-    path = make_scene.write_stack(tmp_path / "in/a.tif", size=12)
-    other = make_scene.write_stack(tmp_path / "new.tif", size=24, seed=5)
+    path = scene_files.write_stack(tmp_path / "in/a.tif", size=12)
+    other = scene_files.write_stack(tmp_path / "new.tif", size=24, seed=5)
     (tmp_path / "out").mkdir()
     job = batch.Job(weights.load("bicubic"), lock_timeout=None)
     outputs = targets(tmp_path / "in", tmp_path / "out")

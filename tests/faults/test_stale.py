@@ -4,10 +4,10 @@ import json
 import shutil
 from pathlib import Path
 
-import make_scene
 import numpy as np
 import pytest
 import rasterio
+import scene_files
 from faulty import BICUBIC, left
 from rasterio.shutil import copy
 
@@ -19,7 +19,7 @@ RUN = ("superres", "in", "out", *BICUBIC)
 @pytest.fixture
 def stack(tmp_path) -> Path:
     """A stack of 12 pixels, in/a.tif."""
-    return make_scene.write_stack(tmp_path / "in/a.tif", size=12)
+    return scene_files.write_stack(tmp_path / "in/a.tif", size=12)
 
 
 def again(geosr, *more: str) -> str:
@@ -71,7 +71,7 @@ def test_a_world_file_that_comes_later_moves_the_output(geosr, stack, tmp_path, 
 
 @pytest.mark.parametrize("more", [(), ("--strict-resume",)])
 def test_metadata_of_a_product_are_among_its_inputs(geosr, tmp_path, more):
-    product = make_scene.write_safe(tmp_path / "in", size=12, baseline="04.00")
+    product = scene_files.write_safe(tmp_path / "in", size=12, baseline="04.00")
     assert again(geosr, *more) == "done" and again(geosr, *more) == "skipped"
     (metadata,) = product.glob("MTD_MSI*.xml")
     text = metadata.read_text()
@@ -88,7 +88,7 @@ def test_what_an_allowed_vrt_shows_is_an_input(geosr, stack, tmp_path):
     shutil.move(stack, tmp_path / "far/s.tif")
     copy(tmp_path / "far/s.tif", stack, driver="VRT")
     assert again(geosr, "--allow-vrt") == "done" and again(geosr, "--allow-vrt") == "skipped"
-    make_scene.write_stack(tmp_path / "far/s.tif", size=12, seed=5)
+    scene_files.write_stack(tmp_path / "far/s.tif", size=12, seed=5)
     assert again(geosr, "--allow-vrt") == "done"
 
 

@@ -4,9 +4,9 @@ import json
 import zipfile
 from pathlib import Path
 
-import make_scene
 import pytest
 import rasterio
+import scene_files
 from faulty import BICUBIC, fails, left
 
 from geosr.batch import locks
@@ -20,7 +20,7 @@ MINE = b"mine, and no other copy of it"
 @pytest.fixture
 def stack(tmp_path) -> Path:
     """A stack of 12 pixels, in/a.tif."""
-    return make_scene.write_stack(tmp_path / "in/a.tif", size=12)
+    return scene_files.write_stack(tmp_path / "in/a.tif", size=12)
 
 
 def keep(path: Path) -> Path:
@@ -34,7 +34,7 @@ def keep(path: Path) -> Path:
 def commands(geosr, stack, tmp_path) -> dict[str, tuple]:
     """Each command that writes one file where the user says, but for the name of that file."""
     assert geosr("superres", "in", "made", *BICUBIC).returncode == 0
-    make_scene.write_folder(tmp_path / "scenes/s", size=120)
+    scene_files.write_folder(tmp_path / "scenes/s", size=120)
     (tmp_path / "kelvins").mkdir()
     profile = {"width": 384, "height": 384, "count": 1, "dtype": "uint16"}
     with rasterio.open(tmp_path / "kelvins/imgset1160.tif", "w", driver="GTiff", **profile):
@@ -125,7 +125,7 @@ def test_a_lock_of_a_whole_run_may_be_missed(geosr, stack, tmp_path, monkeypatch
 
 
 def test_an_output_of_another_scene_of_that_name_is_left_alone(geosr, stack, tmp_path):
-    other = make_scene.write_stack(tmp_path / "later/a.tif", size=12, seed=5)
+    other = scene_files.write_stack(tmp_path / "later/a.tif", size=12, seed=5)
     assert geosr("superres", "in", "out", *BICUBIC).returncode == 0
     made = (tmp_path / "out/a.tif").read_bytes()
     run = ("superres", "later", "out", *BICUBIC)
@@ -141,7 +141,7 @@ def test_a_scene_that_was_moved_is_still_the_one_that_an_output_is_of(geosr, sta
     (tmp_path / "in").rename(tmp_path / "archive")
     assert "1 skipped" in geosr("superres", "archive", "out", *BICUBIC).stderr
     (tmp_path / "in").symlink_to("archive")
-    make_scene.write_stack(tmp_path / "archive/a.tif", size=12, seed=5)
+    scene_files.write_stack(tmp_path / "archive/a.tif", size=12, seed=5)
     assert "1 done" in geosr("superres", "in", "out", *BICUBIC).stderr
 
 
@@ -175,7 +175,7 @@ def test_scores_are_told_even_where_their_page_cannot_be_written(geosr, commands
 @pytest.fixture
 def train(geosr, tmp_path):
     """Train a small net in run/ for so many steps."""
-    make_scene.write_stack(tmp_path / "in/a.tif", size=60)
+    scene_files.write_stack(tmp_path / "in/a.tif", size=60)
 
     def run(*more: object, steps: int = 2):
         return geosr(

@@ -10,10 +10,10 @@ import os
 import subprocess
 import sys
 
-import make_scene
 import numpy as np
 import pytest
 import rasterio
+import scene_files
 import torch
 
 import geosr
@@ -32,7 +32,7 @@ def scenes(tmp_path_factory):
     """Four scenes of 480 × 480 pixels at 10 m."""
     folder = tmp_path_factory.mktemp("scenes")
     for seed in range(4):
-        make_scene.write_folder(folder / f"scene{seed}", size=480, seed=seed)
+        scene_files.write_folder(folder / f"scene{seed}", size=480, seed=seed)
     return folder
 
 
@@ -86,7 +86,7 @@ def test_every_way_of_running_nets_works(scenes, tmp_path):
     for name in ("dsen2", "bicubic"):
         geosr.superres(scenes / "scene1", tmp_path / name, model=name, device=DEVICE)
     stack = tmp_path / "stack.tif"
-    make_scene.write_stack(stack, size=120)
+    scene_files.write_stack(stack, size=120)
     for name, scale in (("lapsr", 4), ("edsr-baseline", 2), ("liif", 2.5)):
         out = tmp_path / f"{name}.tif"
         geosr.superres(stack, out, model=name, scale=scale, device=DEVICE)

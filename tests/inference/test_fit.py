@@ -28,8 +28,6 @@ from geosr.raster.window import Window
 from geosr.scene.degradation import covariance as covariance_of
 from geosr.sensors import OpenOptions, open_scene
 
-SHARED = Path(__file__).resolve().parents[2] / "../shared/data/landsat7"
-
 
 def ground(side: int, seed: int = 0) -> np.ndarray:
     """An image whose power falls as that of ground, between 0 and 1."""
@@ -311,10 +309,9 @@ def test_what_a_prior_learns_cannot_be_saved(tmp_path):
         fitted(path, thin("dip"), FitOptions(steps=1, save=tmp_path))
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason="no Landsat scenes beside the project")
 @pytest.mark.parametrize("number", [15, 17, 19])
-def test_kernels_of_held_out_landsat_scenes_are_found(number):
-    with rasterio.open(SHARED / f"scene{number}_pan.tif") as file:
+def test_kernels_of_held_out_landsat_scenes_are_found(shared, number):
+    with rasterio.open(shared / f"landsat7/scene{number}_pan.tif") as file:
         fine = file.read(1).astype(np.float64) / 255
     covariance = tilted(1.7, 0.9, 25 * number)
     low = seen(fine, covariance).astype(np.float32)[None]

@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-import make_scene
 import numpy as np
 import pytest
 import rasterio
+import scene_files
 import torch
 from torch.nn import functional as F
 
@@ -26,7 +26,7 @@ ALL = ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B9", "B11", "B12"
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory):
     folder = tmp_path_factory.mktemp("scene")
-    make_scene.write_folder(folder / "L1C_scene", size=120)
+    scene_files.write_folder(folder / "L1C_scene", size=120)
     return folder / "L1C_scene"
 
 

@@ -7,9 +7,9 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import make_scene
 import numpy as np
 import pytest
+import scene_files
 from rasters import write_on_grid
 
 from geosr.inference import forecast
@@ -131,7 +131,7 @@ def test_bench_keeps_its_speed(geosr, cache, monkeypatch):
     assert read_runs(cache / "geosr/runs.json")[0].nets == registry.PAIRS["bicubic"]
 
 
-@pytest.mark.parametrize("write", [make_scene.write_folder, make_scene.write_stack])
+@pytest.mark.parametrize("write", [scene_files.write_folder, scene_files.write_stack])
 def test_info_does_without_torch(tmp_path, write):
     write(tmp_path / "S2A_MSIL1C_x.tif", size=60)
     code = (

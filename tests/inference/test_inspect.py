@@ -1,7 +1,7 @@
 """What `geosr info` tells without running a net."""
 
-import make_scene
 import rasterio
+import scene_files
 
 from geosr.inference import inspect
 from geosr.raster.grid import Grid
@@ -9,7 +9,7 @@ from geosr.sensors import open_scene
 
 
 def test_a_large_grid_is_looked_at_in_windows_a_small_one_whole(tmp_path):
-    make_scene.write_folder(tmp_path / "s", size=60)
+    scene_files.write_folder(tmp_path / "s", size=60)
     grid = open_scene(tmp_path / "s").grid
     assert sum(w.height * w.width for w in inspect._looks(grid, 512)) == 60 * 60
     wide = Grid(grid.crs, grid.transform, 200_000, 200_000)
@@ -19,7 +19,7 @@ def test_a_large_grid_is_looked_at_in_windows_a_small_one_whole(tmp_path):
 
 
 def test_the_share_of_nodata_is_that_of_the_pixels(tmp_path):
-    make_scene.write_folder(tmp_path / "s", size=60)
+    scene_files.write_folder(tmp_path / "s", size=60)
     with rasterio.open(tmp_path / "s/10m.tif", "r+") as dataset:
         values = dataset.read()
         values[:, :15] = 0

@@ -10,6 +10,7 @@ import make_scene
 import numpy as np
 import pytest
 import rasterio
+import scene_files
 from rasterio.enums import ColorInterp
 from rasters import write_on_grid
 
@@ -20,7 +21,7 @@ KINDS = ["coastal", "blue", "green", "red", *["rededge"] * 3, *["nir"] * 3, "swi
 @pytest.fixture(scope="module")
 def safe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("safe")
-    return make_scene.write_safe(folder, level="L2A", baseline="05.10", size=120, satellite="S2B")
+    return scene_files.write_safe(folder, level="L2A", baseline="05.10", size=120, satellite="S2B")
 
 
 def opened(geosr, source: Path, tmp_path: Path, *more: str) -> rasterio.DatasetReader:
@@ -102,7 +103,7 @@ def test_an_output_as_an_input_means_what_it_meant(geosr, safe, tmp_path):
 
 @pytest.mark.parametrize("size", [120, 600])
 def test_overviews_are_made_on_request_down_to_a_block(geosr, tmp_path, size):
-    source = make_scene.write_folder(tmp_path / "in", size=size)
+    source = scene_files.write_folder(tmp_path / "in", size=size)
     with opened(geosr, source, tmp_path, "--overviews", "--bands", "B4") as dataset:
         assert dataset.overviews(1) == ([] if size == 120 else [2, 4])
         full = dataset.read(1)

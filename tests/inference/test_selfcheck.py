@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import make_scene
 import numpy as np
 import pytest
 import rasterio
+import scene_files
 from rasters import write_on_grid as write
 
 from geosr.inference import selfcheck
@@ -79,7 +79,7 @@ def test_unsensed_pixels_are_left_out(tmp_path, source, truth):
 
 
 def test_the_program_tells_and_a_limit_fails_the_scene(geosr, tmp_path):
-    make_scene.write_folder(tmp_path / "s", size=60)
+    scene_files.write_folder(tmp_path / "s", size=60)
     args = ["superres", "s", "--model", "bicubic"]
     done = geosr(*args, "out", "--check", "--json")
     assert done.returncode == 0, done.stderr

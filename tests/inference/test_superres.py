@@ -3,10 +3,10 @@
 import math
 from pathlib import Path
 
-import make_scene
 import numpy as np
 import pytest
 import rasterio
+import scene_files
 import torch
 from rasterio.transform import Affine
 
@@ -101,7 +101,7 @@ def test_bicubic_is_torch_bicubic_of_the_symmetrically_padded_band(scene_dir, tm
 def untiled(tmp_path_factory, dsen2):
     """A scene, and what the nets make of it in one piece."""
     folder = tmp_path_factory.mktemp("untiled") / "s"
-    make_scene.write_folder(folder, size=156)
+    scene_files.write_folder(folder, size=156)
     scene = open_scene(folder)
     return scene, tiled(scene, dsen2, 10**6)
 
@@ -117,7 +117,7 @@ def test_tiles_of_the_very_deep_net_leave_no_trace(tmp_path, size):
     """All 32 blocks and the margin of VDSen2 on fewer channels."""
     from dataclasses import replace
 
-    make_scene.write_folder(tmp_path / "s", size=156)
+    scene_files.write_folder(tmp_path / "s", size=156)
     torch.manual_seed(1)
     nets = []
     for card in registry.cards("vdsen2"):
@@ -131,14 +131,14 @@ def test_tiles_of_the_very_deep_net_leave_no_trace(tmp_path, size):
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("size", [60, 132, 600])
 def test_tiles_of_full_random_vdsen2_leave_no_trace(tmp_path, size):
-    make_scene.write_folder(tmp_path / "s", size=156)
+    scene_files.write_folder(tmp_path / "s", size=156)
     scene = open_scene(tmp_path / "s")
     nets = random_nets("vdsen2")
     assert np.abs(tiled(scene, nets, size) - tiled(scene, nets, 10**6)).max() < 0.02
 
 
 def test_tiles_leave_no_trace_around_nodata_and_masks(tmp_path, dsen2):
-    make_scene.write_folder(tmp_path / "s", size=144)
+    scene_files.write_folder(tmp_path / "s", size=144)
     edit(tmp_path / "s/20m.tif", lambda v: v.__setitem__((slice(None), slice(20, 50), 37), 0))
     edit(tmp_path / "s/10m.tif", lambda v: v.__setitem__((1, slice(60, 140), slice(33, 90)), 0))
     scene = open_scene(tmp_path / "s")
@@ -147,7 +147,7 @@ def test_tiles_leave_no_trace_around_nodata_and_masks(tmp_path, dsen2):
 
 
 def test_a_scene_of_one_coarse_pixel_works(tmp_path, dsen2, bicubic):
-    make_scene.write_folder(tmp_path / "s", size=6)
+    scene_files.write_folder(tmp_path / "s", size=6)
     for nets in (dsen2, bicubic):
         array, *_ = run(tmp_path / "s", tmp_path / "o.tif", nets)
         assert array.shape == (12, 6, 6)
@@ -157,7 +157,7 @@ def test_a_scene_of_one_coarse_pixel_works(tmp_path, dsen2, bicubic):
 
 @pytest.mark.parametrize("shape", [(66, 126), (114, 6), (18, 90)])
 def test_sizes_that_no_tile_divides_keep_every_edge(tmp_path, bicubic, shape):
-    make_scene.write_folder(tmp_path / "s", size=126)
+    scene_files.write_folder(tmp_path / "s", size=126)
     for name, gsd in (("10m", 10), ("20m", 20), ("60m", 60)):
         path = tmp_path / f"s/{name}.tif"
         with rasterio.open(path) as d:
@@ -177,10 +177,10 @@ def test_sizes_that_no_tile_divides_keep_every_edge(tmp_path, bicubic, shape):
 
 def test_layouts_and_levels_of_one_scene_give_the_same_reflectance(tmp_path, dsen2):
     """SAFE L1C without offset, SAFE L2A with −1000, folder, replicated stack."""
-    make_scene.write_folder(tmp_path / "folder", size=120)
-    make_scene.write_stack(tmp_path / "stack.tif", size=120)
-    old = make_scene.write_safe(tmp_path, level="L1C", baseline="02.06", size=120)
-    new = make_scene.write_safe(tmp_path, level="L2A", baseline="05.10", size=120, zipped=True)
+    scene_files.write_folder(tmp_path / "folder", size=120)
+    scene_files.write_stack(tmp_path / "stack.tif", size=120)
+    old = scene_files.write_safe(tmp_path, level="L1C", baseline="02.06", size=120)
+    new = scene_files.write_safe(tmp_path, level="L2A", baseline="05.10", size=120, zipped=True)
     expected, *_ = run(tmp_path / "folder", tmp_path / "o0.tif", dsen2)
     for i, (scene, offset) in enumerate(((tmp_path / "stack.tif", 0), (old, 0), (new, -1000))):
         array, _, names, _, _ = run(scene, tmp_path / f"o{i + 1}.tif", dsen2)
@@ -189,7 +189,7 @@ def test_layouts_and_levels_of_one_scene_give_the_same_reflectance(tmp_path, dse
 
 
 def test_the_offset_that_was_applied_is_in_the_tags_and_read_again(tmp_path, bicubic):
-    product = make_scene.write_safe(tmp_path, level="L2A", baseline="04.00", size=60)
+    product = scene_files.write_safe(tmp_path, level="L2A", baseline="04.00", size=60)
     path = tmp_path / "o.tif"
     run(product, path, bicubic)
     with rasterio.open(path) as dataset:
@@ -200,8 +200,8 @@ def test_the_offset_that_was_applied_is_in_the_tags_and_read_again(tmp_path, bic
 
 @pytest.mark.parametrize("phase", [(0, 0), (1, 1), (3, 4), (5, 2)])
 def test_a_stack_off_the_coarse_lattice_keeps_its_own_bounds(tmp_path, bicubic, phase):
-    make_scene.write_folder(tmp_path / "folder", size=120)
-    make_scene.write_stack(tmp_path / "s.tif", size=120, phase=phase)
+    scene_files.write_folder(tmp_path / "folder", size=120)
+    scene_files.write_stack(tmp_path / "s.tif", size=120, phase=phase)
     array, profile, *_ = run(tmp_path / "s.tif", tmp_path / "o.tif", bicubic)
     with rasterio.open(tmp_path / "s.tif") as stack:
         assert profile["transform"] == stack.transform
@@ -267,7 +267,7 @@ def test_saturated_coarse_pixels_come_back_as_65535_and_poison_nothing(scene_dir
 
 
 def test_negative_and_bright_values_survive_in_a_signed_type(tmp_path, bicubic):
-    make_scene.write_folder(tmp_path / "s", size=60)
+    scene_files.write_folder(tmp_path / "s", size=60)
     for name in ("10m", "20m", "60m"):
         path = tmp_path / f"s/{name}.tif"
         with rasterio.open(path) as d:
@@ -284,7 +284,7 @@ def test_negative_and_bright_values_survive_in_a_signed_type(tmp_path, bicubic):
 
 
 def test_out_of_type_values_are_clipped_never_wrapped_and_counted(tmp_path, bicubic):
-    make_scene.write_folder(tmp_path / "s", size=60)
+    scene_files.write_folder(tmp_path / "s", size=60)
 
     def step(values):
         values[:, :, :10] = 1
@@ -330,7 +330,7 @@ def test_nan_is_nodata_in_float_files(scene_dir, tmp_path, bicubic):
 
 
 def test_no_60_m_bands_means_only_the_20_m_net_and_a_note(tmp_path, dsen2):
-    make_scene.write_folder(tmp_path / "s", size=60)
+    scene_files.write_folder(tmp_path / "s", size=60)
     (tmp_path / "s/60m.tif").unlink()
     scene = open_scene(tmp_path / "s")
     plan = make_plan(scene, dsen2, Request())
@@ -356,7 +356,7 @@ def test_one_net_makes_only_its_bands(scene_dir, dsen2):
 
 
 def test_b10_is_left_out_and_said_so(tmp_path, bicubic):
-    product = make_scene.write_safe(tmp_path, level="L1C", size=60)
+    product = scene_files.write_safe(tmp_path, level="L1C", size=60)
     plan = make_plan(open_scene(product), bicubic, Request())
     assert "B10" not in plan.names
     assert any("B10" in note for note in plan.notes)
@@ -368,7 +368,7 @@ def test_bands_that_cannot_be_given_are_an_error_that_says_what_can(scene_dir, d
 
 
 def test_a_blank_tile_costs_no_pass_through_the_net(tmp_path, dsen2):
-    make_scene.write_folder(tmp_path / "s", size=120)
+    scene_files.write_folder(tmp_path / "s", size=120)
     edit(tmp_path / "s/20m.tif", lambda v: v.__setitem__((slice(None), slice(0, 30)), 0))
     scene = open_scene(tmp_path / "s")
     calls = []

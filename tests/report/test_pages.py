@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import make_scene
 import pytest
+import scene_files
 from nets import checkpoint
 from rasters import picture, write
 
@@ -13,7 +13,7 @@ from rasters import picture, write
 @pytest.fixture
 def scenes(tmp_path: Path) -> Path:
     for name in ("north", "south"):
-        make_scene.write_folder(tmp_path / "scenes" / name, size=120)
+        scene_files.write_folder(tmp_path / "scenes" / name, size=120)
     return tmp_path / "scenes"
 
 

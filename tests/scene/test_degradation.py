@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import rasterio
+import scene_files
 from rasters import picture, write
 from scipy.signal import correlate2d
 
@@ -275,9 +276,7 @@ def test_a_pool_is_found_trained_with_and_scored_by(geosr, blurred):
 
 
 def test_coarse_bands_are_compared_with_the_finer_ones(geosr, tmp_path):
-    import make_scene
-
-    make_scene.write_folder(tmp_path / "scenes/field", size=480)
+    scene_files.write_folder(tmp_path / "scenes/field", size=480)
     done = geosr("data", "degradation", "scenes", "-o", "pool.json", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["how"] == ["finer bands"]

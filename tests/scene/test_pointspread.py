@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-import make_scene
 import numpy as np
 import pytest
+import scene_files
 
 from geosr.scene import degrade, estimation, pointspread
 from geosr.scene.degraded import WaldReader
@@ -90,7 +90,7 @@ def test_a_degraded_scene_tells_what_the_scene_tells(
 
 
 def test_a_scene_that_is_too_small_gives_a_reason_and_no_number(tmp_path):
-    make_scene.write_folder(tmp_path / "s", size=60)
+    scene_files.write_folder(tmp_path / "s", size=60)
     scene = open_scene(tmp_path / "s")
     with scene.open() as reader:
         found = estimate(scene, reader, 20)

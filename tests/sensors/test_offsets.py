@@ -2,10 +2,10 @@
 
 import re
 
-import make_scene
 import numpy as np
 import pytest
 import rasterio
+import scene_files
 
 from geosr.sensors import OpenOptions, open_scene
 
@@ -69,7 +69,7 @@ def test_both_levels_of_one_place_keep_an_offset_of_zero(shared):
 
 
 def test_an_offset_of_the_products_xml_stands_and_is_warned_about(tmp_path):
-    path = make_scene.write_safe(tmp_path, size=120, level="L1C", baseline="05.10")
+    path = scene_files.write_safe(tmp_path, size=120, level="L1C", baseline="05.10")
     assert not [note for note in open_scene(path).notes if note.warning]
     (xml,) = path.glob("MTD_MSIL1C.xml")
     text = re.sub(r"(<RADIO_ADD_OFFSET[^>]*>)-1000<", r"\g<1>-9000<", xml.read_text())

@@ -9,6 +9,7 @@ import make_scene
 import numpy as np
 import pytest
 import rasterio
+import scene_files
 from rasterio.enums import Resampling
 from rasterio.warp import reproject
 
@@ -59,11 +60,11 @@ def rewrite(path: Path, change=lambda values: values, **profile) -> None:
 
 @pytest.fixture(scope="session")
 def write_safe(tmp_path_factory):
-    """make_scene.write_safe at SIZE, each product made once and copied."""
+    """scene_files.write_safe at SIZE, each product made once and copied."""
 
     @cache
     def made(**options) -> Path:
-        return make_scene.write_safe(tmp_path_factory.mktemp("safe"), size=SIZE, **options)
+        return scene_files.write_safe(tmp_path_factory.mktemp("safe"), size=SIZE, **options)
 
     def copied(folder: Path, **options) -> Path:
         source = made(**options)
@@ -75,7 +76,7 @@ def write_safe(tmp_path_factory):
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    make_scene.write_folder(tmp_path / "scene", size=SIZE)
+    scene_files.write_folder(tmp_path / "scene", size=SIZE)
     return tmp_path / "scene"
 
 
@@ -283,7 +284,7 @@ def test_flat_folders_without_a_known_baseline_have_offset_0_and_one_warning(
 
 @pytest.mark.parametrize("per_band", [False, True])
 def test_folders_of_geotiffs_hold_the_bands_by_file_or_by_band(tmp_path, per_band):
-    make_scene.write_folder(tmp_path / "S2A_MSIL2A_here", size=SIZE, per_band=per_band)
+    scene_files.write_folder(tmp_path / "S2A_MSIL2A_here", size=SIZE, per_band=per_band)
     scene = open_scene(tmp_path / "S2A_MSIL2A_here")
     assert [band.name for band in scene.bands] == TWELVE
     assert (scene.name, scene.level) == ("S2A_MSIL2A_here", "L2A")
@@ -299,7 +300,7 @@ def test_undescribed_files_are_named_by_their_gsd(folder):
 
 
 def test_of_several_copies_the_native_one_is_taken(tmp_path):
-    make_scene.write_folder(tmp_path / "s", size=SIZE, per_band=True)
+    scene_files.write_folder(tmp_path / "s", size=SIZE, per_band=True)
     (blue,) = (tmp_path / "s").glob("*B02.tif")
     with rasterio.open(blue) as dataset:
         values, profile = dataset.read(), dataset.profile
@@ -318,7 +319,7 @@ def test_missing_bands_are_named_with_those_found(folder):
 
 
 def test_bands_of_one_gsd_on_two_grids_are_refused(tmp_path):
-    make_scene.write_folder(tmp_path / "s", size=SIZE, per_band=True)
+    scene_files.write_folder(tmp_path / "s", size=SIZE, per_band=True)
     (file,) = (tmp_path / "s").glob("*B05.tif")
     with rasterio.open(file, "r+") as dataset:
         dataset.transform = dataset.transform @ rasterio.Affine.translation(0.5, 0)
@@ -328,7 +329,7 @@ def test_bands_of_one_gsd_on_two_grids_are_refused(tmp_path):
 
 @pytest.mark.parametrize("what", ["shift", "crs", "size"])
 def test_grids_that_do_not_nest_are_refused_with_both_named(tmp_path, what):
-    make_scene.write_folder(tmp_path / "s", size=SIZE, nested=what != "shift")
+    scene_files.write_folder(tmp_path / "s", size=SIZE, nested=what != "shift")
     if what == "crs":
         rewrite(tmp_path / "s/20m.tif", crs="EPSG:32632")
     if what == "size":
@@ -355,7 +356,7 @@ def test_a_folder_keeps_the_place_of_its_files(folder):
 
 
 def test_undescribed_files_of_one_band_are_named_by_file(tmp_path):
-    folder = make_scene.write_folder(tmp_path / "s", size=SIZE, per_band=True)
+    folder = scene_files.write_folder(tmp_path / "s", size=SIZE, per_band=True)
     for path in list(folder.iterdir()):
         with rasterio.open(path, "r+") as dataset:
             dataset.descriptions = (None,)
@@ -367,8 +368,8 @@ def test_undescribed_files_of_one_band_are_named_by_file(tmp_path):
 
 
 def test_a_stack_beside_the_files_of_a_scene_does_not_stand_in_for_native_bands(tmp_path):
-    folder = make_scene.write_folder(tmp_path / "s", size=SIZE, per_band=True)
-    make_scene.write_stack(folder / "sharp.tif", size=SIZE)
+    folder = scene_files.write_folder(tmp_path / "s", size=SIZE, per_band=True)
+    scene_files.write_stack(folder / "sharp.tif", size=SIZE)
     scene = open_scene(folder)
     assert not [band.name for band in scene.bands if band.path.endswith("sharp.tif")]
     scene.check_nested([10, 20, 60])
@@ -379,7 +380,7 @@ def test_a_stack_beside_the_files_of_a_scene_does_not_stand_in_for_native_bands(
 
 @pytest.mark.parametrize("phase", [(0, 0), (1, 0), (0, 1), (3, 2), (5, 5)])
 def test_replicated_stacks_give_native_pixels_back_at_any_phase(tmp_path, phase):
-    make_scene.write_stack(tmp_path / "s.tif", size=SIZE, phase=phase)
+    scene_files.write_stack(tmp_path / "s.tif", size=SIZE, phase=phase)
     scene = open_scene(tmp_path / "s.tif")
     assert scene.resampled == "replicated"
     assert scene.window == Window(phase[0], phase[1], SIZE - phase[0], SIZE - phase[1])
@@ -394,7 +395,7 @@ def test_replicated_stacks_give_native_pixels_back_at_any_phase(tmp_path, phase)
 
 
 def test_interpolated_stacks_are_averaged_and_said_to_be(tmp_path):
-    make_scene.write_stack(tmp_path / "s.tif", size=SIZE, replicate=False)
+    scene_files.write_stack(tmp_path / "s.tif", size=SIZE, replicate=False)
     scene = open_scene(tmp_path / "s.tif")
     assert scene.resampled == "interpolated"
     assert any(note.warning and "interpolated" in note.text for note in scene.notes)
@@ -406,7 +407,7 @@ def test_interpolated_stacks_are_averaged_and_said_to_be(tmp_path):
 
 @pytest.mark.parametrize("zone, south", [(32633, False), (32722, True)])
 def test_interpolated_stacks_take_their_phase_from_the_utm_lattice(tmp_path, zone, south):
-    make_scene.write_stack(tmp_path / "s.tif", size=SIZE, replicate=False, phase=(3, 4))
+    scene_files.write_stack(tmp_path / "s.tif", size=SIZE, replicate=False, phase=(3, 4))
     with rasterio.open(tmp_path / "s.tif", "r+") as dataset:
         dataset.crs = f"EPSG:{zone}"
         if south:  # a tile corner counted from the false northing, as T22HBD's 5900020
@@ -418,7 +419,7 @@ def test_interpolated_stacks_take_their_phase_from_the_utm_lattice(tmp_path, zon
 @pytest.mark.parametrize("count", [12, 13])
 def test_unnamed_stacks_are_taken_in_esa_order_with_a_warning(tmp_path, count):
     bands = TWELVE if count == 12 else list(make_scene.BANDS)
-    make_scene.write_stack(tmp_path / "s.tif", size=SIZE, descriptions=False, bands=bands)
+    scene_files.write_stack(tmp_path / "s.tif", size=SIZE, descriptions=False, bands=bands)
     scene = open_scene(tmp_path / "s.tif")
     assert [band.name for band in scene.bands] == bands
     assert any(note.warning and "no names" in note.text for note in scene.notes)
@@ -426,7 +427,7 @@ def test_unnamed_stacks_are_taken_in_esa_order_with_a_warning(tmp_path, count):
 
 def test_ten_unnamed_bands_need_bands_in(tmp_path):
     bands = [name for name in TWELVE if make_scene.BANDS[name] < 60][::-1]
-    make_scene.write_stack(tmp_path / "s.tif", size=SIZE, descriptions=False, bands=bands)
+    scene_files.write_stack(tmp_path / "s.tif", size=SIZE, descriptions=False, bands=bands)
     with pytest.raises(SceneError, match="--bands-in"):
         open_scene(tmp_path / "s.tif")
     scene = open_scene(tmp_path / "s.tif", OpenOptions(bands_in=tuple(bands)))
@@ -436,7 +437,7 @@ def test_ten_unnamed_bands_need_bands_in(tmp_path):
 
 
 def test_descriptions_win_over_order(tmp_path):
-    make_scene.write_stack(tmp_path / "s.tif", size=SIZE, bands=TWELVE[::-1])
+    scene_files.write_stack(tmp_path / "s.tif", size=SIZE, bands=TWELVE[::-1])
     scene = open_scene(tmp_path / "s.tif")
     assert [band.name for band in scene.bands] == TWELVE
     np.testing.assert_array_equal(read(scene, "B4"), native("B4"))
@@ -450,7 +451,7 @@ def test_four_bands_are_no_scene(folder):
 @pytest.mark.parametrize("dropped", [("B1", "B9", "B10"), ("B1", "B10"), ("B10",), ()])
 def test_stacks_of_10_to_13_bands_give_native_pixels_back(tmp_path, dropped):
     bands = [name for name in make_scene.BANDS if name not in dropped]
-    make_scene.write_stack(tmp_path / "s.tif", size=SIZE, bands=bands)
+    scene_files.write_stack(tmp_path / "s.tif", size=SIZE, bands=bands)
     scene = open_scene(tmp_path / "s.tif")
     assert [band.name for band in scene.bands] == bands
     for name in bands:
@@ -458,13 +459,13 @@ def test_stacks_of_10_to_13_bands_give_native_pixels_back(tmp_path, dropped):
 
 
 def test_nine_bands_are_no_stack(tmp_path):
-    make_scene.write_stack(tmp_path / "s.tif", size=SIZE, bands=TWELVE[:9])
+    scene_files.write_stack(tmp_path / "s.tif", size=SIZE, bands=TWELVE[:9])
     with pytest.raises(SceneError, match=r"s\.tif holds 9 bands"):
         open_scene(tmp_path / "s.tif")
 
 
 def test_a_stack_grows_outward_to_whole_coarse_pixels_and_mirrors_what_it_lacks(tmp_path):
-    make_scene.write_stack(tmp_path / "s.tif", size=SIZE, phase=(3, 4))
+    scene_files.write_stack(tmp_path / "s.tif", size=SIZE, phase=(3, 4))
     with rasterio.open(tmp_path / "s.tif") as dataset:
         transform, values = dataset.transform, dataset.read()[:, :50, :47]
     rewrite(tmp_path / "s.tif", lambda v: v[:, :50, :47], height=50, width=47)
@@ -483,21 +484,21 @@ def test_a_stack_grows_outward_to_whole_coarse_pixels_and_mirrors_what_it_lacks(
 
 
 def test_without_crs_and_replication_the_phase_is_0(tmp_path):
-    make_scene.write_stack(tmp_path / "s.tif", size=SIZE, replicate=False, phase=(3, 4), crs=None)
+    scene_files.write_stack(tmp_path / "s.tif", size=SIZE, replicate=False, phase=(3, 4), crs=None)
     scene = open_scene(tmp_path / "s.tif")
     assert scene.window == Window(0, 0, 57, 56)
     assert scene.grids[60].shape == (10, 10)
 
 
 def test_without_crs_replication_alone_tells_the_phase(tmp_path):
-    make_scene.write_stack(tmp_path / "s.tif", size=SIZE, phase=(5, 3), crs=None)
+    scene_files.write_stack(tmp_path / "s.tif", size=SIZE, phase=(5, 3), crs=None)
     scene = open_scene(tmp_path / "s.tif")
     assert scene.resampled == "replicated" and scene.window[:2] == (5, 3)
     np.testing.assert_array_equal(read(scene, "B11")[2:, 1:], native("B11")[2:, 1:])
 
 
 def test_flat_60_m_bands_do_not_hide_the_replication_of_20_m_bands(tmp_path):
-    make_scene.write_stack(tmp_path / "s.tif", size=SIZE, phase=(1, 1), crs=None)
+    scene_files.write_stack(tmp_path / "s.tif", size=SIZE, phase=(1, 1), crs=None)
     with rasterio.open(tmp_path / "s.tif", "r+") as dataset:
         for name in ("B1", "B9"):
             dataset.write(np.full(dataset.shape, 500, np.uint16), TWELVE.index(name) + 1)
@@ -507,8 +508,8 @@ def test_flat_60_m_bands_do_not_hide_the_replication_of_20_m_bands(tmp_path):
 
 
 def test_replicated_20_m_bands_are_undone_exactly_beside_interpolated_60_m_bands(tmp_path):
-    smooth = make_scene.write_stack(tmp_path / "i.tif", size=SIZE, phase=(1, 1), replicate=False)
-    make_scene.write_stack(tmp_path / "s.tif", size=SIZE, phase=(1, 1), crs=None)
+    smooth = scene_files.write_stack(tmp_path / "i.tif", size=SIZE, phase=(1, 1), replicate=False)
+    scene_files.write_stack(tmp_path / "s.tif", size=SIZE, phase=(1, 1), crs=None)
     with rasterio.open(smooth) as source, rasterio.open(tmp_path / "s.tif", "r+") as dataset:
         for index in (TWELVE.index(name) + 1 for name in ("B1", "B9")):
             dataset.write(source.read(index), index)
@@ -518,14 +519,14 @@ def test_replicated_20_m_bands_are_undone_exactly_beside_interpolated_60_m_bands
 
 
 def test_bands_in_as_asked_win_over_descriptions(tmp_path):
-    make_scene.write_stack(tmp_path / "s.tif", size=SIZE)
+    scene_files.write_stack(tmp_path / "s.tif", size=SIZE)
     scene = open_scene(tmp_path / "s.tif", OpenOptions(bands_in=tuple(TWELVE[::-1])))
     assert [band.index for band in scene.select(names=["B12", "B1"])] == [1, 12]
 
 
 @pytest.mark.parametrize("wrong", ["B99", "B2"])
 def test_bands_in_must_name_existing_bands_once(tmp_path, wrong):
-    make_scene.write_stack(tmp_path / "s.tif", size=SIZE, descriptions=False)
+    scene_files.write_stack(tmp_path / "s.tif", size=SIZE, descriptions=False)
     names = ("B1", "B2", wrong, *TWELVE[3:])
     with pytest.raises((SceneError, UsageError), match=wrong):
         open_scene(tmp_path / "s.tif", OpenOptions(bands_in=names))
@@ -535,15 +536,15 @@ def test_bands_in_must_name_existing_bands_once(tmp_path, wrong):
 
 
 def test_a_stack_alone_in_a_folder_is_a_scene_named_by_its_stem(tmp_path):
-    make_scene.write_stack(tmp_path / "in/only_20m.tif", size=SIZE)
+    scene_files.write_stack(tmp_path / "in/only_20m.tif", size=SIZE)
     (found,) = find_scenes(tmp_path / "in")
     assert found == tmp_path / "in/only_20m.tif"
     assert open_scene(found).name == "only_20m"
 
 
 def test_a_folder_of_scenes_lists_every_kind_and_broken_ones(tmp_path, write_safe):
-    make_scene.write_folder(tmp_path / "in/b", size=SIZE)
-    make_scene.write_stack(tmp_path / "in/a.tif", size=SIZE)
+    scene_files.write_folder(tmp_path / "in/b", size=SIZE)
+    scene_files.write_stack(tmp_path / "in/a.tif", size=SIZE)
     write_safe(tmp_path / "in", zipped=True)
     (tmp_path / "in/broken.tif").write_text("<html>")
     (tmp_path / "in/notes.txt").write_text("hello")
@@ -568,8 +569,8 @@ def test_a_folder_with_one_broken_part_is_still_one_scene_and_fails(folder):
 
 
 def test_a_broken_stack_among_stacks_is_listed_even_if_named_by_gsd(tmp_path):
-    make_scene.write_stack(tmp_path / "in/a_10m.tif", size=SIZE)
-    make_scene.write_stack(tmp_path / "in/b_10m.tif", size=SIZE)
+    scene_files.write_stack(tmp_path / "in/a_10m.tif", size=SIZE)
+    scene_files.write_stack(tmp_path / "in/b_10m.tif", size=SIZE)
     assert [path.name for path in find_scenes(tmp_path / "in")] == ["a_10m.tif", "b_10m.tif"]
     (tmp_path / "in/b_10m.tif").write_text("<html>")
     assert [path.name for path in find_scenes(tmp_path / "in")] == ["a_10m.tif", "b_10m.tif"]
@@ -607,7 +608,7 @@ def test_urls_become_paths_that_gdal_reads_in_place():
 
 def test_complex_rasters_are_refused(tmp_path, folder):
     rewrite(folder / "10m.tif", dtype="complex64")
-    make_scene.write_stack(tmp_path / "s.tif", size=SIZE)
+    scene_files.write_stack(tmp_path / "s.tif", size=SIZE)
     rewrite(tmp_path / "s.tif", dtype="complex64")
     for path, name in ((folder, "10m.tif"), (tmp_path / "s.tif", "s.tif")):
         with pytest.raises(SceneError, match=rf"{name}: complex .* are not counts .*Convert it"):
@@ -621,7 +622,7 @@ def test_html_named_tif_is_shown_by_its_first_characters(tmp_path):
 
 
 def test_vrts_are_refused_unless_asked_for(tmp_path):
-    make_scene.write_stack(tmp_path / "s.tif", size=SIZE)
+    scene_files.write_stack(tmp_path / "s.tif", size=SIZE)
     vrt = tmp_path / "v.tif"
     rasterio.shutil.copy(tmp_path / "s.tif", vrt, driver="VRT")
     with pytest.raises(SceneError, match="content is VRT, not TIFF"):
@@ -658,7 +659,7 @@ def test_the_offset_of_plain_files_is_read_from_tags_else_0_with_a_warning(folde
 
 @pytest.mark.parametrize("tag", ["GEOSR_DN_OFFSET", "RADIO_ADD_OFFSET", "BOA_ADD_OFFSET"])
 def test_known_tags_of_a_stack_tell_its_offset(tmp_path, tag):
-    path = make_scene.write_stack(tmp_path / "s.tif", size=SIZE, offset=-1000)
+    path = scene_files.write_stack(tmp_path / "s.tif", size=SIZE, offset=-1000)
     tagged(path, **{tag: "-1000"})
     scene = open_scene(path)
     assert {band.offset for band in scene.bands} == {-1000}
@@ -682,7 +683,7 @@ def test_a_tag_that_is_no_number_names_the_scene(folder):
 @pytest.mark.parametrize("stacked", [False, True])
 def test_an_offset_of_0_that_was_asked_for_wins_over_gdals(tmp_path, stacked):
     path = tmp_path / ("s.tif" if stacked else "s")
-    (make_scene.write_stack if stacked else make_scene.write_folder)(path, size=SIZE)
+    (scene_files.write_stack if stacked else scene_files.write_folder)(path, size=SIZE)
     for file in [path] if stacked else path.iterdir():
         with rasterio.open(file, "r+") as dataset:
             dataset.scales, dataset.offsets = (1e-4,) * dataset.count, (-0.1,) * dataset.count
@@ -761,7 +762,7 @@ def test_internal_and_external_masks_are_seen(folder, internal):
 
 
 def test_masked_copies_do_not_count_in_a_stack(tmp_path):
-    make_scene.write_stack(tmp_path / "s.tif", size=SIZE)
+    scene_files.write_stack(tmp_path / "s.tif", size=SIZE)
     mask = np.ones((60, 60), bool)
     mask[0:2, 0:2] = False  # a whole 20 m pixel, and a ninth of a 60 m one
     with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(tmp_path / "s.tif", "r+") as d:
@@ -802,7 +803,7 @@ def test_nan_and_infinity_are_invalid_where_they_are_and_nowhere_else(folder):
 
 
 def test_nodata_copies_do_not_count_in_a_stack(tmp_path):
-    path = make_scene.write_stack(tmp_path / "s.tif", size=SIZE)
+    path = scene_files.write_stack(tmp_path / "s.tif", size=SIZE)
     with rasterio.open(path, "r+") as dataset:
         values = dataset.read(5)
         values[0, 0], values[2:4, 2:4] = 0, 0  # one copy of a pixel, all copies of another
@@ -818,8 +819,8 @@ def test_nodata_copies_do_not_count_in_a_stack(tmp_path):
 @pytest.mark.parametrize("kind", ["folder", "stack", "safe"])
 def test_a_sidecar_that_lies_about_bands_changes_nothing(tmp_path, write_safe, kind):
     write = {
-        "folder": lambda: make_scene.write_folder(tmp_path / "s", size=SIZE),
-        "stack": lambda: make_scene.write_stack(tmp_path / "s.tif", size=SIZE),
+        "folder": lambda: scene_files.write_folder(tmp_path / "s", size=SIZE),
+        "stack": lambda: scene_files.write_stack(tmp_path / "s.tif", size=SIZE),
         "safe": lambda: write_safe(tmp_path),
     }
     path = write[kind]()
@@ -862,7 +863,7 @@ def test_one_pixel_folds_into_any_window():
 
 
 def test_a_grid_of_one_pixel_is_padded_to_any_window(tmp_path):
-    scene = open_scene(make_scene.write_folder(tmp_path / "s", size=6))
+    scene = open_scene(scene_files.write_folder(tmp_path / "s", size=6))
     assert scene.grids[60].shape == (1, 1)
     window = Window(-5, -7, 13, 15)
     with scene.open() as reader:
@@ -891,7 +892,7 @@ def test_bands_come_in_the_order_asked(folder):
 
 def test_reprojected_scenes_without_a_common_lattice_still_read(tmp_path, folder):
     """A stack warped by someone keeps its own grid, phase 0, and block means."""
-    make_scene.write_stack(tmp_path / "s.tif", size=SIZE)
+    scene_files.write_stack(tmp_path / "s.tif", size=SIZE)
     with rasterio.open(tmp_path / "s.tif") as source:
         profile = source.profile | {
             "transform": source.transform @ rasterio.Affine.translation(0.3, 0.4)

@@ -8,6 +8,7 @@ import make_scene
 import numpy as np
 import pytest
 import rasterio
+import scene_files
 from rasters import write_on_grid
 
 from geosr.errors import SceneError
@@ -35,7 +36,7 @@ def write_item(path: Path, assets: dict[str, dict], **properties: object) -> Pat
 @pytest.fixture
 def bands(tmp_path: Path) -> dict[str, str]:
     """A scene of a file a band: hrefs by band."""
-    folder = make_scene.write_folder(tmp_path / "assets", size=120, offset=-1000, per_band=True)
+    folder = scene_files.write_folder(tmp_path / "assets", size=120, offset=-1000, per_band=True)
     names = {make_scene._padded(name): name for name in make_scene.TWELVE}
     return {names[p.stem.rsplit("_", 1)[1]]: f"./assets/{p.name}" for p in folder.iterdir()}
 
@@ -63,7 +64,7 @@ def test_assets_are_bands_by_their_keys_and_the_item_tells_time_and_satellite(ba
 def test_assets_of_several_bands_are_named_by_the_item(tmp_path):
     for gsd in (10, 20, 60):
         names = [n for n in make_scene.TWELVE if make_scene.BANDS[n] == gsd]
-        make_scene.write_folder(tmp_path / "in", size=120, bands=names)
+        scene_files.write_folder(tmp_path / "in", size=120, bands=names)
         with rasterio.open(tmp_path / "in" / f"{gsd}m.tif", "r+") as file:
             file.descriptions = (None,) * len(names)
     groups = {
@@ -113,7 +114,7 @@ def test_the_dn_offset_is_read_from_what_the_item_says(bands, tmp_path, facts, p
 
 
 def test_an_item_of_a_product_that_is_there_whole_is_the_product(tmp_path):
-    safe = make_scene.write_safe(tmp_path, level="L1C", baseline="05.10", size=120)
+    safe = scene_files.write_safe(tmp_path, level="L1C", baseline="05.10", size=120)
     images = {p.stem.rsplit("_", 1)[1]: p for p in safe.rglob("IMG_DATA/*.jp2")}
     assets = {name: {"href": p.as_uri()} for name, p in images.items() if name != "TCI"}
     scene = open_scene(write_item(tmp_path / "item.json", assets))
@@ -181,12 +182,12 @@ def test_items_in_a_folder_are_scenes_where_nothing_else_is(bands, tmp_path):
     (items / "broken.json").write_text('{"type": "Feature"')
     (items / "list.json").write_text("[1]")
     assert find_scenes(items) == [items / "a.json", items / "b.json"]
-    make_scene.write_stack(items / "stack.tif", size=120)
+    scene_files.write_stack(items / "stack.tif", size=120)
     assert find_scenes(items) == [items / "stack.tif"]
 
 
 def test_an_output_never_replaces_an_asset_of_its_item(geosr, tmp_path):
-    make_scene.write_stack(tmp_path / "data" / "x.tif", size=120)
+    scene_files.write_stack(tmp_path / "data" / "x.tif", size=120)
     before = (tmp_path / "data" / "x.tif").read_bytes()
     rows = [{"name": name} for name in make_scene.TWELVE]
     write_item(tmp_path / "x.json", {"data": {"href": "data/x.tif", "eo:bands": rows}})

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-import make_scene
 import numpy as np
 import pytest
+import scene_files
 import torch
 
 from geosr.models import registry
@@ -96,7 +96,7 @@ def test_what_is_kept_beside_a_region_is_what_the_net_finds_itself(scene):
 
 def test_scenes_smaller_than_a_window_are_learnt_from(tmp_path):
     for name, size in (("oslo", 60), ("rome", 120), ("lima", 120)):
-        make_scene.write_folder(tmp_path / name, size=size)
+        scene_files.write_folder(tmp_path / name, size=size)
     sets = open_sets(tmp_path, registry.design("dsen2-20").card(), Choice(patch=48, seed=1))
     least = min(min(area.window[2:]) for area in sets.training.areas)
     assert least == 30 < sets.training.patch

@@ -6,10 +6,10 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import make_scene
 import numpy as np
 import pytest
 import rasterio
+import scene_files
 import torch
 from rasters import write
 from safetensors.numpy import load_file as load_arrays
@@ -125,7 +125,7 @@ def test_a_tree_that_leads_out_of_itself_is_refused(tmp_path):
 
 def test_bands_that_are_mixtures_are_told_exactly(geosr, tmp_path):
     for name, seed in (("north", 0), ("south", 1)):
-        make_scene.write_folder(tmp_path / f"scenes/{name}", size=240, seed=seed)
+        scene_files.write_folder(tmp_path / f"scenes/{name}", size=240, seed=seed)
         with rasterio.open(tmp_path / f"scenes/{name}/10m.tif") as file:
             fine = file.read().astype(np.float64)
         for gsd, k in (("20m", 2), ("60m", 6)):

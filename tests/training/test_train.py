@@ -13,10 +13,10 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import make_scene
 import numpy as np
 import pytest
 import rasterio
+import scene_files
 import torch
 from conftest import ROOT, settings
 from faulty import limit
@@ -45,7 +45,7 @@ SMALL = TrainConfig(
 def data(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     for i, name in enumerate(("east", "west", "north")):
-        make_scene.write_folder(folder / name, size=60, seed=i)
+        scene_files.write_folder(folder / name, size=60, seed=i)
     return folder
 
 
@@ -159,17 +159,14 @@ def test_asked_to_stop_it_saves_and_goes_on_exactly_there(images, tmp_path):
     assert same_weights(tmp_path / "a/last.safetensors", tmp_path / "b/last.safetensors")
 
 
-def test_a_net_begins_with_the_weights_of_one_with_fewer_blocks(images, tmp_path):
+def test_a_net_begins_with_the_weights_of_one_with_fewer_blocks(data, tmp_path):
     """New residual blocks that change nothing at first: the deeper net scores alike."""
     options = {"features": 8, "blocks": 1}
-    small = replace(CONFIG, model="dsen2-ps-20", net_options=options, steps=2)
-    folder = tmp_path / "data"
-    for i in range(3):
-        make_scene.write_folder(folder / "abc"[i], size=60, seed=i)
-    first = train(folder, tmp_path / "a", config=small)
+    small = replace(CONFIG, model="dsen2-ps-10", net_options=options, steps=2)
+    first = train(data, tmp_path / "a", config=small)
     deeper = replace(small, net_options={**options, "blocks": 3}, init=str(first.best), steps=1)
     still = replace(deeper, recipe=replace(RECIPE, lr=0.0, warmup=0))
-    train(folder, tmp_path / "b", config=still)
+    train(data, tmp_path / "b", config=still)
     ours, theirs = (load_file(tmp_path / run / "best.safetensors") for run in "ab")
     assert set(ours) < set(theirs)
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
@@ -178,7 +175,7 @@ def test_a_net_begins_with_the_weights_of_one_with_fewer_blocks(images, tmp_path
     for wrong in ({"features": 4, "blocks": 3}, {"features": 8, "blocks": 0}):
         config = replace(deeper, net_options=wrong)
         with pytest.raises(UsageError, match="--init"):
-            train(folder, tmp_path / "c", config=config)
+            train(data, tmp_path / "c", config=config)
 
 
 def cut_short(data):
@@ -339,7 +336,7 @@ def test_workers_make_the_same_batches_as_the_thread(images, tmp_path):
 
 
 def test_the_program_trains_and_its_weights_super_resolve(geosr, tmp_path):
-    make_scene.write_folder(tmp_path / "data/place", size=60)
+    scene_files.write_folder(tmp_path / "data/place", size=60)
     done = geosr("train", "--model", "dsen2-20", "--data", "data", "--out", "run", "--steps", 2,
                  "--batch-size", 1, "--patch", 12, "--val-every", 2)  # fmt: skip
     assert done.returncode == 0, done.stderr

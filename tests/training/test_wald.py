@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-import make_scene
 import numpy as np
 import pytest
+import scene_files
 from rasters import degraded
 
 from geosr.errors import UsageError
@@ -125,7 +125,7 @@ def test_scenes_too_small_for_a_window_are_an_error_that_says_so(scene):
 
 
 def test_scenes_without_the_nets_bands_are_left_out(tmp_path):
-    make_scene.write_folder(tmp_path / "s", size=60)
+    scene_files.write_folder(tmp_path / "s", size=60)
     (tmp_path / "s/60m.tif").unlink()
     with pytest.raises(UsageError, match="lacks B1 B9"):
         areas(tmp_path, design("dsen2-60").card())
@@ -146,7 +146,7 @@ def test_the_sensors_own_point_spread_is_wider_than_the_published_one(scene):
 def test_whole_places_are_held_out(tmp_path):
     scenes = []
     for name in ("rome_2018", "rome_2020", "oslo_2018", "lima_2017"):
-        make_scene.write_folder(tmp_path / name, size=12)
+        scene_files.write_folder(tmp_path / name, size=12)
         scene = open_scene(tmp_path / name)
         unplaced = {gsd: replace(grid, crs=None) for gsd, grid in scene.grids.items()}
         scenes.append(replace(scene, grids=unplaced))
@@ -214,7 +214,7 @@ def test_tiles_do_not_change_the_scores(scene_dir):
 
 
 def test_scenes_without_the_60_m_bands_are_scored_at_20_m_alone(tmp_path):
-    make_scene.write_folder(tmp_path / "s", size=60)
+    scene_files.write_folder(tmp_path / "s", size=60)
     (tmp_path / "s/60m.tif").unlink()
     found = evaluate(Data(tmp_path / "s"), {"bicubic": weights.load("bicubic")})
     assert found.groups == ["20"]
