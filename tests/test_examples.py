@@ -56,6 +56,15 @@ def test_the_frames_around_a_frame_help(tmp_path):
     assert table["ibp", "1"] < table["ibp", "3"]
 
 
+def test_frames_between_stand_beside_the_mean_of_their_neighbours(tmp_path):
+    image = write(tmp_path / "field.tif", picture(0, side=120))
+    lines = run("video.py", image, "--scale", 2, "--frames", 3, "--between").splitlines()
+    assert lines[0].split() == ["model", "window", "dB", "between"]
+    table = {tuple(line.split()[:2]): [float(v) for v in line.split()[2:]] for line in lines[1:]}
+    assert {len(row) for row in table.values()} == {2}
+    assert table["bicubic", "1"][1] < table["mean", "1"][1] and ("ibp", "5") in table
+
+
 def test_the_encoder_is_trained_by_its_example(tmp_path):
     from safetensors.torch import load_file
 

@@ -19,7 +19,7 @@ Published, frames are moved by an optical flow, by the whole way from one to the
 the way that the registration found, which is the same for every pixel. The published code adds the
 map before attention a second time; here it is added once. Sides that the squares do not divide are
 filled up by repeating the edge. There is no skip past the net; `mstt-stvsr-s` has one, is narrower,
-and cuts squares of 12, 6, 4 and 3 pixels. How long the net was trained is not told.
+and cuts squares of 12, 6 and 3 pixels. How long the net was trained is not told.
 """
 
 from __future__ import annotations
@@ -120,15 +120,15 @@ class MSTTSTVSR(nn.Module):
 
     Args:
         wide: features of the attention.
-        sides: of the squares of each of its heads, on the grid half as fine as a frame's.
+        side, heads: the first head's squares, on a grid half as fine as a frame's; those of each
+            other head are half as large as those of the one before.
         front, blocks: residual blocks before attention and behind it.
         skip: add the nearest frames' bicubic mean, which the net begins as: it learns sooner.
     """
 
     def __init__(
-        self, bands: int, scale: int, *, features: int = 64, wide: int = 256,
-        sides: Sequence[int] = (40, 20, 10, 5), front: int = 5, blocks: int = 20,
-        skip: bool = False,
+        self, bands: int, scale: int, *, features: int = 64, wide: int = 256, side: int = 40,
+        heads: int = 4, front: int = 5, blocks: int = 20, skip: bool = False,
     ) -> None:  # fmt: skip
         super().__init__()
         self.scale, self.skip = scale, skip
@@ -139,6 +139,9 @@ class MSTTSTVSR(nn.Module):
         self.align = Alignment(features)
         self.fuse = nn.Conv2d(2 * features, features, 1)
         self.blend = nn.Conv2d(2 * features, features, 1)
+        if wide % heads or side % 2 ** (heads - 1):
+            raise ValueError(f"{heads} heads of {wide} features halve squares of {side} pixels")
+        sides = [side >> head for head in range(heads)]
         self.transformer = _Transformer(features, wide, sides, 2 * _FRAMES - 1)
         self.tail = nn.Sequential(
             *(Residual(features) for _ in range(blocks)),
@@ -193,12 +196,12 @@ def build(card: ModelCard) -> MSTTSTVSR:
 # Attention sees the whole window, so tiles agree by blending. 2,647 clips make an epoch.
 _SIZES: dict[str, tuple[dict[str, Any], Recipe]] = {
     "mstt-stvsr": (
-        {"features": 64, "wide": 256, "sides": [40, 20, 10, 5], "front": 5, "blocks": 20,
+        {"features": 64, "wide": 256, "side": 40, "heads": 4, "front": 5, "blocks": 20,
          "skip": False},
         Recipe("charbonnier", 80, 1, lr=1e-4),
     ),
     "mstt-stvsr-s": (
-        {"features": 32, "wide": 96, "sides": [12, 6, 4, 3], "front": 3, "blocks": 6, "skip": True},
+        {"features": 32, "wide": 96, "side": 12, "heads": 3, "front": 3, "blocks": 6, "skip": True},
         Recipe(patch=24, batch_size=4, lr=5e-4),
     ),
 }  # fmt: skip
