@@ -22,6 +22,7 @@ from affine import Affine
 from numpy.typing import NDArray
 
 import geosr
+from geosr.models.card import ModelCard
 from geosr.scene import degrade
 
 PAN = (0.57, -0.77)  # coarse pixels from a frame to the next, rows and columns
@@ -93,6 +94,13 @@ def psnr(folder: Path, truth: dict[str, Image], scale: int) -> float:
     return float(-10 * np.log10(np.mean(errors)))
 
 
+def windows_of(card: ModelCard) -> tuple[int, ...]:
+    """Those that a net is tried with; of the plain mean, which the others stand beside, one."""
+    if card.name == "mean":
+        return (1,)
+    return (1, 3, 5, 7) if card.fewer else (card.frames,)
+
+
 def average(folder: Path, frames: list[str]) -> None:
     """Write the mean of each two frames that follow each other, as they lie."""
     for name, after in pairwise(frames):
@@ -122,7 +130,7 @@ def main() -> None:
         for number, model in enumerate(("bicubic", *mean, "ibp", *said.model)):
             (net,) = geosr.load_model(model, scale=said.scale)
             several = net.card.task == "misr"
-            for window in (1, 3, 5, 7) if net.card.fewer else (net.card.frames,):
+            for window in windows_of(net.card):
                 out, around = folder / f"{number}-{window}", window if several else None
                 between = said.between and net.card.makes_between
                 geosr.superres(folder / "frames", out, model=net, window=around, between=between)
