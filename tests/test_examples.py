@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import rasterio
 from rasters import picture, write
 
@@ -45,6 +46,17 @@ def test_another_image_helps(tmp_path):
     table = {line.split()[0]: [float(v) for v in line.split()[1:]] for line in lines[1:]}
     assert set(table) == {"mean", "median", "shift-and-add", "ibp"}
     assert table["ibp"][0] < table["ibp"][2] < table["ibp"][4]
+
+
+def test_leaving_one_image_out_scores_methods_without_a_truth(tmp_path):
+    ground = picture(0, side=96).astype(np.float64)
+    for t, (down, across) in enumerate([(0, 0), (1, 2), (2, 1), (0, 2), (1, 1)]):
+        seen = ground[:, down : down + 90, across : across + 90].reshape(1, 30, 3, 30, 3)
+        write(tmp_path / f"place/{t}.tif", seen.mean((2, 4)).astype(np.uint16))
+    lines = [line.split() for line in run("leftout.py", tmp_path / "place").splitlines()]
+    assert [line[0] for line in lines] == ["mean", "ibp", "ibp-robust"]
+    assert all(line[-2:] == ["5", "images"] and len(line) == 5 for line in lines)
+    assert all(20 < float(value) < 90 for line in lines for value in line[1:-2])
 
 
 def test_the_frames_around_a_frame_help(tmp_path):
