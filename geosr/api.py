@@ -86,6 +86,7 @@ def superres(
     align: bool = False,
     guide: str | Path | None = None,
     window: int | None = None,
+    between: bool = False,
     ensemble: int = 1,
     fit_steps: int | None = None,
     fit_time: float | None = None,
@@ -127,7 +128,8 @@ def superres(
         co: GDAL creation options, NAME to VALUE.
         guide: a finer raster to whose grid `src` is sharpened, or a folder of such.
         frames, tile_size, overlap, dn_offset, quantification: None is "auto".
-        window: frames of a video that every frame of `src` is made of; odd.
+        window: frames of a video that every frame of `src` is made of; odd, but of nets for 4.
+        between: make a frame in the middle between each two of that video too.
         fit_time: seconds.
         save_fit: a folder.
         batch_size: tiles that share a pass; None is 1, and less is never taken where it is given.
@@ -160,6 +162,7 @@ def superres(
         dn_offset, _sentinel2_bands(bands_in), quantification, allow_vrt, allow_remote,
         pattern=pattern, align=align, guide=str(guide) if guide else None,
         register=register != "none", window=window or 0,
+        kind="between" if between else _GUIDED,
     ))  # fmt: skip
     if options.kind == _GUIDED:
         bands = _sentinel2_bands(bands)

@@ -36,6 +36,8 @@ THIN = {  # options that make a net quick; only widths where its reach is to sta
     "misr-gru": {"features": 4}, "recursive": {"features": 8}, "worldstrat": {"features": 8},
     "msdtgp": {"features": 8, "narrow": 8, "blocks": 1}, "rrn": {"features": 8},
     "msdtgp-s": {"features": 8, "narrow": 8, "blocks": 1},
+    "mstt-stvsr": {"features": 8, "wide": 16, "side": 4, "heads": 2, "front": 1, "blocks": 1},
+    "mstt-stvsr-s": {"features": 8, "wide": 16, "side": 4, "heads": 2, "front": 1, "blocks": 1},
     "liif": {"features": 8, "hidden": 16}, "cdcr": {"features": 8, "hidden": 16},
     "funsr": {"features": 8, "width": 16},
     "hsrnet": {"features": 8, "blocks": 2}, "mog-dcn": {"features": 4, "stages": 2},

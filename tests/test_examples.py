@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import rasterio
 from rasters import picture, write
 
@@ -47,6 +48,17 @@ def test_another_image_helps(tmp_path):
     assert table["ibp"][0] < table["ibp"][2] < table["ibp"][4]
 
 
+def test_leaving_one_image_out_scores_methods_without_a_truth(tmp_path):
+    ground = picture(0, side=96).astype(np.float64)
+    for t, (down, across) in enumerate([(0, 0), (1, 2), (2, 1), (0, 2), (1, 1)]):
+        seen = ground[:, down : down + 90, across : across + 90].reshape(1, 30, 3, 30, 3)
+        write(tmp_path / f"place/{t}.tif", seen.mean((2, 4)).astype(np.uint16))
+    lines = [line.split() for line in run("leftout.py", tmp_path / "place").splitlines()]
+    assert [line[0] for line in lines] == ["mean", "ibp", "ibp-robust"]
+    assert all(line[-2:] == ["5", "images"] and len(line) == 5 for line in lines)
+    assert all(20 < float(value) < 90 for line in lines for value in line[1:-2])
+
+
 def test_the_frames_around_a_frame_help(tmp_path):
     image = write(tmp_path / "field.tif", picture(0, side=120))
     lines = run("video.py", image, "--scale", 2, "--frames", 3).splitlines()
@@ -54,6 +66,15 @@ def test_the_frames_around_a_frame_help(tmp_path):
     table = {tuple(line.split()[:2]): float(line.split()[2]) for line in lines[1:]}
     assert [window for name, window in table if name == "ibp"] == ["1", "3", "5", "7"]
     assert table["ibp", "1"] < table["ibp", "3"]
+
+
+def test_frames_between_stand_beside_the_mean_of_their_neighbours(tmp_path):
+    image = write(tmp_path / "field.tif", picture(0, side=120))
+    lines = run("video.py", image, "--scale", 2, "--frames", 3, "--between").splitlines()
+    assert lines[0].split() == ["model", "window", "dB", "between"]
+    table = {tuple(line.split()[:2]): [float(v) for v in line.split()[2:]] for line in lines[1:]}
+    assert {len(row) for row in table.values()} == {2}
+    assert table["bicubic", "1"][1] < table["mean", "1"][1] and ("ibp", "5") in table
 
 
 def test_the_encoder_is_trained_by_its_example(tmp_path):

@@ -202,6 +202,7 @@ def open_options(params: dict[str, Any]) -> OpenOptions:
         guide=params.pop("guide", None),
         register=params.get("register") != "none",
         window=params.pop("window", None) or 0,
+        kind="between" if params.pop("between", False) else "sentinel2",
     )
 
 

@@ -159,6 +159,7 @@ if TYPE_CHECKING:
         type=click.IntRange(1),
         help="SRC is a video: every frame is made of as many, itself in the middle; odd.",
     ),
+    option("--between", is_flag=True, help="A frame in the middle between each two too."),
     option(
         "--ensemble",
         type=click.IntRange(1),

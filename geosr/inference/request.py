@@ -69,7 +69,7 @@ def scene_options(models: Sequence[Model], options: OpenOptions) -> OpenOptions:
     """How scenes are read for these nets: what counts as a scene, and as reflectance 1.0.
 
     Args:
-        options: a `window` of 0 is that of no video.
+        options: a `window` of 0 is that of no video; of kinds only "between" is looked at.
 
     Raises:
         UsageError: nets of several kinds, or ones that do not take a window of that many frames.
@@ -86,6 +86,7 @@ def scene_options(models: Sequence[Model], options: OpenOptions) -> OpenOptions:
             f"{named} takes no --guide. Leave it out, or choose --model gsa, mtf-glp, landsat-ps …"
         )
     quantification = options.quantification or models[0].card.quantification or None
-    kind, window = of_video([model.card for model in models], kinds.pop(), options.window)
+    kind, window = of_video([model.card for model in models], kinds.pop(), options.window,
+                            between=options.kind == "between")  # fmt: skip
     return replace(options, kind=kind, quantification=quantification, max_pixels=None,
                    window=window)  # fmt: skip

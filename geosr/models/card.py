@@ -81,6 +81,7 @@ class ModelCard:
             0 is a net of the one scale.
         video: its frames are those of a video, the one that comes out first, then those around it,
             the nearest in time first; it takes no others.
+        between: of those, it gives frames between too, and is told when frames were taken.
         fitted: a guided net that learns on the scene first, as those of task "fits" do.
     """
 
@@ -106,6 +107,15 @@ class ModelCard:
     continuous: float = 0.0
     video: bool = False
     fitted: bool = False
+    between: bool = False
+
+    @property
+    def makes_between(self) -> bool:
+        """Whether it can give a frame in the middle between two.
+
+        Nets that are told where any number of frames lie lay them down midway.
+        """
+        return self.between or (self.shifts and self.fewer)
 
     @property
     def learns(self) -> bool:
@@ -226,6 +236,8 @@ def _check(card: ModelCard) -> None:
         )
     if card.task != "guided" and len(gsds) > 1:
         raise ValueError(f"{len(gsds)} inputs, where {card.task} has one")
+    if card.between and not (card.video and card.shifts):
+        raise ValueError("frames between, of a net that is not told when and where frames lie")
     several = card.shifts or card.fewer or card.video or card.frames > 1
     if card.task != "misr" and several:
         raise ValueError(f"frames or shifts, which {card.task} has none of")
@@ -284,7 +296,9 @@ class Model:
     Inputs are float32 tensors of reflectance × 10000, one per GSD: (batch, bands, rows, cols), or
     (batch, frames, bands + 1, rows, cols) for multi-image nets, whose last band is the quality
     mask (1 is clear). `inputs[SHIFTS]`, (batch, frames, 2), holds the frames' shifts: pixel (r, c)
-    of one sees the ground at (r + down, c + across) of the grid. Upsampling happens inside the net.
+    of one sees the ground at (r + down, c + across) of the grid. For nets that give frames between,
+    a third number may follow: when it was taken, in frames after what comes out. Upsampling happens
+    inside the net.
 
     Guided nets take the dictionary and normalise by themselves. The others are plain modules
     from unit values to unit values: `net(image)`, `net(frames, clear)` and, where the card says
@@ -394,8 +408,8 @@ class Design:
         reach: receptive radius in input pixels by scale; its keys are the scales on offer, of
             which `ANY_SCALE` stands for all others above 1.
         scale: the default one.
-        blend, shifts, fewer, tile, video: as on the card; where it blends the reach is only what
-            tiles read.
+        blend, shifts, fewer, tile, video, between: as on the card; where it blends the reach is
+            only what tiles read.
         card_: the one card of a guided net; None makes cards for any band count.
         paper: the published training, `--preset paper`.
         solved: found at once from samples, without steps of an optimiser.
@@ -420,6 +434,7 @@ class Design:
     tile: int = 0
     solved: bool = False
     video: bool = False
+    between: bool = False
 
     def card(self, *, scale: float | None = None, bands: int = 1, **options: Any) -> ModelCard:
         """The card at a scale, for `bands` bands at once (1: each band by itself).
@@ -461,6 +476,7 @@ class Design:
             tile=self.tile,
             continuous=float(scale) if any_scale else 0.0,
             video=self.video,
+            between=self.between,
         )
 
     def _fixed(self, card: ModelCard, scale: float | None, bands: int) -> ModelCard:

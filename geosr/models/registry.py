@@ -56,6 +56,7 @@ from geosr.models.nets.multi import (
     ibpnet,
     misrgru,
     msdtgp,
+    msttstvsr,
     piunet,
     rams,
     recursive,
@@ -105,8 +106,8 @@ _MODULES = (
     fsrcnn, srresnet, edsr, carn, rcan, han, dmcn, pecnn, ddrn, hsenet, haunet, transenet, swinir,
     hat, rrdb, eegan, sgfbgan, cincgan, rfsr, sspsr, rfsrhsi, ganhsi, dual, highresnet, trmisr,
     piunet, rams, deepsum, wdsr3d, misrgru, recursive, worldstrat, ibpnet, hdrdsp, fusion, msdtgp,
-    rrn, liif, cdcr, funsr, zssr, dip, mip, spectral, bicubic, brovey, gsa, mtfglp, bdsd, local,
-    guidedfilter, mmsr, rrsgan, srcdnet,
+    msttstvsr, rrn, liif, cdcr, funsr, zssr, dip, mip, spectral, bicubic, brovey, gsa, mtfglp, bdsd,
+    local, guidedfilter, mmsr, rrsgan, srcdnet,
 )  # fmt: skip
 DESIGNS: dict[str, Design] = {d.name: d for module in _MODULES for d in module.DESIGNS}
 _BUILDERS = {d.arch: d.build for d in DESIGNS.values()}

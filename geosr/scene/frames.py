@@ -75,6 +75,11 @@ class FramesOfNet(Protocol):
         """It takes fewer of them too."""
         ...
 
+    @property
+    def between(self) -> bool:
+        """It is told when those of a video were taken."""
+        ...
+
 
 @dataclass(frozen=True)
 class SelectedFrame:
@@ -104,10 +109,12 @@ class FrameSelection:
     Attributes:
         resampled: fractions of a pixel are shifted by cubic convolution; otherwise the net is told
             of them.
+        times: when they were taken, in frames after what is wanted, where a net is told it.
     """
 
     frames: tuple[SelectedFrame, ...]
     resampled: bool = False
+    times: tuple[float, ...] = ()
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -126,10 +133,11 @@ class FrameSelection:
 
     @property
     def shifts(self) -> NDArray[np.float32]:
-        """(frames, 2): the shifts that nets are told."""
+        """(frames, 2): the shifts that nets are told; times as a third number."""
         if self.resampled:
             return np.zeros((len(self.frames), 2), np.float32)
-        return np.array([self.rest(frame) for frame in self.frames], np.float32)
+        shifts = np.array([self.rest(frame) for frame in self.frames], np.float32)
+        return np.column_stack([shifts, np.array(self.times, np.float32)]) if self.times else shifts
 
 
 def first_frames(count: int) -> FrameSelection:
@@ -166,11 +174,28 @@ def select_frames(
     register = options.register != "none"
     largest = max(_LARGEST, _PAN * min(images[0].values.shape[1:])) if scene.video else _LARGEST
     frames = _registered([images[t] for t in chosen], chosen, clear, register, known, largest)
+    if scene.between:
+        frames = _midway(frames)
     if options.brightness:
-        frames = _brightened(frames, images, as_first=scene.video)
+        nearest = 1 + scene.between
+        frames = _brightened(frames, images, as_first=nearest if scene.video else len(frames))
     if not net.fewer:
         frames = _filled(frames, net.frames, options.seed)
-    return FrameSelection(tuple(frames), resampled=known and not net.shifts)
+    times = middle_times(len(frames)) if scene.between and net.between else ()
+    return FrameSelection(tuple(frames), resampled=known and not net.shifts, times=times)
+
+
+def middle_times(count: int) -> tuple[float, ...]:
+    """When frames around what is wanted were taken, the nearest first: −½, ½, −1½, 1½, …"""
+    return tuple((0.5 + i // 2) * (-1) ** (i + 1) for i in range(count))
+
+
+def _midway(frames: Sequence[SelectedFrame]) -> list[SelectedFrame]:
+    """Frames as they lie in one midway between frames 0 and 1, where the latter is there."""
+    half = next((np.array(each.shift) / 2 for each in frames if each.index == 1), np.zeros(2))
+    moved = (np.array(each.shift) - half for each in frames)
+    return [replace(each, shift=(float(down), float(across)))
+            for each, (down, across) in zip(frames, moved, strict=True)]  # fmt: skip
 
 
 def _around(scene: Scene, clear: Sequence[float]) -> list[int]:
@@ -284,20 +309,16 @@ def _alike(first: Array, other: Array, down: int, across: int) -> float:
 
 
 def _brightened(
-    frames: Sequence[SelectedFrame], images: Sequence[Pixels], *, as_first: bool = False
+    frames: Sequence[SelectedFrame], images: Sequence[Pixels], *, as_first: int
 ) -> list[SelectedFrame]:
-    """Frames with the gain and offset to the median mean and deviation of all, band by band.
-
-    Or to those of the first frame, which stays as it is.
-    """
+    """Frames with the gain and offset to the median mean and deviation of the first, by band."""
     means, spreads = [], []
     for frame in frames:
         pixels = images[frame.index]
         bands = list(zip(pixels.values, pixels.usable, strict=True))
         means.append([float(v[good].mean()) if good.any() else math.nan for v, good in bands])
         spreads.append([float(v[good].std()) if good.any() else math.nan for v, good in bands])
-    pick = slice(1) if as_first else slice(None)
-    mean, spread = (_nanmedian(np.array(each)[pick]) for each in (means, spreads))
+    mean, spread = (_nanmedian(np.array(each)[:as_first]) for each in (means, spreads))
     result = []
     for frame, own_mean, own_spread in zip(frames, np.array(means), np.array(spreads), strict=True):
         safe = (own_spread > 0) & np.isfinite(own_spread) & np.isfinite(spread)

@@ -132,6 +132,7 @@ class Scene:
         metadata: files besides the rasters from which it is known what counts mean.
         acquisition: when and by what it was sensed.
         video: frame 0 is one of a video; the others are those around it, the nearest in time first.
+        between: of a video, what is wanted lies in the middle between frames 0 and 1.
     """
 
     name: str
@@ -149,6 +150,7 @@ class Scene:
     metadata: tuple[str, ...] = ()
     acquisition: Acquisition = Acquisition()  # noqa: RUF009 - frozen
     video: bool = False
+    between: bool = False
 
     def _repr_html_(self) -> str:
         """Bands and grid of each GSD, and what a user should know, as a notebook shows it."""

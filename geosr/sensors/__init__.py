@@ -53,7 +53,7 @@ def open_scene(path: str | Path, options: OpenOptions | None = None) -> Scene:
 def _opened(path: Path, options: OpenOptions) -> Scene:
     if is_remote(str(path)) and not options.remote:
         raise SceneError(f"{path}: local files only. Pass --allow-remote to read it.")
-    if not path.exists() and not options.remote and options.kind != "series":
+    if not path.exists() and not options.remote and options.kind not in ("series", "between"):
         raise SceneError(f"{path}: no such file or folder. Check the path.")
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise SceneError(f"{path} is neither a file nor a folder. Leave it out.")
@@ -61,7 +61,7 @@ def _opened(path: Path, options: OpenOptions) -> Scene:
         return stac.open_item(path, options)
     if options.kind == "series":
         return image.open_series(path, options)
-    if options.kind == "video":
+    if options.kind in ("video", "between"):
         return video.open_video(path, options)
     if options.kind == "image":
         return image.open_image(path, options)
@@ -130,8 +130,8 @@ def _found(path: Path, pattern: str | None, kind: str) -> list[Path]:
         return image.images(path, pattern)
     if kind == "series":
         return image.find_series(path, pattern)
-    if kind == "video":
-        return video.find_frames(path, pattern)
+    if kind in ("video", "between"):
+        return video.find_frames(path, pattern, between=kind == "between")
     if kind == "pair":
         return pair.find_pairs(path, pattern)
     if path.is_file() or _is_scene(path):

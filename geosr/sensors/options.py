@@ -21,7 +21,8 @@ class OpenOptions:
         remote: open paths on the network.
         kind: "sentinel2"; "image" takes any raster as a scene, "series" a folder of them, "pair" a
             coarse raster and a finer one of the same ground, "video" every frame of a folder of
-            ordered ones, with the frames around it.
+            ordered ones, with the frames around it; "between" those, and what lies in the middle
+            between each two.
         pattern: names of the rasters that count in a folder of them.
         align: bring the rasters of a series that lie on other grids onto the grid of the first
             by name, bilinear; the finer raster of a pair into the CRS of the coarse one.
@@ -29,7 +30,7 @@ class OpenOptions:
             what lies beside it.
         register: move the finer raster of a pair to where its content fits the coarse one's.
         max_pixels: of the finest grid, for those who read scenes whole; None is no limit.
-        window: frames of a video that a frame is seen with, itself included; odd. 0 is no video.
+        window: frames of a video that a frame is seen with, itself included. 0 is no video.
     """
 
     dn_offset: float | None = None

@@ -101,6 +101,7 @@ class TrainConfig:
             changed = replace(card, options={**card.options, **self.net_options})
             try:
                 card = registry.measured(changed)  # another depth sees another way
+                registry.count(card)  # of nets that blend nothing is measured
             except (TypeError, ValueError, RuntimeError) as error:
                 said = ", ".join(f"{key}={value}" for key, value in self.net_options.items())
                 raise UsageError(

@@ -119,7 +119,7 @@ def interpolations(card: ModelCard, batch: Batch) -> dict[str, Tensor]:
     count, frames = x.shape[:2]
     clear = x[:, :, -1:]
     if card.shifts:
-        shifts = batch.inputs[SHIFTS]
+        shifts = batch.inputs[SHIFTS][..., :2]
         fused = fusion.back_projected(x[:, :, :-1], clear, shifts, card.scale)
         return {"ibp": fused, "bicubic mean": fusion.mean(x[:, :, :-1], clear, shifts, card.scale)}
     share = clear + 1e-6

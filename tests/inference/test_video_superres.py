@@ -1,6 +1,7 @@
 """Every frame of a video, finer, on the command line."""
 
 import json
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -201,3 +202,75 @@ def test_python_takes_a_window_too(video, tmp_path):
 
     outcomes = geosr.superres(tmp_path / "frames", tmp_path / "out", model="ibp", scale=2, window=3)
     assert [outcome.status for outcome in outcomes] == ["done"] * 7
+
+
+MIDDLES = [(40 + 4 * t, 80 - 6 * t) for t in range(4)]
+
+
+@pytest.fixture
+def even(ground, tmp_path):
+    """A camera that goes on evenly; what it sees in the middle between frames is known."""
+    for t, place in enumerate(MIDDLES):
+        write(tmp_path / f"frames/f{t}.tif", frame(ground, place, t))
+    return tmp_path
+
+
+def test_frames_between_show_what_the_camera_saw_midway(geosr, even, ground):
+    done = ibp(geosr, "out", 5, "--between")
+    assert done.returncode == 0, done.stderr
+    made = sorted(path.name for path in (even / "out").glob("*.tif"))
+    assert made == ["f0.tif", "f0_between.tif", "f1.tif", "f1_between.tif", "f2.tif",
+                    "f2_between.tif", "f3.tif"]  # fmt: skip
+    at = (slice(12, -12),) * 2
+    for t, (one, other) in enumerate(pairwise(MIDDLES)):
+        midway = tuple((a + b) // 2 for a, b in zip(one, other, strict=True))
+        known = truth(ground, midway)[at]
+        neighbours = [read(even / f"out/f{i}.tif")[at] for i in (t, t + 1)]
+        error = np.std(read(even / f"out/f{t}_between.tif")[at] - known)
+        assert error < 0.5 * np.std(np.mean(neighbours, 0) - known)
+        assert error < 1.3 * np.std(neighbours[0] - truth(ground, one)[at])
+
+
+def test_a_frame_between_is_as_bright_as_its_neighbours_are_together(geosr, ground, tmp_path):
+    for t, place in enumerate(MIDDLES[:2]):
+        write(tmp_path / f"frames/{t}.tif", frame(ground, place, t, gain=1 + 0.4 * t))
+    assert ibp(geosr, "out", 3, "--between").returncode == 0
+    first, middle, second = (read(tmp_path / f"out/{name}.tif").mean()
+                             for name in ("0", "0_between", "1"))  # fmt: skip
+    assert middle == pytest.approx((first + second) / 2, rel=0.02)
+
+
+def test_a_net_made_for_it_gives_frames_between_by_their_times(geosr, video, tmp_path):
+    net = checkpoint(tmp_path / "net.safetensors", "mstt-stvsr", scale=SCALE)
+    args = ("superres", "frames", "out", "--model", net, "--window", 4, "--json")
+    assert geosr(*args).returncode == 0
+    done = geosr(*args, "--between")
+    assert done.returncode == 0, done.stderr
+    status = [row["status"] for row in map(json.loads, done.stdout.splitlines()) if "status" in row]
+    assert status.count("skipped") == 7 and status.count("done") == 6
+    between = tmp_path / "out/lake_2021-03-02T10-15-03.0.tif"
+    with rasterio.open(between) as file:
+        assert file.tags()["ACQUISITIONDATETIME"] == "2021-03-02 10:15:03"
+        assert file.tags()["GEOSR_SOURCE"] == between.stem
+    record = json.loads(between.with_suffix(".geosr.json").read_text())
+    assert list(record["inputs"]) == [video[i].name for i in (2, 3, 1, 4)]
+    assert record["acquired"] == "2021-03-02T10:15:03Z"
+    itself = read(tmp_path / "out" / video[2].name)
+    assert not np.array_equal(itself, read(between))
+
+
+@pytest.mark.parametrize(
+    "name, args, said",
+    [
+        ("rrn", ("--window", 5), "'rrn' gives the frames themselves alone"),
+        ("mstt-stvsr", (), "takes 4 frames of a video in their order. Say --window 4"),
+        ("mstt-stvsr", ("--window", 5), "takes 4 images, no other number. Say --window 4."),
+        ("ibp", (), "of how many frames? Say --window 4 too"),
+        ("ibp", ("--window", 4), "Give an odd number."),
+        ("pecnn", ("--window", 1), "'pecnn' gives the frames themselves alone"),
+    ],
+)
+def test_frames_between_that_a_net_does_not_give_are_refused(geosr, even, name, args, said):
+    net = name if name == "ibp" else checkpoint(even / "net.safetensors", name)
+    done = geosr("superres", "frames", "out", "--model", net, "--between", *args)
+    assert done.returncode == 2 and said in done.stderr, done.stderr

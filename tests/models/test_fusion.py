@@ -83,7 +83,7 @@ def test_the_median_survives_an_unmasked_cloud_and_the_mean_does_not():
     )
 
 
-@pytest.mark.parametrize("name", [*FUSIONS, "ibp-reference"])
+@pytest.mark.parametrize("name", [*FUSIONS, "ibp-reference", "ibp-robust"])
 def test_masked_pixels_do_not_count(name):
     _, frames, clear, shifts = series(6)
     clear[:, 2, :, 4:12, 4:12] = 0
@@ -93,7 +93,7 @@ def test_masked_pixels_do_not_count(name):
     torch.testing.assert_close(net(frames, clear, shifts), net(spoiled, clear, shifts))
 
 
-@pytest.mark.parametrize("name", [*FUSIONS, "ibp-net"])
+@pytest.mark.parametrize("name", [*FUSIONS, "ibp-robust", "ibp-net"])
 def test_the_order_of_frames_changes_nothing(name):
     torch.manual_seed(0)
     _, frames, clear, shifts = series(6)
@@ -134,17 +134,37 @@ def test_where_nothing_changes_all_frames_weigh_much():
     assert error(reference(frames, clear, shifts), truth) < 1.1 * error(plain, truth)
 
 
-def test_agreeing_frames_keep_their_masks():
+def test_what_most_frames_show_is_shown_whichever_comes_first():
+    truth, frames, clear, shifts = series(9, noise=0.003)
+    burnt = truth.clone()
+    burnt[..., 24:42, 24:48] -= 0.1
+    frames[:, :3] = Sampling((24, 24), 3, shifts).see(burnt)[:, :3]
+    plain = back_projected(frames, clear, shifts, 3)
+    robust = back_projected(frames, clear, shifts, 3, agree=fusion.usual)
+    assert error(robust, truth) < 0.6 * error(plain, truth)
+
+
+def test_where_nothing_changes_robust_weights_cost_next_to_nothing():
+    truth, frames, clear, shifts = series(9, noise=0.01)
+    same, weights = fusion.usual(frames, clear, shifts, 3)
+    assert same is frames and float(weights.mean()) > 0.7 and float(weights.max()) <= 1
+    plain = back_projected(frames, clear, shifts, 3)
+    robust = back_projected(frames, clear, shifts, 3, agree=fusion.usual)
+    assert error(robust, truth) < 1.05 * error(plain, truth)
+
+
+@pytest.mark.parametrize("rule", [fusion.agreeing, fusion.usual])
+def test_agreeing_frames_keep_their_masks(rule):
     _, frames, clear, shifts = series(5)
     clear[:, 2, :, 4:12, 4:12] = 0
-    _, weights = fusion.agreeing(frames, clear, shifts, 3)
+    _, weights = rule(frames, clear, shifts, 3)
     assert not weights[clear == 0].any() and bool((weights[clear > 0] > 0).all())
     assert float(weights.max()) <= 1
 
 
 def test_without_a_clear_frame_there_is_a_value():
     _, frames, clear, shifts = series(3)
-    for name in (*FUSIONS, "ibp-reference", "ibp-net"):
+    for name in (*FUSIONS, "ibp-reference", "ibp-robust", "ibp-net"):
         result = build(design(name).card()).net(frames, clear * 0, shifts)
         assert bool(result.isfinite().all())
         assert 0 < float(result.detach().mean()) < 1

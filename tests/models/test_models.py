@@ -51,6 +51,7 @@ COUNTS = [  # name, scale, bands, parameters
     ("highres-net", 3, 1, 591_818), ("tr-misr", 3, 1, 386_191), ("piunet", 3, 1, 828_355),
     ("rams", 3, 1, 958_129),
     ("msdtgp", 4, 3, 14_174_083), ("msdtgp", 4, 1, 14_164_865), ("msdtgp", 2, 3, 11_536_259),
+    ("mstt-stvsr", 4, 3, 5_664_283),
     ("rrn", 4, 3, 1_888_560),  # its logs: 7.20428 MiB in fp32
     # yinboc/liif, Suanmd/CDCR and KyanChen/FunSR with EDSR-baseline's trunk
     ("liif", 2.5, 3, 1_567_299), ("liif", 4, 1, 1_565_633), ("cdcr", 2.5, 3, 1_576_264),

@@ -7,7 +7,7 @@ from rasters import picture, write
 
 from geosr.errors import SceneError
 from geosr.sensors import OpenOptions, find_scenes, open_scene
-from geosr.sensors.video import around_frame, time_in_name
+from geosr.sensors.video import around_frame, around_middle, time_in_name
 
 
 def video(folder, names, **more):
@@ -21,7 +21,8 @@ def names(folder, pattern=None):
 
 
 def opened(path, window=5, **more):
-    return open_scene(path, OpenOptions(kind="video", window=window, max_pixels=None, **more))
+    options = {"kind": "video", "max_pixels": None, **more}
+    return open_scene(path, OpenOptions(window=window, **options))
 
 
 def test_frames_are_ordered_by_name_and_10_comes_after_9(tmp_path):
@@ -133,3 +134,70 @@ def test_a_frame_of_another_size_or_other_bands_fails_the_windows_it_is_in(tmp_p
         opened(tmp_path / "f6.tif")
     assert "f4.tif" in str(failed.value) and "f6.tif" in str(failed.value)
     assert opened(tmp_path / "f1.tif").frames == 5
+
+
+def between(folder, pattern=None):
+    return [path.name for path in find_scenes(folder, kind="between", pattern=pattern)]
+
+
+def test_even_windows_hold_one_more_frame_after_than_before():
+    assert around_frame(5, 9, 4) == [5, 4, 6, 7] and around_frame(8, 9, 4) == [8, 7, 7, 6]
+    assert around_frame(0, 9, 2) == [0, 1]
+
+
+@pytest.mark.parametrize("window, found", [(1, [3, 4]), (2, [3, 4]), (4, [3, 4, 2, 5]),
+                                           (5, [3, 4, 2, 5]), (6, [3, 4, 2, 5, 1, 6])])  # fmt: skip
+def test_around_a_middle_lie_as_many_before_as_after(window, found):
+    assert around_middle(3, 9, window) == found
+
+
+def test_around_a_middle_at_the_ends_the_video_is_reflected():
+    assert around_middle(0, 3, 4) == [0, 1, 1, 2] and around_middle(1, 3, 4) == [1, 2, 0, 1]
+
+
+@pytest.mark.parametrize(
+    "before, after, middle",
+    [
+        ("f1", "f2", "f1_between"),
+        ("a_20210302T101500", "b_20210302T101600", "a_20210302T101530"),
+        ("a_20210302T101500_x", "a_20210302T101501_x", "a_20210302T101500.5_x"),
+        ("2021-03-02T10-15-00.50Z", "2021-03-02T10-15-01.00Z", "2021-03-02T10-15-00.75Z"),
+        ("lake_2021-03-02", "lake_2021-03-04", "lake_2021-03-03"),
+        ("lake_2021-03-02", "lake_2021-03-05", "lake_2021-03-03T120000"),
+        ("lake_20201231", "lake_20210102", "lake_20210101"),
+    ],
+)
+def test_a_frame_between_is_named_as_the_middle_and_comes_between(tmp_path, before, after, middle):
+    video(tmp_path, [f"{before}.tif", f"{after}.tif"])
+    assert between(tmp_path) == [f"{before}.tif", f"{middle}.tif", f"{after}.tif"]
+
+
+def test_a_frame_between_is_timed_as_the_middle(tmp_path):
+    video(tmp_path, ["a.tif", "b.tif", "c.tif"])
+    for name, second in (("a", 0), ("b", 1), ("c", 4)):
+        with rasterio.open(tmp_path / f"{name}.tif", "r+") as file:
+            file.update_tags(TIFFTAG_DATETIME=f"2021:03:02 10:00:0{second}", MISSION="X",
+                             ORBIT=name)  # fmt: skip
+    scene = opened(tmp_path / "b_between.tif", window=4, kind="between")
+    assert scene.name == "b_between" and scene.between and scene.video
+    assert scene.acquisition.time == "2021-03-02T10:00:02.500000Z"
+    assert scene.acquisition.tags["MISSION"] == "X" and "ORBIT" not in scene.acquisition.tags
+    assert [band.path[-5:] for band in scene.bands] == ["b.tif", "c.tif", "a.tif", "b.tif"]
+    frame = opened(tmp_path / "b.tif", window=4, kind="between")
+    assert not frame.between and frame.acquisition.time == "2021-03-02T10:00:01Z"
+
+
+def test_what_lies_between_needs_a_folder_and_a_name_of_its_own(tmp_path):
+    video(tmp_path, ["a.tif", "b.tif"])
+    with pytest.raises(SceneError, match=r"a\.tif is one frame.*leave out --between"):
+        find_scenes(tmp_path / "a.tif", kind="between")
+    with pytest.raises(SceneError, match="no such file|no frame of a video"):
+        opened(tmp_path / "c_between.tif", kind="between")
+    video(tmp_path, ["a_between.tif"])
+    with pytest.raises(SceneError, match="would be a_between. Rename"):
+        between(tmp_path)
+
+
+def test_one_frame_has_none_between(tmp_path):
+    video(tmp_path, ["a.tif"])
+    assert between(tmp_path) == ["a.tif"]

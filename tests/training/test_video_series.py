@@ -7,6 +7,7 @@ import pytest
 from nets import THIN
 from rasters import write
 
+from geosr.models.card import SHIFTS
 from geosr.models.registry import design
 from geosr.sensors import OpenOptions
 from geosr.training.datasets import Choice, open_sets
@@ -74,16 +75,46 @@ def test_the_frame_in_the_middle_keeps_its_brightness(tmp_path):
     made.close()
 
 
-def test_a_net_for_video_learns_from_images_and_makes_frames(geosr, tmp_path):
+def test_every_other_truth_lies_midway_between_two_frames(tmp_path):
+    made = windows(tmp_path, name="mstt-stvsr-s", sensor=replace(PLAIN, aim=0))
+    seen = set()
+    for step in range(30):
+        sample = made.sample(step, 0)
+        (frames,) = (v for k, v in sample.inputs.items() if k > 0)
+        places = sample.inputs[SHIFTS]
+        seen.add(tuple(places[:, 2].tolist()))
+        truth = sample.target[0, 4:-4, 4:-4].mean()
+        away = frames[:, 0, 2:-2, 2:-2].mean((1, 2)) - truth
+        steps = np.linalg.lstsq(places[:, :2], away, rcond=None)[0]
+        np.testing.assert_allclose(places[:, :2] @ steps, away, atol=0.5)
+        if places[0, 2]:
+            np.testing.assert_allclose((places[0, :2] + places[1, :2]) % 1, 0, atol=1e-5)
+    assert seen == {(0, -1, 1, 2), (-0.5, 0.5, -1.5, 1.5)}
+    made.close()
+
+
+def test_both_neighbours_of_what_lies_between_keep_their_brightness(tmp_path):
+    made = windows(tmp_path, name="mstt-stvsr-s", sensor=replace(PLAIN, gain=0.3, pan=0))
+    for step in range(12):
+        sample = made.sample(step, 0)
+        (frames,) = (v for k, v in sample.inputs.items() if k > 0)
+        ratio = frames[:, 0, 2:-2, 2:-2].mean((1, 2)) / sample.target[0, 4:-4, 4:-4].mean()
+        exact = 2 if sample.inputs[SHIFTS][0, 2] else 1
+        assert np.abs(ratio[:exact] - 1).max() < 0.02 < np.abs(ratio[exact:] - 1).max()
+    made.close()
+
+
+@pytest.mark.parametrize("name, window", [("rrn", 5), ("mstt-stvsr", 4)])
+def test_a_net_for_video_learns_from_images_and_makes_frames(geosr, tmp_path, name, window):
     rng = np.random.default_rng(0)
     for i in range(3):
         image = rng.integers(40, 200, (1, 12, 12)).repeat(8, 1).repeat(8, 2).astype(np.uint8)
         write(tmp_path / f"images/{i}.tif", image)
-    options = [f"--net-option={key}={value}" for key, value in THIN["rrn"].items()]
-    done = geosr("train", "--model", "rrn", "--scale", 2, "--data", "images", "--out", "run",
+    options = [f"--net-option={key}={value}" for key, value in THIN[name].items()]
+    done = geosr("train", "--model", name, "--scale", 2, "--data", "images", "--out", "run",
                  "--steps", 2, "--batch-size", 2, "--patch", 12, "--val-windows", 1,
                  *options)  # fmt: skip
     assert done.returncode == 0, done.stderr
-    done = geosr("superres", "images", "out", "--model", "run/best.safetensors", "--window", 5)
+    done = geosr("superres", "images", "out", "--model", "run/best.safetensors", "--window", window)
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "out").glob("*.tif"))) == 3

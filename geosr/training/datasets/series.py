@@ -6,7 +6,8 @@ lies on the grid of frame 0 where a net takes two frames or one, or is told thei
 frames the shifts sum to zero. Frame 0 of two is never brightened.
 
 Of nets for video a camera pans over the place and trembles: frames lie as far off as it went, less
-the whole pixels that a registration takes back. The truth is frame 0, which is never brightened.
+the whole pixels that a registration takes back. The truth is frame 0, which is never brightened;
+of nets that give frames between, every other time one midway between frames 0 and 1.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from geosr.models.card import SHIFTS, ModelCard
 from geosr.scene import degrade
+from geosr.scene.frames import middle_times
 from geosr.scene.scene import Scene
 from geosr.training.datasets.batches import Sample
 from geosr.training.datasets.folder import FolderWindows
@@ -73,7 +75,8 @@ class SeriesWindows(FolderWindows):
     def cut(self, spot: Spot, rng: np.random.Generator) -> Sample:
         """A window of truth, and the frames that see it."""
         factor, sensor = self.card.scale, self.sensor
-        shifts = self._shifts(rng)
+        between = self.card.between and bool(rng.random() < 0.5)
+        shifts = self._shifts(rng, between=between)
         sigma = sensor.blur * factor * rng.uniform(1 - sensor.vary, 1 + sensor.vary)
         reach = np.ceil(4 * sigma + 2 * sensor.shift * factor) + factor
         pad = int(reach)
@@ -88,46 +91,70 @@ class SeriesWindows(FolderWindows):
                 values, factor, degrade.point_spread(factor, sigma, shift=down),
                 degrade.point_spread(factor, sigma, shift=across), pad=pad,
             )  # fmt: skip
-            frames.append(self._sensed(small, number, noise, rng))
+            frames.append(self._sensed(small, number, noise, rng, exact=1 + between))
             frames[-1][-1] *= number < count
         inner = (slice(None), *[slice(pad, pad + self.patch)] * 2)
         stack = np.stack(frames)
         gsd = self.card.inputs[0].gsd
         if self.card.task != "misr":
             return Sample({gsd: stack[0, :-1]}, values[inner], usable[inner])
-        said = shifts.astype(np.float32)
-        said[1:] += rng.normal(0, sensor.aim, said[1:].shape)
+        said, exact = shifts.astype(np.float32), 0 if between else 1
+        said[exact:] += rng.normal(0, sensor.aim, said[exact:].shape)
+        if self.card.between:
+            said = np.column_stack([said, self._times(between=between).astype(np.float32)])
         return Sample({gsd: stack, SHIFTS: said}, values[inner], usable[inner])
 
-    def _shifts(self, rng: np.random.Generator) -> NDArray[np.float64]:
+    def _shifts(
+        self, rng: np.random.Generator, *, between: bool = False
+    ) -> NDArray[np.float64]:  # fmt: skip
         """(frames, 2) in coarse pixels."""
         frames = self.card.frames
         if self.card.video:
-            return self._panned(rng)
+            return self._panned(rng, between=between)
         shifts = rng.uniform(-1, 1, (max(frames, 2), 2))[:frames] * self.sensor.shift
         on_first = frames <= 2 or self.card.shifts
         return np.asarray(shifts - (shifts[0] if on_first else shifts.mean(0)))
 
-    def _panned(self, rng: np.random.Generator) -> NDArray[np.float64]:
-        """(frames, 2): where the frames of a panning camera lie once whole pixels are taken back.
+    def _times(self, *, between: bool = False) -> NDArray[np.float64]:
+        """When frames were taken, in frames after the truth.
 
-        Frame 0 first, then the one before, the one after, the second before, …
+        Frame 0 first, then the one before, the one after, the second before, …; of an even number
+        those after, but for one. Of a truth between two frames they come first, and so on outwards.
         """
-        time = np.array([(t + 1) // 2 * (-1) ** t for t in range(self.card.frames)])
+        count = self.card.frames
+        if between:
+            return np.array(middle_times(count))
+        times = [(t + 1) // 2 * (-1) ** t for t in range(count)]
+        return np.array([*times[:-1], count // 2] if count % 2 == 0 else times, float)
+
+    def _panned(
+        self, rng: np.random.Generator, *, between: bool = False
+    ) -> NDArray[np.float64]:  # fmt: skip
+        """(frames, 2): where a panning camera's frames lie once whole pixels are taken back."""
+        time = self._times(between=between)
         way = time[:, None] * rng.uniform(-1, 1, 2) * self.sensor.pan
         way[1:] += rng.normal(0, self.sensor.tremble, way[1:].shape)
         found = way + rng.normal(0, self.sensor.aim, way.shape)  # as a registration finds them
-        found[0] = 0
+        if between:
+            middle = way[:2].mean(0)
+            way, found = way - middle, found - middle
+        else:
+            found[0] = 0
         return np.asarray(way - np.rint(found))
 
     def _sensed(
-        self, values: NDArray[np.float32], number: int, noise: float, rng: np.random.Generator
-    ) -> NDArray[np.float32]:
-        """(bands + 1, rows, cols): the frame, its quality mask last."""
+        self, values: NDArray[np.float32], number: int, noise: float, rng: np.random.Generator,
+        *, exact: int = 1,
+    ) -> NDArray[np.float32]:  # fmt: skip
+        """(bands + 1, rows, cols): the frame, its quality mask last.
+
+        Args:
+            exact: frames of a video as bright as the truth.
+        """
         sensor, frame = self.sensor, values.astype(np.float64)
         mean = abs(float(frame.mean()))
         gain, offset = rng.normal(1, sensor.gain), rng.normal(0, sensor.offset)
-        if number or (self.card.frames > 2 and not self.card.video):
+        if number >= exact or (self.card.frames > 2 and not self.card.video):
             frame = frame * gain + offset * mean
         frame += rng.normal(0, noise, frame.shape) * mean
         clear = np.ones(frame.shape[1:])

@@ -278,11 +278,11 @@ def turned_places(places: NDArray[Any], k: int, side: int) -> NDArray[Any]:
 
 
 def turned_shifts(shifts: NDArray[np.float32], k: int) -> NDArray[np.float32]:
-    """(frames, 2), down and across, of frames turned as `turn` does."""
-    down, across = shifts.T
+    """(frames, 2), down and across, of frames turned as `turn` does; what follows them stays."""
+    down, across, *rest = shifts.T
     for _ in range(k % 4):  # a quarter turn to the left: right becomes up
         down, across = -across, down
-    return np.stack([down, -across if k >= 4 else across], 1)
+    return np.stack([down, -across if k >= 4 else across, *rest], 1)
 
 
 def pick(card: ModelCard, names: Sequence[str], band: int) -> tuple[str, ...]:

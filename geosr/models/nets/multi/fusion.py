@@ -12,7 +12,8 @@ Every frame samples the image at its shift, through a Gaussian point spread:
                    image += Σ D_tᵀ m_t (frame_t - D_t image) / Σ D_tᵀ m_t
 
 Any number of frames of any order; a mask m is 1 where a frame is clear. Between dates the ground
-changes, and masks miss clouds: `agreeing` weighs frames by how well they agree with the first.
+changes, and masks miss clouds: `agreeing` weighs frames by how well they agree with the first,
+`usual` by how well they agree with most of them.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ _BEFORE = 4  # steps of back-projection before frames are compared
 _CHANGE = 0.7  # σ of what is taken for one place of a change, coarse pixels
 _AROUND = 2.0  # σ of the surroundings in which noise is told from change, coarse pixels
 _LEAST_WEIGHT = 0.01  # of a pixel that is clear
+
+Agree = Callable[..., tuple[Tensor, Tensor]]
 
 
 def sampling(size: int, scale: int, shift: Tensor, blur: float) -> Tensor:
@@ -152,15 +155,15 @@ def shift_and_add(
 
 def back_projected(
     frames: Tensor, clear: Tensor, shifts: Tensor, scale: int, *, steps: int = 10,
-    blur: float = BLUR, agree: bool = False,
+    blur: float = BLUR, agree: Agree | None = None,
 ) -> Tensor:  # fmt: skip
-    """Iterated back-projection from the frames' mean; of the ground of the first where they agree.
+    """Iterated back-projection from the frames' mean.
 
     Args:
-        agree: take `agreeing` frames.
+        agree: `agreeing` or `usual`, which tell how frames that disagree are taken.
     """
     if agree:
-        frames, clear = agreeing(frames, clear, shifts, scale, blur=blur)
+        frames, clear = agree(frames, clear, shifts, scale, blur=blur)
     sampler, counted = Sampling(_shape(frames), scale, shifts, blur), _counted(clear)
     weight = sampler.gather(counted).clamp(min=_LEAST)
     image = mean(frames, clear, shifts, scale)
@@ -188,13 +191,8 @@ def agreeing(
         The frames, and weights from 0 where they are not clear to 1, (batch, frames, 1, …).
     """
     counted = _counted(clear)
-    rest = counted * (frames - _seen(frames, counted, shifts, scale, blur))
-    narrow = gaussian(_CHANGE, math.ceil(3 * _CHANGE), frames)
-    kept = float((narrow**2).sum()) ** 2  # of white noise, as a variance
-    smooth = _around(rest, _CHANGE) / _around(counted, _CHANGE).clamp(min=0.05)
-    rough = _around((rest - counted * smooth) ** 2, _AROUND)
-    noise = enlarged(rough / _around(counted, _AROUND).clamp(min=0.05), 1, shifts).clamp(min=0)
-    noise = noise / (1 - kept)
+    smooth, noise, kept = _parted(frames - _seen(frames, counted, shifts, scale, blur), counted)
+    noise = enlarged(noise, 1, shifts).clamp(min=0)
     change = enlarged(smooth, 1, shifts)
     change = change - change[:, :1]
     power = _around(change**2, _AROUND).clamp(min=_TINY)
@@ -204,6 +202,42 @@ def agreeing(
     usual = noise.median(1, keepdim=True).values + _TINY
     weights = enlarged((usual / (usual + spread)).amin(2, keepdim=True), 1, -shifts)
     return frames - enlarged(change, 1, -shifts), counted * weights.clamp(_LEAST_WEIGHT, 1)
+
+
+def usual(
+    frames: Tensor, clear: Tensor, shifts: Tensor, scale: int, *, blur: float = BLUR
+) -> tuple[Tensor, Tensor]:
+    """Frames as they are, and weights by how well they agree with the median of all.
+
+    What a frame has beyond the median, seen at its place, smoothed, is change or a cloud that its
+    mask missed, but for a share of noise known from what is left unsmoothed. A pixel's weight is
+    noise / (noise + change), variances around it. Blind: no frame is the reference.
+
+    Args:
+        frames, clear, shifts: as of `agreeing`; `scale` and `blur` are not looked at.
+
+    Returns:
+        The frames, and weights from 0 where they are not clear to 1, (batch, frames, 1, …).
+    """
+    counted = _counted(clear)
+    middle = median(frames, clear, shifts, 1).unsqueeze(1).expand_as(frames)
+    smooth, noise, kept = _parted(frames - enlarged(middle, 1, -shifts), counted)
+    change = (_around(smooth**2, _AROUND) - kept * noise).clamp(min=0)
+    ordinary = noise.median(1, keepdim=True).values + _TINY
+    weights = (ordinary / (ordinary + change)).amin(2, keepdim=True)
+    return frames, counted * weights.clamp(_LEAST_WEIGHT, 1)
+
+
+def _parted(rest: Tensor, counted: Tensor) -> tuple[Tensor, Tensor, float]:
+    """What frames have beyond others, smoothed; the variance of noise around each pixel, told from
+    what is left unsmoothed; and the share of it that smoothing keeps.
+    """
+    rest = counted * rest
+    narrow = gaussian(_CHANGE, math.ceil(3 * _CHANGE), rest)
+    kept = float((narrow**2).sum()) ** 2  # of white noise, as a variance
+    smooth = _around(rest, _CHANGE) / _around(counted, _CHANGE).clamp(min=0.05)
+    rough = _around((rest - counted * smooth) ** 2, _AROUND)
+    return smooth, rough / _around(counted, _AROUND).clamp(min=0.05) / (1 - kept), kept
 
 
 def _seen(
@@ -260,10 +294,16 @@ _FUSIONS: dict[str, tuple[Callable[..., Tensor], dict[int, int], str, dict[str, 
         _STEPS,
     ),
     "ibp-reference": (
-        partial(back_projected, agree=True),
+        partial(back_projected, agree=agreeing),
         dict.fromkeys(_EACH, 32),
         "iterated back-projection of the first frame's ground (weights after Wronski et al. 2019)",
         {**_STEPS, "steps": 20},
+    ),
+    "ibp-robust": (
+        partial(back_projected, agree=usual),
+        dict.fromkeys(_EACH, 32),
+        "iterated back-projection, frames weighted by how well they agree with their median",
+        _STEPS,
     ),
 }
 

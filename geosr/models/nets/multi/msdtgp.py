@@ -25,14 +25,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from geosr.models.card import Design, ModelCard, Recipe
-from geosr.models.nets.deformable import Deformable
-from geosr.models.nets.multi.video import mended
+from geosr.models.nets.multi.video import Alignment, mended
 
 _FRAMES = 5
 _ORDER = (3, 1, 0, 2, 4)  # t−2 … t+2, of frames that come nearest first
 _GROUPS = ((0, 2, 4), (1, 2, 3))  # of those in their order
 _SIDES = {2: 6, 4: 8, 8: 12}  # of a kernel between the grids
-_SLOPE = 0.1
 
 
 class _Residual(nn.Module):
@@ -96,25 +94,6 @@ class _BackProjection(nn.Module):
         return y
 
 
-class _Alignment(nn.Module):
-    """Features of a frame as those of another lie, both (batch, features, rows, cols)."""
-
-    def __init__(self, features: int) -> None:
-        super().__init__()
-        self.both = nn.Conv2d(2 * features, features, 3, padding=1)
-        self.scales = nn.ModuleList(
-            nn.Conv2d(features, features, side, padding=side // 2) for side in (3, 5, 7)
-        )
-        self.join = nn.Conv2d(3 * features, features, 3, padding=1)
-        self.deformable = Deformable(features)
-
-    def forward(self, x: Tensor, onto: Tensor) -> Tensor:
-        near = F.leaky_relu(self.both(torch.cat([x, onto], 1)), _SLOPE)
-        wide = torch.cat([F.leaky_relu(conv(near), _SLOPE) for conv in self.scales], 1)
-        guide = near + F.leaky_relu(self.join(wide), _SLOPE)
-        return F.leaky_relu(self.deformable(x, guide), _SLOPE)
-
-
 class MSDTGP(nn.Module):
     """The net; unit values in and out, five frames, the nearest in time to the first one first.
 
@@ -138,7 +117,7 @@ class MSDTGP(nn.Module):
         self.head = _layer(bands, features)
         self.each = nn.Sequential(_layer(bands, narrow), *(_Residual(narrow) for _ in range(3)))
         self.project = _BackProjection(features, narrow, scale)
-        self.align = _Alignment(narrow)
+        self.align = Alignment(narrow)
         self.fuse = _layer(3 * narrow, features)
         self.up = nn.Sequential(
             *(_Residual(features) for _ in range(blocks)), _up(features, narrow, scale)

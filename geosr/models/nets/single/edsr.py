@@ -12,6 +12,8 @@ for ×2 and ×3, two of ×2 for ×4, three for ×8.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -63,7 +65,9 @@ def factors(scale: int) -> list[int]:
     return found
 
 
-def upsampler(features: int, scale: int, activation: type[nn.Module] | None = None) -> nn.Module:
+def upsampler(
+    features: int, scale: int, activation: Callable[[], nn.Module] | None = None
+) -> nn.Module:
     """Convolution and pixel shuffle for every prime factor; (…, s·rows, s·cols)."""
     layers: list[nn.Module] = []
     for factor in factors(scale):
