@@ -27,6 +27,7 @@ from geosr.training.losses.masked import clean
 
 KINDS = ("gan", "lsgan", "hinge", "relativistic")
 _BETAS = (0.9, 0.99)  # XPixelGroup/BasicSR's, of SRGAN and ESRGAN alike
+_GAIN = 32.0  # of high frequencies alone, which are some hundredths of a unit
 FIGURES = ("loss", "true", "made")  # what is told of the discriminator
 
 
@@ -175,7 +176,7 @@ class Adversary:
         return judged(self.how.kind, of_true, of_made, means, by_net=by_net)
 
     def _score(self, x: Tensor, given: Tensor | None) -> Tensor:
-        x = x - low_pass(x) if self.high else x
+        x = (x - low_pass(x)) * _GAIN if self.high else x
         with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=self.bf16):
             score: Tensor = self.net(x if given is None else torch.cat([x, given], 1))
         return score.float()
