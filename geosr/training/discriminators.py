@@ -117,8 +117,8 @@ class Kind:
         least: smallest side of a patch of truth, pixels.
         multiple: what the side must be a multiple of.
         options: keyword arguments, and `given`: whether it sees the net's input too, and `high`:
-            whether of images only the high frequencies, above a quarter of a cycle per pixel,
-            and those 32 times as strong: of the order of one, as nets take numbers in.
+            whether of images only the high frequencies, a quarter to half a cycle per pixel, and
+            those 32 times as strong: of the order of one, as nets take numbers in.
     """
 
     build: Callable[..., nn.Module]
