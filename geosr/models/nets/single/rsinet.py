@@ -95,7 +95,7 @@ class _Involution(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        by = self.weights(x)
+        by: Tensor = self.weights(x)
         rows, cols = by.shape[-2:]
         by = by.view(len(x), self.groups, 1, 9, rows, cols)
         near = F.unfold(x, 3, padding=1, stride=2)
