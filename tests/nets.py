@@ -15,6 +15,7 @@ THIN = {  # options that make a net quick; only widths where its reach is to sta
     "lpan": {"features": 16}, "lpan-reference": {"features": 16},
     "eegan": {"features": 4}, "sg-fbgan": {"features": 4}, "srresnet-series": {"features": 8},
     "rrdb-series": {"features": 8, "blocks": 2},
+    "rsi-net": {"features": 16, "growth": 16, "depth": 2},
     "rcan": {"features": 16, "groups": 2, "blocks": 2}, "rrdb": {"features": 8, "blocks": 2},
     "swinir-light": {"features": 12, "blocks": 1, "layers": 2},
     "enhanced": {"features": 8}, "srresnet": {"features": 8}, "edsr-baseline": {"features": 8},

@@ -112,8 +112,8 @@ _PRESETS = ("default", "paper", "srgan", "esrgan", "satlas", "sr4rs", "eegan", "
         "--loss",
         metavar="NAME[+W*NAME…]",
         help="l1, mse, charbonnier, dssim, ms-ssim, gradient, tv, spectral-tv, sam, frequency, "
-        "low-l1, psnr, perceptual[:encoder|:FILE], registered, laplace-nll, dual-edsr, enhanced, "
-        "adversarial.",
+        "low-l1, high-frequency, psnr, perceptual[:encoder|:FILE], registered, laplace-nll, "
+        "dual-edsr, enhanced, adversarial.",
     ),
     option(
         "--perceptual-net",

@@ -87,6 +87,7 @@ from geosr.models.nets.single import (
     rfsr,
     rfsrhsi,
     rrdb,
+    rsinet,
     sgfbgan,
     srcnn,
     srresnet,
@@ -104,10 +105,10 @@ __all__ = ["ANY", "BY_GUIDE", "DEFAULT", "DESIGNS", "PAIRS", "SHIFTS", "Design",
 _MODULES = (
     dsen2, dsen2ps, dsen2ps10, aesr, hsrnet, mogdcn, baseline, lpan, lapsrn, srcnn, vdsr, espcn,
     fsrcnn, srresnet, edsr, carn, rcan, han, dmcn, pecnn, ddrn, hsenet, haunet, transenet, swinir,
-    hat, rrdb, eegan, sgfbgan, cincgan, rfsr, sspsr, rfsrhsi, ganhsi, dual, highresnet, trmisr,
-    piunet, rams, deepsum, wdsr3d, misrgru, recursive, worldstrat, ibpnet, hdrdsp, fusion, msdtgp,
-    msttstvsr, rrn, liif, cdcr, funsr, zssr, dip, mip, spectral, bicubic, brovey, gsa, mtfglp, bdsd,
-    local, guidedfilter, mmsr, rrsgan, srcdnet,
+    hat, rrdb, eegan, sgfbgan, rsinet, cincgan, rfsr, sspsr, rfsrhsi, ganhsi, dual, highresnet,
+    trmisr, piunet, rams, deepsum, wdsr3d, misrgru, recursive, worldstrat, ibpnet, hdrdsp, fusion,
+    msdtgp, msttstvsr, rrn, liif, cdcr, funsr, zssr, dip, mip, spectral, bicubic, brovey, gsa, mtfglp,
+    bdsd, local, guidedfilter, mmsr, rrsgan, srcdnet,
 )  # fmt: skip
 DESIGNS: dict[str, Design] = {d.name: d for module in _MODULES for d in module.DESIGNS}
 _BUILDERS = {d.arch: d.build for d in DESIGNS.values()}

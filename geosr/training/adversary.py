@@ -22,11 +22,12 @@ from geosr.training.datasets import Batch
 from geosr.training.discriminators import kind_of
 from geosr.training.distributed import Ranks
 from geosr.training.losses.criterion import Term
-from geosr.training.losses.frequencies import low_pass
+from geosr.training.losses.frequencies import upper_half
 from geosr.training.losses.masked import clean
 
 KINDS = ("gan", "lsgan", "hinge", "relativistic")
 _BETAS = (0.9, 0.99)  # XPixelGroup/BasicSR's, of SRGAN and ESRGAN alike
+_GAIN = 32.0  # of high frequencies alone, which are some hundredths of a unit
 FIGURES = ("loss", "true", "made")  # what is told of the discriminator
 
 
@@ -175,7 +176,7 @@ class Adversary:
         return judged(self.how.kind, of_true, of_made, means, by_net=by_net)
 
     def _score(self, x: Tensor, given: Tensor | None) -> Tensor:
-        x = x - low_pass(x) if self.high else x
+        x = upper_half(x) * _GAIN if self.high else x
         with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=self.bf16):
             score: Tensor = self.net(x if given is None else torch.cat([x, given], 1))
         return score.float()

@@ -87,15 +87,25 @@ class Patch(nn.Module):
 
     Reference repository: junyanz/pytorch-CycleGAN-and-pix2pix. 4 × 4, three of stride 2, batch
     normalisation in the middle ones, leaky ReLU 0.2. 2,765,633 numbers for three bands.
+
+    Args:
+        spectral: spectral normalisation of all five instead (Yu et al., ICCV 2019). Made and true
+            images are batches of their own, so batch normalisation takes out how strong their
+            detail is.
     """
 
-    def __init__(self, channels: int, *, features: int = 64) -> None:
+    def __init__(self, channels: int, *, features: int = 64, spectral: bool = False) -> None:
         super().__init__()
-        layers: list[nn.Module] = [nn.Conv2d(channels, features, 4, 2, 1), _leaky()]
+        first, last = nn.Conv2d(channels, features, 4, 2, 1), nn.Conv2d(features * 8, 1, 4, 1, 1)
+        ends = [spectral_norm(conv) if spectral else conv for conv in (first, last)]
+        layers: list[nn.Module] = [ends[0], _leaky()]
         for level in range(3):
             narrow, stride = features * 2**level, 2 if level < 2 else 1
-            layers += _normalised(nn.Conv2d(narrow, 2 * narrow, 4, stride, 1, bias=False))
-        self.body = nn.Sequential(*layers, nn.Conv2d(features * 8, 1, 4, 1, 1))
+            if spectral:
+                layers += [_spectral(narrow, 2 * narrow, 4, stride), _leaky()]
+            else:
+                layers += _normalised(nn.Conv2d(narrow, 2 * narrow, 4, stride, 1, bias=False))
+        self.body = nn.Sequential(*layers, ends[1])
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.body(x)
@@ -110,7 +120,8 @@ class Kind:
         least: smallest side of a patch of truth, pixels.
         multiple: what the side must be a multiple of.
         options: keyword arguments, and `given`: whether it sees the net's input too, and `high`:
-            whether of images only the high frequencies, above a quarter of a cycle per pixel.
+            whether of images only the high frequencies, a quarter to half a cycle per pixel, and
+            those 32 times as strong: of the order of one, as nets take numbers in.
     """
 
     build: Callable[..., nn.Module]
@@ -122,8 +133,8 @@ class Kind:
 DISCRIMINATORS = {
     "vgg": Kind(VGG, 32),
     "unet": Kind(UNet, 8, 8),
-    "patch": Kind(Patch, 24),
-    "conditional": Kind(Patch, 24, options={**_OPTIONS, "given": True}),
+    "patch": Kind(Patch, 24, options={**_OPTIONS, "spectral": False}),
+    "conditional": Kind(Patch, 24, options={**_OPTIONS, "spectral": False, "given": True}),
 }
 
 

@@ -146,6 +146,18 @@ def test_one_for_high_frequencies_sees_no_others():
     torch.testing.assert_close(high._score(rough, None), high._score(rough + level, None))
 
 
+@pytest.mark.parametrize("spectral", [False, True])
+def test_spectral_normalisation_lets_see_how_strong_detail_is(spectral):
+    """Batch normalisation brings a batch of faint images to the strength of any other."""
+    judge, whole = judge_of(spectral=spectral), DISCRIMINATORS["patch"].build(3, spectral=spectral)
+    count = sum(p.numel() for p in whole.parameters())
+    assert count == (2_763_841 if spectral else 2_765_633)
+    torch.nn.init.zeros_(judge.net.body[0].bias)
+    noise = torch.randn(4, 1, 32, 32)
+    strong, faint = judge._score(noise, None), judge._score(noise / 4, None)
+    assert torch.allclose(strong, faint, rtol=0.02, atol=1e-3) != spectral
+
+
 @pytest.mark.parametrize("which", ["loss", "score"])
 def test_what_is_no_number_in_either_net_is_skipped_and_counted(
     images, tmp_path, monkeypatch, which  # noqa: F811

@@ -1,5 +1,6 @@
 """Laws that every loss keeps, and the values of those that have published ones."""
 
+import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ from torch.nn import functional as F
 from geosr.errors import UsageError
 from geosr.training.losses import LOSSES, Criterion, images
 from geosr.training.losses.criterion import PRESETS
-from geosr.training.losses.frequencies import low_pass
+from geosr.training.losses.frequencies import low_pass, upper_half
 from geosr.training.losses.images import laplace_nll
 from geosr.training.losses.perceptual import _random_pyramid, _vgg, perceptual
 
@@ -139,6 +140,7 @@ def test_ms_ssim_agrees_with_torchmetrics():
 
 @pytest.mark.parametrize("name, side", [
     ("dssim", 11), ("ms-ssim", 176), ("registered", 12), ("low-l1", 13),
+    ("high-frequency", 32),
 ])  # fmt: skip
 def test_patches_too_small_for_a_loss_are_refused(name, side):
     image = torch.rand(1, 1, side, side)
@@ -212,6 +214,23 @@ def test_low_l1_leaves_high_frequencies_free():
         assert mean(LOSSES["low-l1"](truth + detail, truth, mask)) == pytest.approx(
             wanted, abs=0.04
         )
+
+
+def test_the_upper_half_has_neither_what_is_coarse_nor_the_corners():
+    inner = (..., slice(8, -8), slice(8, -8))
+    both = waves(0.5) * waves(0.5).mT  # 0.71 cycles per pixel along the diagonal
+    for x, share in [(waves(0), 0), (waves(0.15), 0), (waves(0.375), 1), (both, 0)]:
+        assert (upper_half(x) - share * x)[inner].abs().max() < 0.07
+
+
+def test_high_frequency_is_the_decibels_of_detail_wherever_it_lies():
+    mask = torch.ones(1, 1, 96, 96, dtype=torch.bool)
+    rng = torch.Generator().manual_seed(0)
+    detail, other = (torch.randn(1, 1, 96, 96, generator=rng).double() for _ in range(2))
+    loss = LOSSES["high-frequency"]
+    assert mean(loss(detail + 0.3, detail, mask)) == pytest.approx(0, abs=1e-9)
+    assert mean(loss(detail / 2, detail, mask)) == pytest.approx(math.log(4) ** 2, rel=1e-3)
+    assert mean(loss(other, detail, mask)) < 0.05  # a decibel
 
 
 def test_registered_finds_a_shifted_and_brightened_truth():

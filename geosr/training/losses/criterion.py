@@ -45,6 +45,7 @@ LOSSES: dict[str, Loss] = {
     "sam": images.sam,
     "frequency": frequencies.frequency,
     "low-l1": frequencies.low_l1,
+    "high-frequency": frequencies.high_frequency,
     "perceptual": perceptual,
     "perceptual:encoder": by_encoder,
     "registered": images.registered,
