@@ -190,8 +190,10 @@ def probe_folder(folder: Path) -> None:
         OSError: the folder takes none.
     """
     probe = part_path(folder / "probe")
-    probe.touch(exist_ok=False)
-    probe.unlink()
+    try:
+        probe.touch(exist_ok=False)
+    finally:  # also where a signal comes just now
+        discard(probe)
 
 
 def _place() -> str:

@@ -141,7 +141,8 @@ def test_unfinished_outputs_may_lie_on_another_disk(geosr, stacks, tmp_path, for
     fails(geosr(*plain), 0)
     moved.clear()
     fails(geosr("superres", "in", "out", *plain[3:], "--tmp-dir", str(other)), 0)
-    assert {part.parent.name for part in moved} == {"out"}  # renamed within its disk
+    rasters = {part.parent.name for part in moved if part.suffix == ".tif"}  # not how long it took
+    assert rasters == {"out"}  # renamed within its disk
     assert outputs(tmp_path / "out") == outputs(tmp_path / "plain")
     assert left(other) == []
     shutil.rmtree(other)

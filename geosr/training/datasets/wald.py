@@ -32,11 +32,12 @@ log = logging.getLogger("geosr")
 MIXED = "mixed"  # for training: by the sensor's point spread, some regions as published
 _PUBLISHED = 0.25  # of the regions, where mixed
 _MIXTURES = 0.35  # of the regions by the sensor's point spread
+_MIXTURES_OF_ONE = 0.6  # the same of nets with one guide
 _OTHER_GUIDES = 0.3  # of the regions by the sensor's point spread of nets with one guide
-_SHARPER = 0.5  # of the same
+_SHARPER = 0.8  # of the same
 _BOOST = 3.0  # at most, of what a Gaussian of _BLUR pixels takes away
 _BLUR = 0.7
-_NOISE = 0.02  # of a coarse band's mean, at most
+_NOISE = 0.002  # of a coarse band's mean, at most
 _SPREAD = 0.1  # by how much sensors and processors differ
 _HALF = 60000.0  # within what half precision holds
 
@@ -156,7 +157,8 @@ class WaldWindows(Windows[Scene]):
                 continue
             if published or not pointspread.known(self.card.bands, self.card.output.gsd):
                 return self._placed(padded(sample, self.patch))
-            if len(self.card.inputs) > 1 and rng.random() < _MIXTURES:
+            mixtures = _MIXTURES_OF_ONE if one_guide(self.card) else _MIXTURES
+            if len(self.card.inputs) > 1 and rng.random() < mixtures:
                 sample = with_mixtures(sample, self.card, rng, wider)
             if one_guide(self.card):
                 sample = as_of_another_pan(sample, self.card, rng, wider)
@@ -244,7 +246,7 @@ def as_of_another_pan(
 
 
 def noisy(sample: Sample, card: ModelCard, rng: np.random.Generator) -> Sample:
-    """A sample whose coarse bands have white noise, up to 2 % of their mean.
+    """A sample whose coarse bands have white noise, up to 0.2 % of their mean.
 
     Degrading averages a sensor's own noise away: a net that never saw any makes more of it.
     """

@@ -184,7 +184,7 @@ def _recipe(card: ModelCard) -> Recipe:
 
 _CARDS = (
     _card("dsen2-ps-20", TO_20, 46, radii=[2, 6]),
-    _card("dsen2-ps-60", TO_60, 70, blocks=4, radii=[2, 4]),
+    _card("dsen2-ps-60", TO_60, 58, blocks=2, radii=[2, 4]),
     _card("landsat-ps", _PAN, 46, sensor="landsat", radii=[2, 6], grid=30),
 )
 DESIGNS = tuple(guided(card, build, recipe=_recipe(card)) for card in _CARDS)
