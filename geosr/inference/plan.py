@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -28,7 +29,7 @@ from geosr.scene import degrade, pointspread
 from geosr.scene.frames import FrameSelection, first_frames
 from geosr.scene.scene import Scene
 
-_STRIP = 3_000_000  # output pixels of a row of tiles at most: what is read and made of them waits
+STRIP = 3_000_000  # output pixels of a row of tiles at most: what is read and made of them waits
 _PANEL = 4000  # output pixels along it, roughly: else it would be low, and half of it margin
 _LARGEST_ROW = 2**30  # bytes of a row of tiles in fp32; several times as much is needed
 _BLENDED_TILE = 480  # output pixels of a net that blends: its pixels hang on the tile
@@ -145,9 +146,17 @@ class Plan:
 
     @property
     def tile_shape(self) -> tuple[int, int]:
-        """(height, width) of a tile in output pixels, without its margin."""
-        tile = next(iter(self.tiles)).window.at(self.zoom)
-        return tile.height, tile.width
+        """(height, width) of the largest tile in output pixels, without its margin."""
+        return max(self.tile_shapes)
+
+    @property
+    def tile_shapes(self) -> Counter[tuple[int, int]]:
+        """How many tiles are (height, width) output pixels, without margins; one shape a panel."""
+        shapes = Counter[tuple[int, int]]()
+        for panel in self.tiles.panels:
+            height, width = panel.shape
+            shapes[height * self.zoom, width * self.zoom] += len(panel)
+        return shapes
 
     @property
     def tile_size(self) -> int:
@@ -245,9 +254,8 @@ def _around(net: Bound, unit: int, finer: int, finest: int, request: Request) ->
 
 def _check_rows(scene: Scene, tiles: TileGrid, values: int) -> None:
     """Whether a row of tiles, with so many values a pixel, fits into memory: it is read whole."""
-    high = max(span.stop - span.start for span in tiles.rows)
-    wide = max(panel.window.width for panel in tiles.panels)
-    size = high * wide * values * np.dtype(np.float32).itemsize
+    pixels = max(panel.shape[0] * panel.window.width for panel in tiles.panels)
+    size = pixels * values * np.dtype(np.float32).itemsize
     if size > _LARGEST_ROW:
         raise SceneError(
             f"{scene.path}: it is {scene.grid.width:,} px wide, one row of tiles takes "
@@ -274,8 +282,8 @@ def _tiles(
     coarsest = max((net.coarsest for net in nets), default=1)
     areas = [engine.area(net.model) * net.coarsest**2 // coarsest**2 for net in nets]
     widest = max(b - a for a, b in pairwise((0, *borders, window.width)))
-    rows = _STRIP // (widest * (unit * finer) ** 2)
-    shape = best_shape((window.height, widest), pad, min(areas, default=_STRIP), rows)
+    rows = STRIP // (widest * (unit * finer) ** 2)
+    shape = best_shape((window.height, widest), pad, min(areas, default=STRIP), rows)
     return TileGrid(window, *shape, borders)
 
 

@@ -301,7 +301,7 @@ def _predictions(
         predictions = _consistent(net, run, predictions, plan, engine, changed)
     ramp = net.model.card.blend
     spare = (net.pad - ramp) * plan.zoom
-    height, width = (n + 2 * ramp * plan.zoom for n in plan.tile_shape)
+    height, width = ((n + 2 * ramp) * plan.zoom for n in row.panel.shape)
     if plan.continuous:
         spare, (height, width) = 0, _asked(plan, ramp)
     for want in wanted:

@@ -99,6 +99,12 @@ class TileGrid:
             for a, b in pairwise((0, *self.borders, self.window.width))
         )
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(height, width) of the tiles of one panel, seams not regarded."""
+        down, across = self.rows[0], self.cols[0]
+        return down.stop - down.start, across.stop - across.start
+
     @cached_property
     def rows(self) -> list[Span]:
         """The spans down the window, relative to its first row."""
