@@ -29,8 +29,8 @@ from geosr.scene import degrade, pointspread
 from geosr.scene.frames import FrameSelection, first_frames
 from geosr.scene.scene import Scene
 
-STRIP = 3_000_000  # output pixels of a row of tiles at most: what is read and made of them waits
-_PANEL = 4000  # output pixels along it, roughly: else it would be low, and half of it margin
+STRIP = 2_500_000  # output pixels of a row of tiles at most: what is read and made of them waits
+_PANEL = 3000  # output pixels along it, roughly: else it would be low, and half of it margin
 _LARGEST_ROW = 2**30  # bytes of a row of tiles in fp32; several times as much is needed
 _BLENDED_TILE = 480  # output pixels of a net that blends: its pixels hang on the tile
 _FINE_TILE = 768  # of one that makes a finer grid than its inputs

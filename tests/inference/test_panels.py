@@ -10,6 +10,8 @@ import torch
 
 from geosr.inference import forecast
 from geosr.inference import plan as plan_module
+from geosr.inference.arrays import reader_of, sharpened
+from geosr.inference.engine import Engine
 from geosr.inference.plan import make_plan
 from geosr.inference.request import Request
 from geosr.inference.superres import superres
@@ -177,3 +179,17 @@ def test_strips_of_a_wide_scene_are_as_high_as_those_of_a_panel(monkeypatch, sce
     expected = sum((n.window.height + 2 * plan.pad) * (n.window.width + 2 * plan.pad)
                    for n in plan.tiles) * plan.zoom**2  # fmt: skip
     assert forecast.work(plan).pixels == expected
+
+
+def test_arrays_are_sharpened_by_panels(monkeypatch):
+    rng = np.random.default_rng(0)
+    shapes = {10: (4, 60, SIZE), 20: (6, 30, SIZE // 2)}
+    d10, d20 = (rng.integers(1, 5000, shape).astype(np.uint16) for shape in shapes.values())
+    reader, nets = reader_of({10: d10, 20: d20}), weights.load("bicubic")[:1]
+    names, whole = sharpened(reader, nets, request=Request(), engine=Engine())
+    monkeypatch.setattr(plan_module, "_PANEL", 300)
+    monkeypatch.setattr(plan_module, "STRIP", 10_000)
+    assert len(make_plan(reader.scene, nets, Request()).tiles.panels) == 3
+    again, array = sharpened(reader, nets, request=Request(), engine=Engine())
+    assert again == names
+    assert np.abs(array.astype(int) - whole).max() <= 1
