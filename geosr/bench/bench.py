@@ -30,7 +30,7 @@ from geosr.bench.reference import ReferenceTiles, plain_copy, reference_predict,
 from geosr.bench.stages import by_stages
 from geosr.errors import SceneError, UsageError
 from geosr.inference.engine import Engine
-from geosr.inference.plan import Plan, make_plan
+from geosr.inference.plan import STRIP, Plan, make_plan
 from geosr.inference.predict import free_memory, place, predict
 from geosr.inference.request import Request
 from geosr.inference.superres import superres
@@ -340,7 +340,8 @@ def _precision(job: _Job) -> str:
 def _sized(plan: Plan, engine: Engine) -> str:
     if any(net.model.card.blend for net in plan.nets):
         return "a fixed size spread evenly"
-    return f"what {engine.memory / 2**20:.0f} MiB and strips of 6 Mpixel hold, spread evenly"
+    tensors, strip = f"{engine.memory / 2**20:.0f} MiB", f"{STRIP / 1e6:g} Mpixel"
+    return f"what {tensors} and strips of {strip} hold, spread evenly"
 
 
 def _warm_up(job: _Job) -> None:

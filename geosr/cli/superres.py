@@ -185,7 +185,7 @@ if TYPE_CHECKING:
         type=Auto(int, 1),
         default="auto",
         help="Side of a tile's finished core, in pixels of the finest input grid; rounded up to "
-        "whole coarse pixels. The margin is read on top. auto is what 1 GiB holds, or half of a "
+        "whole coarse pixels. The margin is read on top. auto is what 768 MiB hold, or half of a "
         "GPU's free memory; for nets that blend 480, or 768 / scale where the output grid is "
         "finer.",
     ),

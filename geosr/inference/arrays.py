@@ -115,8 +115,7 @@ def sharpened(
     with closing(strips(reader, plan, engine, progress=lambda n: progress(n, total))) as made:
         for strip in made:
             rows = output_rows(strip, plan, reader.scene.dtype, counts)
-            top = strip.window.intersect(plan.window).row - plan.window.row
-            out[:, top : top + rows.shape[1]] = rows
+            out[:, *plan.made(strip.window).within(plan.grid.window)] = rows
     warn_of(reader.scene, counts)
     return tuple(plan.names), out
 

@@ -34,11 +34,12 @@ class Blender:
 
     def add(self, strip: Iterable[tuple[Tile, NDArray[np.float32]]]) -> NDArray[np.float32]:
         """Take one row of tiles; return the rows (bands, n, width) it finishes."""
-        parts = list(strip)
-        down = self.grid.rows[parts[0][0].row]
+        parts = iter(strip)
+        tile, prediction = next(parts)
+        down, edge = self.grid.rows[tile.row], self.rows.edge
         top, bottom = _support(down, self.ramp, self.grid.window.height)
-        edge, bands = self.rows.edge, parts[0][1].shape[0]
-        rows = np.zeros((bands, edge(bottom) - edge(top), len(self.cols)), np.float32)
+        rows = np.zeros((len(prediction), edge(bottom) - edge(top), len(self.cols)), np.float32)
+        self._place(rows, tile, prediction)
         for tile, prediction in parts:
             self._place(rows, tile, prediction)
         if self._carry is not None:

@@ -24,7 +24,7 @@ class Engine:
     device: str = "cpu"
     precision: str = "fp32"
     batch_size: int = 1
-    memory: int = 2**30
+    memory: int = 3 * 2**28
     asked: bool = True
     compiled: bool = False
 

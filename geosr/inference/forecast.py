@@ -115,25 +115,28 @@ def work(plan: Plan, *, counted: bool = False) -> Work:
         counted: the arithmetic of nets that are not listed is counted, which takes PyTorch.
     """
     names = tuple(model.card.name for model in plan.models)
-    tile = math.prod(n + 2 * plan.pad * plan.zoom for n in plan.tile_shape)
+    tiles = plan.tile_shapes.items()
+    around = 2 * plan.pad * plan.zoom
+    pixels = sum(count * math.prod(n + around for n in shape) for shape, count in tiles)
     costs = [known_cost(net.model) if counted else _listed(net.model) for net in plan.nets]
     flops = [
-        cost.flop * _area(plan, net) * len(plan.tiles) if cost else 0.0
+        cost.flop * sum(count * _area(plan, net, shape) for shape, count in tiles) if cost else 0.0
         for net, cost in zip(plan.nets, costs, strict=True)
     ]
-    return Work(names, tile * len(plan.tiles), sum(flops) if all(flops) else 0.0)
+    return Work(names, pixels, sum(flops) if all(flops) else 0.0)
 
 
-def _area(plan: Plan, net: Bound) -> float:
-    """Pixels of a net's coarsest input in a tile, margin included."""
+def _area(plan: Plan, net: Bound, shape: tuple[int, int]) -> float:
+    """Pixels of a net's coarsest input in a tile of so many output pixels, its margin included."""
     zoom = plan.finer * net.coarsest / plan.scene.finest  # output pixels along one
-    return math.prod((n + 2 * net.pad * plan.zoom) / zoom for n in plan.tile_shape)
+    return math.prod((n + 2 * net.pad * plan.zoom) / zoom for n in shape)
 
 
 def memory(plan: Plan) -> int:
     """Bytes of memory at most, roughly: a tile's tensors and two rows of tiles."""
-    strip = plan.grid.width * plan.tile_shape[0] * (len(plan.names) + 12) * 4
-    passes = [known_cost(net.model).bytes * _area(plan, net) for net in plan.nets]
+    high, wide = plan.tile_shape[0], max(panel.window.width for panel in plan.tiles.panels)
+    strip = high * wide * plan.zoom * (len(plan.names) + 12) * 4
+    passes = [known_cost(net.model).bytes * _area(plan, net, plan.tile_shape) for net in plan.nets]
     return int(_PROCESS + 2 * strip + max(passes, default=0))
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -17,15 +20,17 @@ from geosr.inference.consistency import REACH, REFINED
 from geosr.inference.engine import Engine
 from geosr.inference.request import Request
 from geosr.inference.tiles import TileGrid, best_shape
-from geosr.models.card import Model
+from geosr.models.card import Model, ModelCard
 from geosr.raster.grid import Grid
 from geosr.raster.lattice import Lattice, finer_window
 from geosr.raster.window import Window
+from geosr.raster.writer import block_width
 from geosr.scene import degrade, pointspread
 from geosr.scene.frames import FrameSelection, first_frames
 from geosr.scene.scene import Scene
 
-_STRIP = 6_000_000  # output pixels of a row of tiles at most: what is read and made of them waits
+STRIP = 2_500_000  # output pixels of a row of tiles at most: what is read and made of them waits
+_PANEL = 3000  # output pixels along it, roughly: else it would be low, and half of it margin
 _LARGEST_ROW = 2**30  # bytes of a row of tiles in fp32; several times as much is needed
 _BLENDED_TILE = 480  # output pixels of a net that blends: its pixels hang on the tile
 _FINE_TILE = 768  # of one that makes a finer grid than its inputs
@@ -43,7 +48,8 @@ class Plan:
         window: of the output, in the scene's finest grid.
         unit: pixels of the finest grid along a pixel of the coarsest input.
         finer: output pixels along a pixel of the finest grid; of nets of any scale rounded up.
-        tiles: in those coarsest pixels; they may reach past `window` by less than a pixel.
+        tiles: in those coarsest pixels; they may reach past `window` by less than a pixel. A wide
+            scene has them in panels.
         pad: coarsest pixels read around a tile; a net may be given fewer of them.
         notes: what is left out and why.
         selection: the frames that are read, registered and of one brightness.
@@ -140,9 +146,17 @@ class Plan:
 
     @property
     def tile_shape(self) -> tuple[int, int]:
-        """(height, width) of a tile in output pixels, without its margin."""
-        tile = next(iter(self.tiles)).window.at(self.zoom)
-        return tile.height, tile.width
+        """(height, width) of the largest tile in output pixels, without its margin."""
+        return max(self.tile_shapes)
+
+    @property
+    def tile_shapes(self) -> Counter[tuple[int, int]]:
+        """How many tiles are (height, width) output pixels, without margins; one shape a panel."""
+        shapes = Counter[tuple[int, int]]()
+        for panel in self.tiles.panels:
+            height, width = panel.shape
+            shapes[height * self.zoom, width * self.zoom] += len(panel)
+        return shapes
 
     @property
     def tile_size(self) -> int:
@@ -219,9 +233,8 @@ def make_plan(
             f"{scene.path}: the output would have {grid.height} × {grid.width} px, more than "
             f"{request.max_pixels:,} (a damaged header?). Give --bounds, or a larger --max-pixels."
         )
-    tiles = _tiles(window.coarse(unit), unit, finer, chosen, pad, request, engine)
-    high = max(span.stop - span.start for span in tiles.rows) * unit * finer
-    _check_rows(scene, grid.width * high * len(names))
+    tiles = _tiles(window, unit, finer, chosen, pad, request, engine)
+    _check_rows(scene, tiles, (unit * finer) ** 2 * len(names))
     frames = max((net.model.card.frames for net in chosen), default=1)
     selection = first_frames(min(frames, scene.frames))
     return Plan(scene, chosen, names, grid, window, unit, finer, tiles, pad, tuple(notes),
@@ -239,9 +252,10 @@ def _around(net: Bound, unit: int, finer: int, finest: int, request: Request) ->
     return pad
 
 
-def _check_rows(scene: Scene, values: int) -> None:
-    """Whether a row of tiles fits into memory: it is read and written whole."""
-    size = values * np.dtype(np.float32).itemsize
+def _check_rows(scene: Scene, tiles: TileGrid, values: int) -> None:
+    """Whether a row of tiles, with so many values a pixel, fits into memory: it is read whole."""
+    pixels = max(panel.shape[0] * panel.window.width for panel in tiles.panels)
+    size = pixels * values * np.dtype(np.float32).itemsize
     if size > _LARGEST_ROW:
         raise SceneError(
             f"{scene.path}: it is {scene.grid.width:,} px wide, one row of tiles takes "
@@ -253,20 +267,48 @@ def _tiles(
     window: Window, unit: int, finer: int, nets: Sequence[Bound], pad: int, request: Request,
     engine: Engine,
 ) -> TileGrid:  # fmt: skip
-    """Tiles over `window`, which is in the coarsest pixels as `pad` is.
+    """Tiles over `window` of the finest grid; `pad` is in the coarsest pixels.
 
     Of nets that blend they are at least two ramps wide, or more than two would meet in a place.
     """
     cards = [net.model.card for net in nets]
+    borders = _borders(window, unit, finer, cards, request)
+    window = window.coarse(unit)
     if request.tile_size or any(card.blend or card.task == "misr" for card in cards):
         own = min([card.tile * unit for card in cards if card.tile], default=_MOST_TILE)
         size = request.tile_size or min(_blended_tile(finer), own)
-        return TileGrid(window, max([-(-size // unit), *(2 * card.blend for card in cards)]))
+        size = max([-(-size // unit), *(2 * card.blend for card in cards)])
+        return TileGrid(window, size, None, borders)
     coarsest = max((net.coarsest for net in nets), default=1)
     areas = [engine.area(net.model) * net.coarsest**2 // coarsest**2 for net in nets]
-    rows = _STRIP // (window.width * (unit * finer) ** 2)
-    shape = best_shape((window.height, window.width), pad, min(areas, default=_STRIP), rows)
-    return TileGrid(window, *shape)
+    widest = max(b - a for a, b in pairwise((0, *borders, window.width)))
+    rows = STRIP // (widest * (unit * finer) ** 2)
+    shape = best_shape((window.height, widest), pad, min(areas, default=STRIP), rows)
+    return TileGrid(window, *shape, borders)
+
+
+def _borders(
+    window: Window, unit: int, finer: int, cards: Sequence[ModelCard], request: Request
+) -> tuple[int, ...]:
+    """Where panels of a wide output meet, spread evenly: in the coarsest pixels from its left edge.
+
+    They do on whole blocks of the output, so that each is written once. There are none of nets that
+    blend, which need what lies beside, of those of several images and of any scale.
+    """
+    block = block_width(request.format, request.options)
+    single = any(card.blend or card.continuous or card.task == "misr" for card in cards)
+    count = -(-window.width * finer // _PANEL)
+    if single or not block or count == 1:
+        return ()
+    coarse, zoom = window.coarse(unit), unit * finer
+    outside = (window.col - coarse.col * unit) * finer  # output pixels that tiles begin before it
+    step = math.lcm(block, zoom) // zoom
+    first = next((n for n in range(step) if (n * zoom - outside) % block == 0), None)
+    if first is None:
+        return ()
+    nearest = {first + round((i * coarse.width / count - first) / step) * step
+               for i in range(1, count)}  # fmt: skip
+    return tuple(sorted(at for at in nearest if 0 < at < coarse.width))
 
 
 def _blended_tile(finer: int) -> int:

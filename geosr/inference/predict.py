@@ -44,7 +44,7 @@ def engine(
 
     Precision is bf16 where the device multiplies it (GPUs, CPUs with AVX512-BF16 or AMX on which a
     trial shows a gain), else fp16 on a GPU and fp32 on a CPU. Tiles may take half of a GPU's free
-    memory, 1 GiB on a CPU.
+    memory, 768 MiB on a CPU.
 
     Args:
         known: the file where such trials are kept.

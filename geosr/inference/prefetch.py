@@ -95,10 +95,9 @@ class _Producer(_Helper, Generic[_T]):
 
     def items(self) -> Iterator[_T]:
         """Take them out."""
-        while (item := self._queue.get()) is not _END:
+        while (taken := [self._queue.get()])[0] is not _END:
             self._room.release()
-            yield item
-            del item  # it may be large, and the next one is waited for
+            yield taken.pop()  # it may be large, and is not to be held here too
         if self._error is not None:
             raise self._error
 

@@ -1,4 +1,4 @@
-"""Finished strips of a scene, top to bottom: read, cut into tiles, predict, blend."""
+"""Finished strips of a scene: read, cut into tiles, predict, blend. Panel by panel, downwards."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from geosr.inference.plan import Plan
 from geosr.inference.predict import predict
 from geosr.inference.prefetch import prefetch
 from geosr.inference.refine import tv_tv
-from geosr.inference.tiles import Tile
+from geosr.inference.tiles import Tile, TileGrid
 from geosr.models.card import PLACES, SHIFTS
 from geosr.raster.window import Window
 from geosr.scene.frames import read_frame
@@ -52,7 +52,7 @@ def strips(
     *,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Generator[Strip, None, None]:
-    """One strip a row of tiles; one read and one pass serve all nets of the plan.
+    """One strip a row of tiles, of one panel after the other; one read serves all nets of the plan.
 
     The next strip is read while the nets run.
 
@@ -62,14 +62,19 @@ def strips(
     Raises:
         SceneError: a band is missing or broken, or a net gives no numbers.
     """
-    blending = _Blending(plan)
+    blending = _Blending(plan, plan.tiles)
     with prefetch(_read_rows(reader, plan)) as rows:
         for row in rows:
+            if not row.tiles[0].row:
+                blending = _Blending(plan, row.panel)
             changed: dict[str, Change] = {}
             predictions = [
                 _predictions(net, row, plan, engine, progress, changed) for net in plan.nets
             ]
-            yield blending.finish(row, predictions, changed)
+            strip = blending.finish(row, predictions, changed)
+            del row, predictions  # they are large, and the next one is waited for
+            yield strip
+            del strip
 
 
 @dataclass(frozen=True)
@@ -77,28 +82,38 @@ class _Row:
     """A row of tiles, and what was read for it.
 
     Attributes:
+        panel: all tiles of its panel.
         area: what was read, in the coarsest input's pixels.
         pixels: by GSD, as sensed; of several frames the first, valid where any was.
         values: by band, (frames, rows, cols), gaps filled, reflectance × 10000.
-        clear: by band, the same shape: where it was not filled.
+        clear: by band, the same shape: where it was not filled; of one frame `pixels` tell.
     """
 
+    panel: TileGrid
     tiles: Sequence[Tile]
     area: Window
     pixels: Mapping[int, Pixels]
     values: Mapping[str, NDArray[np.float32]]
     clear: Mapping[str, NDArray[np.bool_]]
 
+    def clear_at(self, name: str, at: tuple[slice, slice], plan: Plan) -> NDArray[np.bool_]:
+        """Where a band was not filled, in some rows and columns: (frames, rows, cols)."""
+        if name in self.clear:
+            return self.clear[name][:, *at]
+        gsd = plan.scene.gsd(name)
+        index = plan.reads[gsd].index(name)
+        return self.pixels[gsd].map(lambda array: array[index, *at]).usable[None]
+
 
 class _Blending:
-    """Puts predictions of tiles together, for every net of a plan, row by row."""
+    """Puts predictions of tiles together, for every net of a plan, row by row of a panel."""
 
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
+    def __init__(self, plan: Plan, panel: TileGrid) -> None:
+        self.plan, self.panel = plan, panel
         self.ramp = max((net.model.card.blend for net in plan.nets), default=0)
         scale = plan.continuous or plan.zoom
-        self.blenders = [Blender(plan.tiles, scale, self.ramp) for _ in plan.nets]
-        self.top = plan.tiles.window.row
+        self.blenders = [Blender(panel, scale, self.ramp) for _ in plan.nets]
+        self.top = panel.window.row
 
     def finish(
         self,
@@ -130,7 +145,7 @@ class _Blending:
 
     def _finished(self, row: _Row) -> Window:
         """What ends with a row, in the coarsest pixels: the next one has a part in its ramp."""
-        whole, core = self.plan.tiles.window, row.tiles[0].core
+        whole, core = self.panel.window, row.tiles[0].core
         last = core.row + core.height
         ends = last == whole.row + whole.height
         return Window(
@@ -151,20 +166,20 @@ def _strip(
         k = plan.per_unit(gsd)
         at = done.at(k).within(row.area.at(k))
         read[gsd] = pixels.crop(at)
-        filled += sum(int((~row.clear[name][:, *at]).sum()) for name in plan.reads[gsd])
+        filled += sum(int((~row.clear_at(name, at, plan)).sum()) for name in plan.reads[gsd])
     return Strip(done.at(plan.unit), predicted, read, filled, changed)
 
 
 def _read_rows(reader: Reader, plan: Plan) -> Iterator[_Row]:
     """Every row of tiles with the pixels of its bands by GSD, and what nets get of them."""
-    across = plan.tiles.window
-    for tiles in plan.tiles.strips():
-        rows = tiles[0].window
-        area = Window(rows.row, across.col, rows.height, across.width).grow(plan.pad)
-        yield _read(reader, plan, tiles, area)
+    for panel in plan.tiles.panels:
+        for tiles in panel.strips():
+            yield _read(reader, plan, panel, tiles)
 
 
-def _read(reader: Reader, plan: Plan, tiles: Sequence[Tile], area: Window) -> _Row:
+def _read(reader: Reader, plan: Plan, panel: TileGrid, tiles: Sequence[Tile]) -> _Row:
+    rows, across = tiles[0].window, panel.window
+    area = Window(rows.row, across.col, rows.height, across.width).grow(plan.pad)
     wide = area.grow(plan.pad)  # a filled pixel depends on pixels up to `pad` further out
     pixels: dict[int, Pixels] = {}
     values: dict[str, NDArray[np.float32]] = {}
@@ -179,11 +194,12 @@ def _read(reader: Reader, plan: Plan, tiles: Sequence[Tile], area: Window) -> _R
             for frame in plan.selection
         }
         frames = [each[frame][0].crop(at) for frame in plan.selection]
-        pixels[gsd] = _joint(frames)
+        pixels[gsd] = _joint(frames).map(np.copy)  # else what was read further out stays
         for i, name in enumerate(names):
             values[name] = np.stack([each[frame][1][i][at] for frame in plan.selection])
-            clear[name] = np.stack([frame.usable[i] for frame in frames])
-    return _Row(tiles, area, pixels, values, clear)
+            if len(frames) > 1:
+                clear[name] = np.stack([frame.usable[i] for frame in frames])
+    return _Row(panel, tiles, area, pixels, values, clear)
 
 
 def _joint(frames: Sequence[Pixels]) -> Pixels:
@@ -216,7 +232,7 @@ def _cut(net: Bound, tile: Tile, row: _Row, plan: Plan) -> Cut:
         at = window.at(k).within(row.area.at(k))
         stack = np.stack([row.values[name][:, *at] for name in names], 1)
         if card.task == "misr":
-            clear = np.logical_and.reduce([row.clear[name][:, *at] for name in names])
+            clear = np.logical_and.reduce([row.clear_at(name, at, plan) for name in names])
             stack = np.concatenate([stack, clear[:, None]], 1, dtype=np.float32)
             again = np.arange(len(stack) if card.fewer else card.frames) % len(stack)
             cut[key], cut[SHIFTS] = stack[again], plan.selection.shifts[again]
@@ -225,6 +241,24 @@ def _cut(net: Bound, tile: Tile, row: _Row, plan: Plan) -> Cut:
     if plan.continuous:
         cut[PLACES] = _places(tile, plan, card.blend)
     return cut
+
+
+@dataclass(frozen=True)
+class _Cuts(Sequence[Cut]):
+    """A net's inputs under some tiles of a row, each cut when it is asked for."""
+
+    net: Bound
+    tiles: Sequence[Tile]
+    row: _Row
+    plan: Plan
+
+    def __len__(self) -> int:
+        return len(self.tiles)
+
+    def __getitem__(self, at: Any) -> Any:
+        if isinstance(at, slice):
+            return [_cut(self.net, tile, self.row, self.plan) for tile in self.tiles[at]]
+        return _cut(self.net, self.tiles[at], self.row, self.plan)
 
 
 def _places(tile: Tile, plan: Plan, ramp: int) -> NDArray[np.float64]:
@@ -258,14 +292,16 @@ def _predictions(
 ) -> Iterator[NDArray[np.float32]]:
     """Predictions of one row of tiles, cut to tile and ramp; empty tiles are not run."""
     wanted = [_any_sensed(net, tile, row, plan) for tile in row.tiles]
-    run = [_cut(net, tile, row, plan) for tile, want in zip(row.tiles, wanted, strict=True) if want]
+    run = _Cuts(
+        net, [tile for tile, want in zip(row.tiles, wanted, strict=True) if want], row, plan
+    )
     orders = _orders(plan, run)
     predictions = predict(net.model, run, engine, uncertain=net.uncertain, orders=orders)
     if plan.agrees:
         predictions = _consistent(net, run, predictions, plan, engine, changed)
     ramp = net.model.card.blend
     spare = (net.pad - ramp) * plan.zoom
-    height, width = (n + 2 * ramp * plan.zoom for n in plan.tile_shape)
+    height, width = ((n + 2 * ramp) * plan.zoom for n in row.panel.shape)
     if plan.continuous:
         spare, (height, width) = 0, _asked(plan, ramp)
     for want in wanted:

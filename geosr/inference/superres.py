@@ -114,7 +114,8 @@ def superres(
 
             def write(strip: Strip) -> None:
                 rows = output_rows(strip, plan, layout.dtype, counts)
-                output.write(rows, None if masked is None else _mask(strip, plan, masked))
+                mask = None if masked is None else _mask(strip, plan, masked)
+                output.write(rows, mask, col=plan.made(strip.window).col)
 
             # bands by GSD, tiles, model, blend: `strips` does them for a row of tiles at a time
             finished = strips(reader, plan, engine, progress=progress)
@@ -124,6 +125,7 @@ def superres(
                     for name, by in strip.changed.items():
                         changed.setdefault(name, Change()).add(by)
                     hand_on(strip)
+                    del strip  # it is large, and the next one is waited for
             if request.skip_empty and not counts.share:
                 raise EmptyError(f"{scene.path}: nothing of it was sensed, so nothing is written")
             if scene.video and not counts.share:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import count, pairwise
 
@@ -35,7 +35,10 @@ def spread(extent: int, size: int) -> list[Span]:
 
 @dataclass(frozen=True)
 class Tile:
-    """One tile: `window` is computed, `core` (inside it, between the seams) is its own."""
+    """One tile: `window` is computed, `core` (inside it, between the seams) is its own.
+
+    Row and column are counted in its panel.
+    """
 
     row: int
     col: int
@@ -69,17 +72,38 @@ def best_shape(extent: tuple[int, int], margin: int, area: int, rows: int) -> tu
 
 @dataclass(frozen=True)
 class TileGrid:
-    """Row-major tiles that cover a window of the scene, in the coarsest input's pixels.
+    """Tiles that cover a window of the scene, in the coarsest input's pixels.
+
+    A wide window is cut into panels, one beside the other; each has its tiles row by row.
 
     Attributes:
         window: the part of the scene to finish.
         size: side of a finished core at most; the margin is read on top of it.
         width: of a core at most, where that is another number than its height.
+        borders: columns at which panels meet, relative to the window's first.
     """
 
     window: Window
     size: int
     width: int | None = None
+    borders: tuple[int, ...] = ()
+
+    @cached_property
+    def panels(self) -> tuple[TileGrid, ...]:
+        """The panels from left to right, each as a grid of its own."""
+        if not self.borders:
+            return (self,)
+        left = self.window.col
+        return tuple(
+            replace(self, window=self.window._replace(col=left + a, width=b - a), borders=())
+            for a, b in pairwise((0, *self.borders, self.window.width))
+        )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(height, width) of the tiles of one panel, seams not regarded."""
+        down, across = self.rows[0], self.cols[0]
+        return down.stop - down.start, across.stop - across.start
 
     @cached_property
     def rows(self) -> list[Span]:
@@ -88,20 +112,22 @@ class TileGrid:
 
     @cached_property
     def cols(self) -> list[Span]:
-        """The spans across the window, relative to its first column."""
+        """The spans across a window of one panel, relative to its first column."""
+        assert not self.borders
         return spread(self.window.width, self.width or self.size)
 
     def __len__(self) -> int:
-        return len(self.rows) * len(self.cols)
+        return sum(len(panel.rows) * len(panel.cols) for panel in self.panels)
 
     def __iter__(self) -> Iterator[Tile]:
         for strip in self.strips():
             yield from strip
 
     def strips(self) -> Iterator[list[Tile]]:
-        """One list of tiles a row, top to bottom."""
-        for row, down in enumerate(self.rows):
-            yield [self._tile(row, down, col, across) for col, across in enumerate(self.cols)]
+        """One list of tiles a row of a panel, top to bottom, panel by panel."""
+        for panel in self.panels:
+            for row, down in enumerate(panel.rows):
+                yield [panel._tile(row, down, col, across) for col, across in enumerate(panel.cols)]
 
     def _tile(self, row: int, down: Span, col: int, across: Span) -> Tile:
         top, left = self.window.row, self.window.col

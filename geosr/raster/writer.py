@@ -25,6 +25,7 @@ from geosr.raster.grid import Grid
 from geosr.raster.statistics import Statistics
 from geosr.raster.window import Window
 
+_BLOCK = 256  # pixels along a block
 IMAGERY = "IMAGERY"  # GDAL's metadata domain for what a sensor was
 
 
@@ -106,12 +107,15 @@ def create(
 
 
 class RasterWriter:
-    """Takes rows from top to bottom and writes whole block rows, each once."""
+    """Takes rows from top to bottom and writes whole block rows, each once.
+
+    Of a wide raster they may come in panels from left to right, each of whole blocks.
+    """
 
     def __init__(self, part: Path, final: Path, layout: Layout) -> None:
         self.layout = layout
         self._final = final
-        self._rows = 0
+        self._done = Window(0, 0, 0, 0)  # of the panel in hand
         self._pending: list[tuple[NDArray[Any], NDArray[np.bool_] | None]] = []
         self._sums: list[tuple[Window, int]] = []
         try:
@@ -121,33 +125,53 @@ class RasterWriter:
             _describe(self._dataset, layout)
         except (rasterio.errors.RasterioError, OSError) as error:
             raise publish.not_written(final, error) from error
-        self._block = self._dataset.block_shapes[0][0]
+        self._block, self._block_width = self._dataset.block_shapes[0]
         self._statistics = [Statistics(layout.nodata) for _ in layout.names]
 
-    def write(self, rows: NDArray[Any], mask: NDArray[np.bool_] | None = None) -> None:
-        """Append `rows` (bands, n, width) of the output's dtype, and their mask (n, width)."""
-        self._pending.append((rows, mask))
-        waiting = sum(r.shape[1] for r, _ in self._pending)
-        done = self._rows + waiting == self.layout.grid.height
-        whole = waiting if done else waiting // self._block * self._block
-        if whole:
-            self._flush(whole, waiting)
+    def write(
+        self, rows: NDArray[Any], mask: NDArray[np.bool_] | None = None, *, col: int = 0
+    ) -> None:
+        """Append `rows` (bands, n, cols) of the output's dtype, and their mask (n, cols).
 
-    def _flush(self, whole: int, waiting: int) -> None:
+        Args:
+            col: where they begin; another one than before begins the next panel.
+
+        Raises:
+            ValueError: that is not where the last panel ends, which is to have all its rows and
+                whole blocks.
+        """
+        if col != self._done.col:
+            self._begin(col)
+        top = 0
+        while top < rows.shape[1]:
+            waiting = sum(r.shape[1] for r, _ in self._pending)
+            cut = slice(top, top + self._block - waiting)
+            part = rows[:, cut], None if mask is None else mask[cut]
+            self._pending.append(part)
+            top, waiting = cut.stop, waiting + part[0].shape[1]
+            if waiting in (self._block, self.layout.grid.height - self._done.height):
+                self._flush()
+        if self._pending:  # as a view it would keep all of `rows`
+            last, said = self._pending[-1]
+            self._pending[-1] = last.copy(), None if said is None else said.copy()
+
+    def _begin(self, col: int) -> None:
+        done = self._done
+        ended = done.height == self.layout.grid.height and col == done.col + done.width
+        if not ended or col % self._block_width:
+            raise ValueError(f"column {col} does not go on after {done}")
+        self._done = Window(0, col, 0, 0)
+
+    def _flush(self) -> None:
+        """Write the block row that waits."""
         rows = np.concatenate([r for r, _ in self._pending], axis=1)
         mask = None
         if self.layout.masked:
             mask = np.concatenate([m for _, m in self._pending if m is not None], axis=0)
         self._pending.clear()
-        for top in range(0, whole, self._block):
-            cut = slice(top, min(top + self._block, whole))
-            self._write_block_row(rows[:, cut], None if mask is None else mask[cut])
-        if whole < waiting:
-            self._pending.append((rows[:, whole:], None if mask is None else mask[whole:]))
-
-    def _write_block_row(self, rows: NDArray[Any], mask: NDArray[np.bool_] | None) -> None:
-        window = Window(self._rows, 0, rows.shape[1], rows.shape[2])
-        target = RasterioWindow(0, window.row, window.width, window.height)
+        done = self._done
+        window = Window(done.height, done.col, rows.shape[1], rows.shape[2])
+        target = RasterioWindow(window.col, window.row, window.width, window.height)
         try:
             self._dataset.write(rows, window=target)
             if mask is not None:
@@ -157,7 +181,7 @@ class RasterWriter:
         for band, statistics in zip(rows, self._statistics, strict=True):
             statistics.add(band, mask)
         self._sums.append((window, _checksum(rows, mask)))
-        self._rows += window.height
+        self._done = Window(0, done.col, done.height + window.height, window.width)
 
     def close(self) -> None:
         """Close the dataset with its statistics; a full disk may show only here, or not at all."""
@@ -199,11 +223,18 @@ class RasterWriter:
             reason = f"could not verify it (disk full?): {error}"
             raise publish.not_written(final, reason) from error
 
+    @property
+    def _whole(self) -> bool:
+        """Whether all rows of all panels have come."""
+        done, grid = self._done, self.layout.grid
+        ended = done.height == grid.height and done.col + done.width == grid.width
+        return ended and not self._pending
+
     def _compare(self, dataset: Any, final: Path) -> None:
         layout = self.layout
         placed = dataset.driver != "PNG"  # a PNG does not say where it lies
         there = Grid.of(dataset) == layout.grid if placed else dataset.shape == layout.grid.shape
-        if not there or dataset.count != len(layout.names) or self._rows != layout.grid.height:
+        if not there or dataset.count != len(layout.names) or not self._whole:
             raise publish.not_written(final, "could not verify it: its header differs")
         if placed and not self._says_the_same(dataset):
             raise publish.not_written(final, "could not verify it (disk full?): its tags are lost")
@@ -256,8 +287,8 @@ def _profile(layout: Layout) -> dict[str, Any]:
         "transform": grid.transform,
         "nodata": layout.nodata,
         "tiled": True,
-        "blockxsize": 256,
-        "blockysize": 256,
+        "blockxsize": _BLOCK,
+        "blockysize": _BLOCK,
         "interleave": "band",
         "compress": "deflate",
         "predictor": 3 if layout.dtype.kind == "f" else 2,
@@ -267,6 +298,19 @@ def _profile(layout: Layout) -> dict[str, Any]:
     if layout.format != "GTiff":
         return profile
     return profile | {name.lower(): value for name, value in layout.options.items()}
+
+
+def block_width(format: str, options: Mapping[str, str]) -> int | None:
+    """Columns of the blocks in which an output is streamed; None where they are whole rows.
+
+    Args:
+        options: creation options as `Layout` has them.
+    """
+    given = {name.upper(): value for name, value in options.items()} if format == "GTiff" else {}
+    if given.get("TILED", "YES").upper() not in ("YES", "TRUE", "ON", "1"):
+        return None
+    width = str(given.get("BLOCKXSIZE", _BLOCK))
+    return int(width) if width.isdecimal() and int(width) else None  # GDAL says what is wrong
 
 
 _COPIES = {

@@ -20,7 +20,7 @@ def fill(values: NDArray[Any], usable: NDArray[np.bool_], reach: int) -> NDArray
     Returns:
         float32, with usable pixels untouched.
     """
-    filled = np.where(usable, values, 0).astype(np.float32)
+    filled = np.where(usable, values, np.float32(0)).astype(np.float32, copy=False)
     if usable.all():
         return filled
     for band, known in zip(filled, usable, strict=True):

@@ -24,8 +24,9 @@ def reflectance(
     offsets = np.array([band.offset for band in bands], np.float32)
     gains = np.array([band.gain for band in bands])
     scales = (gains * NET_QUANTIFICATION / scene.quantification).astype(np.float32)
-    shifted = values + offsets[:, None, None]
-    return np.asarray(shifted * scales[:, None, None], np.float32)
+    result = values + offsets[:, None, None]
+    result *= scales[:, None, None]
+    return np.asarray(result, np.float32)
 
 
 def to_counts(

@@ -298,5 +298,8 @@ def test_rows_wider_than_memory_are_refused_before_they_are_read(tmp_path):
     with rasterio.open(tmp_path / "a.tif", "w", **profile) as dataset:
         dataset.descriptions = [name for name in make_scene.BANDS if name != "B10"]
     scene = open_scene(tmp_path / "a.tif")
+    nets = weights.load("bicubic")
     with pytest.raises(SceneError, match="6,000,000 px wide, one row of tiles takes"):
-        make_plan(scene, weights.load("bicubic"), Request(), Engine())
+        make_plan(scene, nets, Request(options={"TILED": "NO"}), Engine())
+    panels = make_plan(scene, nets, Request(), Engine()).tiles.panels
+    assert max(panel.window.width for panel in panels) * 6 < 5000

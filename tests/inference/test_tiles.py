@@ -1,5 +1,6 @@
 """Laws of windows and tiles."""
 
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -74,3 +75,17 @@ def test_the_best_shape_computes_little_twice():
 def test_tiles_may_be_wider_than_high():
     grid = TileGrid(Window(0, 0, 10, 30), 5, 15)
     assert [t.core for t in grid] == [Window(r, c, 5, 15) for r in (0, 5) for c in (0, 15)]
+
+
+@given(sides, sides, st.integers(5, 90), st.integers(5, 90), st.sets(st.integers(1, 300)))
+def test_panels_cover_every_pixel_once_and_are_counted(height, width, size, across, borders):
+    window = Window(-3, 7, height, width)
+    inside = tuple(sorted(at for at in borders if at < width))
+    grid = TileGrid(window, size, across, inside)
+    assert [p.window.col - 7 for p in grid.panels] == [0, *inside]
+    assert len(list(grid)) == len(grid)
+    seen = np.zeros((height, width), int)
+    for tile in grid:
+        seen[tile.core.within(window)] += 1
+    assert (seen == 1).all()
+    assert [strip for panel in grid.panels for strip in panel.strips()] == list(grid.strips())

@@ -88,6 +88,61 @@ def test_large_rasters_are_written_by_block_rows(tmp_path):
 
 
 @pytest.mark.parametrize("format", ["GTiff", "COG"])
+@pytest.mark.parametrize("step", [1, 90, 256, 700])
+def test_panels_in_any_portions_give_one_raster(tmp_path, format, step):
+    grid = Grid(UTM, GRID.transform, 900, 700)
+    values, mask = pixels(grid), np.random.default_rng(1).random(grid.shape) > 0.2
+    told = layout(grid=grid, masked=True, format=format)
+    with create(tmp_path / "o.tif", told) as output:
+        for left, right in ((0, 256), (256, 768), (768, 900)):
+            for row in range(0, 700, step):
+                at = slice(row, row + step), slice(left, right)
+                output.write(values[:, *at], mask[at], col=left)
+    with create(tmp_path / "whole.tif", told) as output:
+        output.write(values, mask)
+    with rasterio.open(tmp_path / "o.tif") as dataset, rasterio.open(tmp_path / "whole.tif") as one:
+        np.testing.assert_array_equal(dataset.read(), values)
+        np.testing.assert_array_equal(dataset.dataset_mask() > 0, mask)
+        for index in dataset.indexes:
+            theirs = {key: float(value) for key, value in one.tags(index).items()}
+            ours = {key: float(value) for key, value in dataset.tags(index).items()}
+            assert ours == pytest.approx(theirs, rel=1e-9)
+            assert "STATISTICS_STDDEV" in ours
+
+
+def test_blocks_of_panels_are_written_once(tmp_path):
+    """A block that is written again leaves its first bytes in the file."""
+    grid = Grid(UTM, GRID.transform, 900, 700)
+    values, sizes = pixels(grid), []
+    for name, panels in (("one", ((0, 900),)), ("three", ((0, 256), (256, 768), (768, 900)))):
+        with create(tmp_path / name, layout(grid=grid)) as output:
+            for left, right in panels:
+                for row in range(0, 700, 90):
+                    output.write(values[:, row : row + 90, left:right], col=left)
+        sizes.append((tmp_path / name).stat().st_size)
+    assert sizes[0] == pytest.approx(sizes[1], abs=200)  # tags of statistics have other digits
+
+
+@pytest.mark.parametrize("rows, left", [(600, 256), (700, 128), (700, 512)])
+def test_panels_that_leave_rows_out_or_cut_blocks_are_refused(tmp_path, rows, left):
+    grid = Grid(UTM, GRID.transform, 900, 700)
+    values, width = pixels(grid), 128 if left == 128 else 256
+    with pytest.raises(ValueError, match=f"column {left} does not go on"):
+        with create(tmp_path / "o.tif", layout(grid=grid)) as output:
+            output.write(values[:, :rows, :width])
+            output.write(values[:, :, left:], col=left)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_panel_is_found_before_publishing(tmp_path):
+    grid = Grid(UTM, GRID.transform, 900, 700)
+    with pytest.raises(StoppedError, match="could not verify"):
+        with create(tmp_path / "o.tif", layout(grid=grid)) as output:
+            output.write(pixels(grid)[:, :, :256])
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("format", ["GTiff", "COG"])
 def test_an_exception_leaves_nothing(tmp_path, format):
     with (
         pytest.raises(ZeroDivisionError),
