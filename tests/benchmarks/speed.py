@@ -1,7 +1,7 @@
 """Run `geosr bench` on this machine, keep what it says, and rewrite the table in docs/ from it.
 
     python tests/benchmarks/speed.py            # every run below, some minutes each
-    python tests/benchmarks/speed.py dsen2-bf16 # that one
+    python tests/benchmarks/speed.py dsen2      # that one
     python tests/benchmarks/speed.py --table    # none, only the table
 
 Nothing is asserted on times: the table is of one machine, and the ratios are of single runs.
@@ -18,10 +18,8 @@ from geosr.bench import comparison
 
 HERE = Path(__file__).resolve().parent
 RUNS = {
-    "default-bf16": "--precision bf16",
-    "default-fp32": "--precision fp32",
-    "dsen2-bf16": "--model dsen2 --precision bf16",
-    "dsen2-fp32": "--model dsen2 --precision fp32",
+    "default": "--model dsen2-ps",
+    "dsen2": "--model dsen2",
     "bicubic": "--model bicubic",
 }
 
