@@ -298,7 +298,7 @@ def _borders(
     block = block_width(request.format, request.options)
     single = any(card.blend or card.continuous or card.task == "misr" for card in cards)
     count = -(-window.width * finer // _PANEL)
-    if single or not block or count == 1:
+    if single or not block or count == 1 or not request.panels:
         return ()
     coarse, zoom = window.coarse(unit), unit * finer
     outside = (window.col - coarse.col * unit) * finer  # output pixels that tiles begin before it

@@ -37,6 +37,8 @@ class Request:
         gsd: metres of an output pixel, for nets of any scale; None is what the nets make.
         fit: how nets that learn on the scene do so.
         overviews: give a GeoTIFF overviews; a COG has them anyway.
+        panels: a wide scene may be worked through in panels; what takes rows of the whole width
+            one after the other, as scores do, says no.
     """
 
     bands: tuple[str, ...] | None = None
@@ -58,6 +60,7 @@ class Request:
     fit: FitOptions = FitOptions()  # noqa: RUF009 - frozen
     overviews: bool = False
     refine: str = ""
+    panels: bool = True
 
     @property
     def agrees(self) -> bool:

@@ -20,6 +20,7 @@ from rasters import paired, picture, write
 from geosr.errors import UsageError
 from geosr.evaluation.evaluate import Evaluation, SceneScore, evaluate
 from geosr.evaluation.protocols import Data
+from geosr.inference import plan
 from geosr.metrics import no_reference
 from geosr.models import weights
 
@@ -234,3 +235,22 @@ def test_shifted_blurred_and_invented_outputs_are_told_apart():
     others = {name: found[name] for name in ("blurred", "invented")}
     assert max(others, key=lambda n: others[n]["omission"]) == "blurred"
     assert max(others, key=lambda n: others[n]["hallucination"]) == "invented"
+
+
+@pytest.mark.parametrize("protocol", ["folder", "wald", "twin"])
+def test_wide_scenes_are_scored_in_whole_rows(tmp_path, monkeypatch, protocol):
+    """Scores take rows one after the other, so they get no panels, which lie side by side."""
+    if protocol == "folder":
+        write(tmp_path / "data/wide.tif", picture(0, side=640))
+        models = bicubic(2)
+    else:
+        scene_files.write_folder(tmp_path / "data/wide", size=1200)
+        models = {"bicubic": weights.load("bicubic")[0:1]}
+
+    def scored() -> list[dict[str, float]]:
+        found = evaluate(Data(tmp_path / "data", protocol=protocol, tile_size=300), models)
+        return [score.whole for score in found.scores]
+
+    whole = scored()
+    monkeypatch.setattr(plan, "_PANEL", 300)
+    assert whole and scored() == whole

@@ -178,7 +178,7 @@ def rows_of(
     """
     names = fine.order({band.name for band in fine.bands})
     request = Request(tile_size=data.tile_size, fit=data.fit, frames=data.frames,
-                      refine=data.refine)  # fmt: skip
+                      refine=data.refine, panels=False)  # fmt: skip
     plan = fitted(make_plan(low, [model], request, engine), reader, data.fit, engine)
     if prepared:
         plan = with_frames(plan, reader, request)

@@ -60,7 +60,7 @@ def rows(
         prepare: what is done with the frames that were selected.
     """
     assert imgset.truth is not None and imgset.clear is not None
-    request = Request(tile_size=data.tile_size, frames=data.frames)
+    request = Request(tile_size=data.tile_size, frames=data.frames, panels=False)
     plan = make_plan(scene, [model], request, engine)
     with scene.open() as reader:
         plan = with_frames(plan, reader, request)

@@ -71,7 +71,8 @@ def _rows(item: Referred, data: Data, scale: int, model: Model, engine: Engine) 
         low = _low_reader(item, data, scale, truth, stack)
         beside = stack.enter_context(item.reference.open())
         reader = ReferredReader(low, beside, scale, item.corner)
-        request = Request(only_sr=True, tile_size=data.tile_size, fit=data.fit, refine=data.refine)
+        request = Request(only_sr=True, tile_size=data.tile_size, fit=data.fit, refine=data.refine,
+                          panels=False)  # fmt: skip
         plan = learnt(make_plan(scene, [model], request, engine), reader, request, engine)
         for strip in strips(reader, plan, engine):
             window = strip.window.shift(*item.corner)

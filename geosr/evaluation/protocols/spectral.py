@@ -45,7 +45,7 @@ def _rows(
     low = on_one_grid(scene, gsd)
     with scene.open() as source:
         reader = OneGridReader(source, scene, gsd)
-        plan = make_plan(low, [model], Request(tile_size=data.tile_size), engine)
+        plan = make_plan(low, [model], Request(tile_size=data.tile_size, panels=False), engine)
         for strip in strips(reader, plan, engine):
             true = reader.read(bands, gsd, strip.window)
             given = strip.read[gsd].usable.all(0)

@@ -63,7 +63,7 @@ def _rows(
 ) -> Iterator[Rows]:  # fmt: skip
     with scene.open() as source:
         reader = drawn(source)
-        request = Request(only_sr=True, tile_size=data.tile_size)
+        request = Request(only_sr=True, tile_size=data.tile_size, panels=False)
         plan = learnt(make_plan(scene, [model], request, engine), reader, request, engine)
         for strip in strips(reader, plan, engine):
             true = reader.truth(bands, strip.window)

@@ -51,7 +51,8 @@ def _rows(
         reader = _reader(scene, data, card, source)
         finest = reader.grids[card.output.gsd]
         degraded = replace(scene, grids=reader.grids, window=finest.window)
-        request = Request(only_sr=True, tile_size=data.tile_size, fit=data.fit, refine=data.refine)
+        request = Request(only_sr=True, tile_size=data.tile_size, fit=data.fit, refine=data.refine,
+                          panels=False)  # fmt: skip
         plan = learnt(make_plan(degraded, [model], request, engine), reader, request, engine)
         for strip in strips(reader, plan, engine):
             true = truth(source, card.bands, card.native_gsd, strip.window, reader.operator)
