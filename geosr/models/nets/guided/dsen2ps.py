@@ -33,7 +33,7 @@ from geosr.scene import pointspread
 
 _GRID = 20  # metres; the trunk's for Sentinel-2
 _PAN = (Input(15, ("pan",)), Input(30, pointspread.LANDSAT))
-_RIDGES = {0: 1000 / DN**2, 1: 300 / DN**2}  # of regressions of bands, and of fine structure
+_RIDGES = (1000, 300)  # of regressions of bands, and of fine structure, in counts²
 
 
 class Residual(nn.Module):
@@ -60,15 +60,18 @@ class DSen2PS(nn.Module):
         spreads: by band to sharpen and finer band, σ in pixels of the first of the Gaussian
             through which the one sees the other.
         grid: GSD of the trunk.
+        ridges: of the regressions of bands, and of those of fine structure, in counts².
     """
 
     def __init__(
         self, bands: Mapping[int, int], features: int, blocks: int, radii: Sequence[int] = (),
         spreads: Sequence[Sequence[float]] = (), grid: int = _GRID,
+        ridges: Sequence[float] = _RIDGES,
     ) -> None:  # fmt: skip
         super().__init__()
         self.gsds, self.radii, self.spreads = tuple(bands), tuple(radii), spreads
         self.grid = grid
+        self.ridges = {above: ridge / DN**2 for above, ridge in enumerate(ridges)}
         entering = sum(count * max(grid // gsd, 1) ** 2 for gsd, count in bands.items())
         leaving = bands[self.gsds[-1]] * (grid // self.gsds[0]) ** 2
         regressions = 2 * len(self.radii)
@@ -117,7 +120,7 @@ class DSen2PS(nn.Module):
             guides = [raised(inputs[gsd] / DN, gsd // fine) for gsd in self.gsds[:-1]]
             return detail(
                 torch.cat(guides, 1), inputs[target] / DN, self.radii, factor=target // fine,
-                ridges=_RIDGES, spreads=self.spreads,
+                ridges=self.ridges, spreads=self.spreads,
             )  # fmt: skip
 
 
@@ -185,6 +188,7 @@ def _recipe(card: ModelCard) -> Recipe:
 _CARDS = (
     _card("dsen2-ps-20", TO_20, 46, radii=[2, 6]),
     _card("dsen2-ps-60", TO_60, 58, blocks=2, radii=[2, 4]),
-    _card("landsat-ps", _PAN, 46, sensor="landsat", radii=[2, 6], grid=30),
+    # one guide is not mistaken for another: smaller ridges, which find it again whole
+    _card("landsat-ps", _PAN, 46, sensor="landsat", radii=[2, 6], grid=30, ridges=[300, 90]),
 )
 DESIGNS = tuple(guided(card, build, recipe=_recipe(card)) for card in _CARDS)
