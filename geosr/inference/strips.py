@@ -62,10 +62,10 @@ def strips(
     Raises:
         SceneError: a band is missing or broken, or a net gives no numbers.
     """
-    blending = _Blending(plan, plan.tiles)
+    blending: _Blending | None = None
     with prefetch(_read_rows(reader, plan)) as rows:
         for row in rows:
-            if not row.tiles[0].row:
+            if blending is None or blending.panel is not row.panel:
                 blending = _Blending(plan, row.panel)
             changed: dict[str, Change] = {}
             predictions = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from geosr.inference.superres import with_frames
 from geosr.models import registry
 from geosr.models.card import Model, ModelCard
 from geosr.models.nets.guided.anypair import is_template
+from geosr.raster.window import Window
 from geosr.scene.frames import FrameOptions
 from geosr.scene.pixels import Reader
 from geosr.scene.radiometry import reflectance
@@ -159,6 +161,15 @@ def low_of(scene: Scene, bands: Sequence[str]) -> NDArray[np.float32]:
         return whole(reader, scene, bands)
 
 
+def compared(fine: Scene, truth: Reader, window: Window, made: NDArray[np.float32]) -> Rows:
+    """What was made of a window of `fine`, which may reach beyond it, with all bands of that."""
+    names = fine.order(all_names(fine))
+    pixels = truth.read(names, fine.finest, window)
+    inside = np.zeros(window[2:], bool)
+    inside[window.intersect(fine.grid.window).within(window)] = True
+    return Rows(reflectance(fine, names, pixels.values), made, pixels.usable & inside)
+
+
 def rows_of(
     low: Scene,
     reader: Reader,
@@ -176,18 +187,15 @@ def rows_of(
     Args:
         prepared: frames are chosen, registered and brightened first, as `data.frames` has it.
     """
-    names = fine.order({band.name for band in fine.bands})
     request = Request(tile_size=data.tile_size, fit=data.fit, frames=data.frames,
                       refine=data.refine, panels=False)  # fmt: skip
     plan = fitted(make_plan(low, [model], request, engine), reader, data.fit, engine)
     if prepared:
         plan = with_frames(plan, reader, request)
-    for strip in strips(reader, plan, engine):
-        window = strip.window.at(model.card.scale).shift(*corner)
-        if plan.continuous:
-            window = plan.made(strip.window).shift(*corner)
-        pixels = truth.read(names, fine.finest, window)
-        inside = np.zeros(window[2:], bool)
-        inside[window.intersect(fine.grid.window).within(window)] = True
-        made = [strip.predicted[band] for band in plan.names]
-        yield Rows(reflectance(fine, names, pixels.values), np.stack(made), pixels.usable & inside)
+    with closing(strips(reader, plan, engine)) as finished:
+        for strip in finished:
+            window = strip.window.at(model.card.scale).shift(*corner)
+            if plan.continuous:
+                window = plan.made(strip.window).shift(*corner)
+            made = np.stack([strip.predicted[band] for band in plan.names])
+            yield compared(fine, truth, window, made)

@@ -7,14 +7,23 @@ else by four.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geosr.evaluation.protocols.case import Case, Data, Rows, all_names, bound_card, low_of, whole
+from geosr.evaluation.protocols.case import (
+    Case,
+    Data,
+    Rows,
+    all_names,
+    bound_card,
+    compared,
+    low_of,
+    whole,
+)  # fmt: skip
 from geosr.inference.engine import Engine
 from geosr.inference.plan import make_plan
 from geosr.inference.request import Request
@@ -24,7 +33,6 @@ from geosr.models.card import Model, ModelCard
 from geosr.models.nets.guided.anypair import is_template
 from geosr.scene.degraded import WaldReader
 from geosr.scene.pixels import Reader
-from geosr.scene.radiometry import reflectance
 from geosr.scene.scene import Scene
 from geosr.training.datasets import references
 from geosr.training.datasets.references import Referred, ReferredReader
@@ -65,7 +73,7 @@ def _low_reader(item: Referred, data: Data, scale: int, truth: Reader, stack: Ex
 
 
 def _rows(item: Referred, data: Data, scale: int, model: Model, engine: Engine) -> Iterator[Rows]:
-    scene, names = _scene(item, scale), all_names(item.fine)
+    scene = _scene(item, scale)
     with ExitStack() as stack:
         truth = stack.enter_context(item.fine.open())
         low = _low_reader(item, data, scale, truth, stack)
@@ -74,13 +82,11 @@ def _rows(item: Referred, data: Data, scale: int, model: Model, engine: Engine) 
         request = Request(only_sr=True, tile_size=data.tile_size, fit=data.fit, refine=data.refine,
                           panels=False)  # fmt: skip
         plan = learnt(make_plan(scene, [model], request, engine), reader, request, engine)
-        for strip in strips(reader, plan, engine):
-            window = strip.window.shift(*item.corner)
-            pixels = truth.read(names, item.fine.finest, window)
-            inside = np.zeros(window[2:], bool)
-            inside[window.intersect(item.fine.grid.window).within(window)] = True
-            made = np.stack([strip.predicted[band] for band in plan.names])
-            yield Rows(reflectance(item.fine, names, pixels.values), made, pixels.usable & inside)
+        with closing(strips(reader, plan, engine)) as finished:
+            for strip in finished:
+                window = strip.window.shift(*item.corner)
+                made = np.stack([strip.predicted[band] for band in plan.names])
+                yield compared(item.fine, truth, window, made)
 
 
 def _low(item: Referred, data: Data, scale: int) -> NDArray[np.float32]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 
 import numpy as np
@@ -46,11 +47,12 @@ def _rows(
     with scene.open() as source:
         reader = OneGridReader(source, scene, gsd)
         plan = make_plan(low, [model], Request(tile_size=data.tile_size, panels=False), engine)
-        for strip in strips(reader, plan, engine):
-            true = reader.read(bands, gsd, strip.window)
-            given = strip.read[gsd].usable.all(0)
-            estimate = np.stack([strip.predicted[band] for band in bands])
-            yield Rows(reflectance(low, bands, true.values), estimate, true.usable & given)
+        with closing(strips(reader, plan, engine)) as finished:
+            for strip in finished:
+                true = reader.read(bands, gsd, strip.window)
+                given = strip.read[gsd].usable.all(0)
+                estimate = np.stack([strip.predicted[band] for band in bands])
+                yield Rows(reflectance(low, bands, true.values), estimate, true.usable & given)
 
 
 def _low(scene: Scene, gsd: int, bands: tuple[str, ...], card: ModelCard) -> NDArray[np.float32]:

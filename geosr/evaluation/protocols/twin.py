@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from functools import partial
 
 import numpy as np
@@ -65,15 +66,16 @@ def _rows(
         reader = drawn(source)
         request = Request(only_sr=True, tile_size=data.tile_size, panels=False)
         plan = learnt(make_plan(scene, [model], request, engine), reader, request, engine)
-        for strip in strips(reader, plan, engine):
-            true = reader.truth(bands, strip.window)
-            target, blurred = (
-                reflectance(scene, bands, values)
-                for values in (true.values, _bicubic(reader, bands, strip.window))
-            )
-            estimate = np.stack([strip.predicted[band] for band in bands])
-            gain = gains(bands, estimate, target, blurred, true.usable)
-            yield Rows(target, estimate, true.usable, by_band={"gain": gain})
+        with closing(strips(reader, plan, engine)) as finished:
+            for strip in finished:
+                true = reader.truth(bands, strip.window)
+                target, blurred = (
+                    reflectance(scene, bands, values)
+                    for values in (true.values, _bicubic(reader, bands, strip.window))
+                )
+                estimate = np.stack([strip.predicted[band] for band in bands])
+                gain = gains(bands, estimate, target, blurred, true.usable)
+                yield Rows(target, estimate, true.usable, by_band={"gain": gain})
 
 
 def _low(scene: Scene, drawn: Callable[[Reader], TwinReader], bands: Sequence[str]) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 
@@ -54,11 +55,12 @@ def _rows(
         request = Request(only_sr=True, tile_size=data.tile_size, fit=data.fit, refine=data.refine,
                           panels=False)  # fmt: skip
         plan = learnt(make_plan(degraded, [model], request, engine), reader, request, engine)
-        for strip in strips(reader, plan, engine):
-            true = truth(source, card.bands, card.native_gsd, strip.window, reader.operator)
-            target = reflectance(scene, card.bands, true.values)
-            estimate = np.stack([strip.predicted[band] for band in card.bands])
-            yield Rows(target, estimate, true.usable)
+        with closing(strips(reader, plan, engine)) as finished:
+            for strip in finished:
+                true = truth(source, card.bands, card.native_gsd, strip.window, reader.operator)
+                target = reflectance(scene, card.bands, true.values)
+                estimate = np.stack([strip.predicted[band] for band in card.bands])
+                yield Rows(target, estimate, true.usable)
 
 
 def _low(scene: Scene, data: Data, card: ModelCard) -> NDArray[np.float32]:
