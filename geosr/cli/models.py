@@ -12,7 +12,7 @@ from geosr.cli.console import tell
 from geosr.cli.options import SCALE, option
 
 if TYPE_CHECKING:
-    from geosr.models.card import Design
+    from geosr.models.design import Design
 
 
 @click.command("models")

@@ -20,7 +20,8 @@ from geosr.inference.engine import Engine
 from geosr.inference.excerpts import Excerpts
 from geosr.inference.fitoptions import FitOptions
 from geosr.models import registry
-from geosr.models.card import Model, Recipe
+from geosr.models.card import Model
+from geosr.models.design import Recipe
 from geosr.models.memory import KINDS
 from geosr.models.nets.fitted import projection
 from geosr.models.nets.fitted.zssr import ZSSR

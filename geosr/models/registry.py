@@ -20,13 +20,12 @@ from geosr.models.card import (
     DEFAULT,
     PAIRS,
     SHIFTS,
-    Design,
     Input,
     Model,
     ModelCard,
-    Recipe,
     Uncertain,
 )
+from geosr.models.design import Design, Recipe
 from geosr.models.nets import bicubic
 from geosr.models.nets.change import srcdnet
 from geosr.models.nets.continuous import cdcr, funsr, liif

@@ -13,7 +13,8 @@ from typing import Any
 from geosr.errors import UsageError, cause
 from geosr.inference.engine import Engine
 from geosr.models import registry
-from geosr.models.card import Design, ModelCard, Recipe
+from geosr.models.card import ModelCard
+from geosr.models.design import Design, Recipe
 from geosr.models.nets.guided.anypair import is_template
 from geosr.sensors import OpenOptions
 from geosr.training.adversary import Adversarial

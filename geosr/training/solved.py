@@ -9,7 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from geosr.errors import UsageError
-from geosr.models.card import ModelCard, Recipe
+from geosr.models.card import ModelCard
+from geosr.models.design import Recipe
 
 _MEANT = {"seed", "scale", "bands", "model", "net_options", "seconds", "val_share", "val_windows",
           "val_every", "workers", "precision", "data_kind", "pattern", "degradation",

@@ -26,7 +26,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from geosr.errors import UsageError
-from geosr.models.card import CLEAR, Input, ModelCard, Recipe, Uncertain
+from geosr.models.card import CLEAR, Input, ModelCard, Uncertain
+from geosr.models.design import Recipe
 from geosr.models.nets.single.cincgan import CinCGAN, Translator, strides
 from geosr.scene import degrade
 from geosr.training.adversary import Adversarial, Adversary, joined_terms

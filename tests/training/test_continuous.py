@@ -10,7 +10,8 @@ from test_train import broken_off, same_weights, texture, write_image
 
 from geosr.errors import UsageError
 from geosr.models import registry, weights
-from geosr.models.card import PLACES, Recipe
+from geosr.models.card import PLACES
+from geosr.models.design import Recipe
 from geosr.raster.window import Window
 from geosr.training.adversary import Adversarial
 from geosr.training.config import TrainConfig

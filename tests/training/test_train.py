@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 
 from geosr.errors import StoppedError, UsageError, WeightsError
 from geosr.models import registry, weights
-from geosr.models.card import Recipe
+from geosr.models.design import Recipe
 from geosr.training.config import TrainConfig
 from geosr.training.datasets import open_sets
 from geosr.training.losses import Criterion

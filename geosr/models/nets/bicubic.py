@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from geosr.models.card import ANY_SCALE, Design, Input, ModelCard, guided
+from geosr.models.card import ANY_SCALE, Input, ModelCard
+from geosr.models.design import Design, guided
 from geosr.models.nets.continuous.places import Places, bicubic
 from geosr.models.nets.guided.classical import CUBIC, template
 

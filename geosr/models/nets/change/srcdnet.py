@@ -26,7 +26,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from geosr.errors import UsageError
-from geosr.models.card import Design, Input, ModelCard, Recipe
+from geosr.models.card import Input, ModelCard
+from geosr.models.design import Design, Recipe
 
 BEFORE, AFTER, CHANGE = "before:", "after:", "change"
 THRESHOLD = 0.5

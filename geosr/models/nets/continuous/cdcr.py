@@ -24,7 +24,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from geosr.models.card import Design, ModelCard
+from geosr.models.card import ModelCard
+from geosr.models.design import Design
 from geosr.models.nets.continuous.encoder import Continuous
 from geosr.models.nets.continuous.liif import PAPER, REACH, RECIPE, Answers, offset
 from geosr.models.nets.continuous.places import Places

@@ -19,7 +19,8 @@ from itertools import product
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from geosr.models.card import ANY_SCALE, Design, ModelCard, Recipe
+from geosr.models.card import ANY_SCALE, ModelCard
+from geosr.models.design import Design, Recipe
 from geosr.models.nets.continuous.encoder import Continuous
 from geosr.models.nets.continuous.places import Axis, Places, gather
 

@@ -20,7 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from geosr.models.card import Input, ModelCard, guided
+from geosr.models.card import Input, ModelCard
+from geosr.models.design import guided
 from geosr.models.nets.guided.dsen2 import DN, TO_20, TO_60, raise_to, recipe, sharpener
 
 

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from geosr.models.card import ANY, Design, Input, ModelCard, Recipe, guided
+from geosr.models.card import ANY, Input, ModelCard
+from geosr.models.design import Design, Recipe, guided
 
 if TYPE_CHECKING:
     from torch import nn

@@ -20,7 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from geosr.models.card import ANY, Design, Input, ModelCard, guided
+from geosr.models.card import ANY, Input, ModelCard
+from geosr.models.design import Design, guided
 from geosr.models.nets.guided.anypair import TEMPLATE, of_pair
 from geosr.models.nets.guided.regress import beyond, sensed
 from geosr.scene import degrade

@@ -22,7 +22,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from geosr.models.card import Input, ModelCard, Recipe, guided
+from geosr.models.card import Input, ModelCard
+from geosr.models.design import Recipe, guided
 from geosr.models.nets.guided.anypair import template
 
 DN = 2000.0  # counts per unit inside the net

@@ -26,7 +26,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from geosr.models.card import FIXED, Input, ModelCard, Recipe, guided
+from geosr.models.card import FIXED, Input, ModelCard
+from geosr.models.design import Recipe, guided
 from geosr.models.nets.guided.dsen2 import DN, TO_20, TO_60, added, entered, sharpener
 from geosr.models.nets.guided.regress import detail
 from geosr.scene import pointspread

@@ -17,7 +17,8 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from geosr.models.card import Input, ModelCard, Recipe, guided
+from geosr.models.card import Input, ModelCard
+from geosr.models.design import Recipe, guided
 from geosr.models.nets.guided.dsen2 import DN, TO_20, entered
 from geosr.models.nets.guided.dsen2ps import Residual, raised
 

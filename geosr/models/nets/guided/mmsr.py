@@ -27,7 +27,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from geosr.models.card import Design, ModelCard, Recipe
+from geosr.models.card import ModelCard
+from geosr.models.design import Design, Recipe
 from geosr.models.nets.guided.classical import Classical, Sample, column, repeated, template
 from geosr.models.nets.single.edsr import Residual
 

@@ -31,7 +31,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from geosr.models.card import ModelCard, Recipe
+from geosr.models.card import ModelCard
+from geosr.models.design import Recipe
 from geosr.models.nets.guided.anypair import template
 from geosr.models.nets.guided.dsen2 import DN
 from geosr.scene import degrade

@@ -24,7 +24,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from geosr.errors import UsageError
-from geosr.models.card import Design, ModelCard, Recipe
+from geosr.models.card import ModelCard
+from geosr.models.design import Design, Recipe
 from geosr.models.nets.padding import Mirror, mirrored
 
 MEAN, STD = 7754.664 / 65535, 2316.3408 / 65535  # of Proba-V's 16-bit NIR images, in unit values

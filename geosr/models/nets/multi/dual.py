@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from geosr.errors import UsageError
-from geosr.models.card import Design, ModelCard, Recipe
+from geosr.models.card import ModelCard
+from geosr.models.design import Design, Recipe
 from geosr.models.nets.single.edsr import Residual
 
 FUSIONS = ("concat", "mean", "attention")

@@ -26,7 +26,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from geosr.models.card import Design, ModelCard
+from geosr.models.card import ModelCard
+from geosr.models.design import Design
 
 BLUR = 0.375  # σ of the point spread in coarse pixels
 _NARROW = 0.2  # of shift-and-add, in coarse pixels

@@ -26,7 +26,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from geosr.models.card import Design, ModelCard, Recipe
+from geosr.models.card import ModelCard
+from geosr.models.design import Design, Recipe
 from geosr.models.nets.multi.frames import present
 from geosr.models.nets.multi.fusion import apply, enlarged, gaussian_mean
 from geosr.models.nets.padding import Mirror

@@ -33,7 +33,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from geosr.models.card import Design, ModelCard, Recipe
+from geosr.models.card import ModelCard
+from geosr.models.design import Design, Recipe
 from geosr.models.nets.multi.fusion import enlarged
 from geosr.models.nets.multi.video import Alignment, mended
 from geosr.models.nets.single.edsr import Residual, upsampler

@@ -25,7 +25,8 @@ import math
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from geosr.models.card import Design, ModelCard, Recipe, Uncertain
+from geosr.models.card import ModelCard, Uncertain
+from geosr.models.design import Design, Recipe
 from geosr.models.nets.transformer import Attention, in_parts
 
 MEAN, STD = 7433.6436 / 65535, 2353.0723 / 65535  # of Proba-V's 16-bit images, in unit values

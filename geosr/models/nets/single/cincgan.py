@@ -20,7 +20,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from geosr.models.card import Design, ModelCard, Recipe
+from geosr.models.card import ModelCard
+from geosr.models.design import Design, Recipe
 from geosr.models.nets.single.edsr import EDSR, Skip, factors
 
 _SLOPE = 0.2

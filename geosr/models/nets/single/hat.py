@@ -20,7 +20,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from geosr.models.card import Design, ModelCard, Recipe
+from geosr.models.card import ModelCard
+from geosr.models.design import Design, Recipe
 from geosr.models.nets.single.rcan import ChannelAttention
 from geosr.models.nets.single.swin import Block, Layer, WindowNet
 

@@ -28,7 +28,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from geosr.models.card import Design, ModelCard, Recipe
+from geosr.models.card import ModelCard
+from geosr.models.design import Design, Recipe
 from geosr.models.nets.single.edsr import upsampler
 
 STAGES = ((8, 2), (4, 4), (2, 6))  # factor over the input's size, blocks

@@ -21,7 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from geosr.models.card import Design, ModelCard, Recipe
+from geosr.models.card import ModelCard
+from geosr.models.design import Design, Recipe
 from geosr.models.nets.single.edsr import Skip
 
 _SHIFTS = ((1, 1), (0, 1), (2, 1), (1, 0), (1, 2))  # row and column to begin at

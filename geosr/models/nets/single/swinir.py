@@ -14,7 +14,8 @@ and 180. Convolutions are 3 × 3 with zero padding. Paths are not dropped in tra
 
 from __future__ import annotations
 
-from geosr.models.card import Design, ModelCard, Recipe
+from geosr.models.card import ModelCard
+from geosr.models.design import Design, Recipe
 from geosr.models.nets.single.swin import Block, Layer, WindowNet
 
 WINDOW = 8

@@ -21,7 +21,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from geosr.models.card import Design, Input, ModelCard, Recipe, guided
+from geosr.models.card import Input, ModelCard
+from geosr.models.design import Design, Recipe, guided
 from geosr.models.nets.single.edsr import Residual, Skip
 
 TWELVE = ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B9", "B11", "B12")
