@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from geosr.batch import batch, locks, targets
-from geosr.batch.batch import Executor, Job, Outcome
+from geosr.batch.job import Executor, Job, Outcome
 from geosr.errors import LockedError, SceneError, StoppedError, UsageError, WeightsError
 from geosr.evaluation.evaluate import Evaluation, bicubic_beside
 from geosr.evaluation.evaluate import evaluate as _evaluate

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import geosr
-from geosr.batch.batch import Outcome, Outcomes
+from geosr.batch.job import Outcome, Outcomes
 from geosr.raster.markup import table
 
 SCENES = Path(__file__).resolve().parents[1] / "examples/scenes"

@@ -13,7 +13,7 @@ from geosr.cli.pace import duration
 from geosr.errors import GeosrError
 
 if TYPE_CHECKING:
-    from geosr.batch.batch import Job, Outcome
+    from geosr.batch.job import Job, Outcome
 
 
 def reporter(*, as_json: bool, quiet: bool) -> Callable[[Outcome], None]:

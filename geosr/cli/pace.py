@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from geosr.batch.batch import Outcome
+    from geosr.batch.job import Outcome
 
 _SHORT = 10.0  # seconds; what is left of less is not worth a word
 _EVERY = 60.0  # seconds between two words about one scene, where no bar shows it

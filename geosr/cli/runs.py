@@ -12,7 +12,7 @@ from geosr.cli.groups import BATCHES, CHECKS, option_group
 from geosr.cli.options import PATH, ParamType, option
 
 if TYPE_CHECKING:
-    from geosr.batch.batch import Executor
+    from geosr.batch.job import Executor
 
 
 class Shard(ParamType):

@@ -58,7 +58,7 @@ from geosr.cli.runs import (
 from geosr.errors import LockedError, UsageError, WeightsError, without_secrets
 
 if TYPE_CHECKING:
-    from geosr.batch.batch import Executor, Job, Outcome
+    from geosr.batch.job import Executor, Job, Outcome
     from geosr.models.card import Model
     from geosr.sensors import OpenOptions
 
@@ -302,7 +302,7 @@ def _job(
     batch_fixed: bool,
 ) -> Job:
     """The job with its nets in place; workers place theirs themselves, maybe elsewhere."""
-    from geosr.batch import batch
+    from geosr.batch.job import Job
     from geosr.cli.cache import trials_file
     from geosr.inference.engine import Engine
     from geosr.inference.predict import engine, place
@@ -323,7 +323,7 @@ def _job(
         params["max_pixels"], params["skip_empty"], params["tmp_dir"], params["gsd"],
         fit, params["overviews"], params["refine"] or "",
     )  # fmt: skip
-    return batch.Job(
+    return Job(
         tuple(place(net, where) for net in nets) if here else tuple(nets),
         request,
         options,

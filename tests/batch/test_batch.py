@@ -8,7 +8,7 @@ import rasterio
 import scene_files
 
 from geosr.batch import batch
-from geosr.batch.batch import Job, Outcome
+from geosr.batch.job import Job, Outcome
 from geosr.batch.targets import output_name, targets
 from geosr.errors import UsageError
 from geosr.inference import backoff

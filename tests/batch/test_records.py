@@ -14,7 +14,7 @@ import scene_files
 from conftest import settings
 
 from geosr.batch import batch, locks, records, status
-from geosr.batch.batch import Job
+from geosr.batch.job import Job
 from geosr.batch.targets import targets
 from geosr.batch.verify import exit_code, verify
 from geosr.errors import StoppedError, UsageError

@@ -22,7 +22,7 @@ from conftest import ROOT, settings
 from faulty import BICUBIC, left
 
 from geosr.batch import batch, locks, status
-from geosr.batch.batch import Job
+from geosr.batch.job import Job
 from geosr.batch.targets import shard, targets
 from geosr.errors import LockedError
 from geosr.inference import backoff, predict

@@ -8,9 +8,9 @@ import pytest
 import scene_files
 
 from geosr.batch import batch
-from geosr.batch.batch import Job
 from geosr.batch.executors import threads
 from geosr.batch.executors.threads import Threads
+from geosr.batch.job import Job, Outcome
 from geosr.batch.targets import check_writable, targets
 from geosr.models import weights
 
@@ -51,7 +51,7 @@ def test_two_are_at_work_at_once_and_no_more(monkeypatch, outputs, job):
         most.append(threading.active_count())
         if path.name in "ab":
             both.wait()
-        return batch.Outcome(path.name, "done")
+        return Outcome(path.name, "done")
 
     monkeypatch.setattr(threads, "attempt", attempt)
     before = threading.active_count()
@@ -62,7 +62,7 @@ def test_two_are_at_work_at_once_and_no_more(monkeypatch, outputs, job):
 
 def test_none_is_begun_after_one_that_stops_the_run(monkeypatch, outputs, job):
     def attempt(path, output, job, progress):
-        return batch.Outcome(path.name, "failed", 5 if path.name == "a" else 0)
+        return Outcome(path.name, "failed", 5 if path.name == "a" else 0)
 
     monkeypatch.setattr(threads, "attempt", attempt)
     begun = {o.scene for o in Threads(2)(list(outputs.items()), job, lambda *_: None)}

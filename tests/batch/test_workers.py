@@ -17,9 +17,9 @@ from conftest import settings
 from faulty import BICUBIC, left, limit
 
 from geosr.batch import batch, status
-from geosr.batch.batch import Job
 from geosr.batch.executors.dask import Dask, _Flight
 from geosr.batch.executors.worker import Order, _device, _net, do
+from geosr.batch.job import Job
 from geosr.batch.targets import targets
 from geosr.errors import UsageError
 from geosr.inference.request import Request

@@ -2,7 +2,7 @@
 
 import pytest
 
-from geosr.batch.batch import Outcome
+from geosr.batch.job import Outcome
 from geosr.cli.pace import Pace, duration
 
 

@@ -342,8 +342,9 @@ LOOK = """
 import resource, sys, time
 from pathlib import Path
 from geosr.batch import batch
+from geosr.batch.job import Job
 from geosr.models import weights
-job, begun = batch.Job(weights.load("bicubic")), time.monotonic()
+job, begun = Job(weights.load("bicubic")), time.monotonic()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 outcome = batch.attempt(Path("in/a.tif"), Path("out/a.tif"), job)
 grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before

@@ -73,7 +73,8 @@ import resource
 from pathlib import Path
 from geosr.models import weights
 from geosr.raster import writer
-from geosr.batch.batch import Job, run
+from geosr.batch.batch import run
+from geosr.batch.job import Job
 from geosr.batch.targets import targets
 from geosr.inference.request import Request
 copy = writer._copy

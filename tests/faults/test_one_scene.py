@@ -12,6 +12,7 @@ from conftest import settings
 from faulty import BICUBIC, fails, left
 
 from geosr.batch import batch, locks, targets
+from geosr.batch.job import Job
 from geosr.errors import LockedError, SceneError, StoppedError
 from geosr.models import weights
 from geosr.raster import flock, publish
@@ -172,7 +173,7 @@ def test_on_a_disk_without_locks_runs_go_on(scenes, tmp_path, monkeypatch, caplo
 
     monkeypatch.setattr(flock, "flock", refuse)
     outputs = targets.targets(scenes, tmp_path / "out")
-    outcomes = batch.run(outputs, batch.Job(weights.load("bicubic")))
+    outcomes = batch.run(outputs, Job(weights.load("bicubic")))
     assert [outcome.status for outcome in outcomes] == ["done", "done"]
     assert left(tmp_path / "out") == ["b.geosr.json", "b.tif", "z.geosr.json", "z.tif"]
 

@@ -15,6 +15,7 @@ from faulty import left, snapshot
 
 from geosr.batch import batch, locks
 from geosr.batch.executors import processes
+from geosr.batch.job import Job
 from geosr.batch.targets import targets
 from geosr.errors import LockedError
 from geosr.models import weights
@@ -36,8 +37,8 @@ def scenes(tmp_path) -> Path:
 
 
 @pytest.fixture
-def job(scenes) -> batch.Job:
-    return batch.Job(weights.load("bicubic"), source=scenes)
+def job(scenes) -> Job:
+    return Job(weights.load("bicubic"), source=scenes)
 
 
 # whose temporary files are dead
@@ -171,7 +172,7 @@ def test_a_scene_that_is_replaced_while_its_lock_is_waited_for_is_read_anew(tmp_
     path = scene_files.write_stack(tmp_path / "in/a.tif", size=12)
     other = scene_files.write_stack(tmp_path / "new.tif", size=24, seed=5)
     (tmp_path / "out").mkdir()
-    job = batch.Job(weights.load("bicubic"), lock_timeout=None)
+    job = Job(weights.load("bicubic"), lock_timeout=None)
     outputs = targets(tmp_path / "in", tmp_path / "out")
     with locks.locked(tmp_path / "out/a.tif"):
         thread = threading.Thread(target=lambda: batch.run(outputs, job))

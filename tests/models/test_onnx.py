@@ -12,8 +12,8 @@ import rasterio
 import torch
 from affine import Affine
 
-from geosr.batch.batch import Job
 from geosr.batch.executors.worker import Order
+from geosr.batch.job import Job
 from geosr.bench.bench import flops
 from geosr.bench.reference import plain_copy
 from geosr.errors import UsageError, WeightsError

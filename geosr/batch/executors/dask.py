@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 
-from geosr.batch.batch import Job, Outcome, Pair, Progress
 from geosr.batch.executors.worker import TRIES, Order, do, failed, uninterrupted
+from geosr.batch.job import Job, Outcome, Pair, Progress
 from geosr.errors import StoppedError, UsageError, cause
 
 

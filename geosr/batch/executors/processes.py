@@ -16,8 +16,8 @@ from multiprocessing import connection, get_context, parent_process
 from typing import Any
 
 from geosr.batch import records
-from geosr.batch.batch import Job, Outcome, Pair, Progress
 from geosr.batch.executors.worker import TRIES, Order, do, failed, uninterrupted
+from geosr.batch.job import Job, Outcome, Pair, Progress
 
 log = logging.getLogger("geosr")
 

@@ -8,7 +8,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from threading import Event
 
-from geosr.batch.batch import Job, Outcome, Pair, Progress, attempt
+from geosr.batch.batch import attempt
+from geosr.batch.job import Job, Outcome, Pair, Progress
 
 
 class _DroppedError(BaseException):

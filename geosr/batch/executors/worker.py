@@ -14,7 +14,8 @@ from pathlib import Path
 
 import torch
 
-from geosr.batch.batch import Job, Outcome, Pair, Progress, attempt
+from geosr.batch.batch import attempt
+from geosr.batch.job import Job, Outcome, Pair, Progress
 from geosr.batch.targets import output_name
 from geosr.errors import GeosrError, SceneError, UsageError
 from geosr.inference.heap import keep_freed
