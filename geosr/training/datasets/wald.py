@@ -37,7 +37,7 @@ _OTHER_GUIDES = 0.3  # of the regions by the sensor's point spread of nets with 
 _SHARPER = 0.8  # of the same
 _BOOST = 3.0  # at most, of what a Gaussian of _BLUR pixels takes away
 _BLUR = 0.7
-_NOISE = 0.002  # of a coarse band's mean, at most
+_NOISE = 0.02  # of a coarse band's mean, at most; Landsat-7's bands have 1 to 5 %
 _SPREAD = 0.1  # by how much sensors and processors differ
 _HALF = 60000.0  # within what half precision holds
 
@@ -246,7 +246,7 @@ def as_of_another_pan(
 
 
 def noisy(sample: Sample, card: ModelCard, rng: np.random.Generator) -> Sample:
-    """A sample whose coarse bands have white noise, up to 0.2 % of their mean.
+    """A sample whose coarse bands have white noise, up to 2 % of their mean.
 
     Degrading averages a sensor's own noise away: a net that never saw any makes more of it.
     """

@@ -190,6 +190,6 @@ _CARDS = (
     _card("dsen2-ps-20", TO_20, 46, radii=[2, 6]),
     _card("dsen2-ps-60", TO_60, 58, blocks=2, radii=[2, 4]),
     # one guide is not mistaken for another: smaller ridges, which find it again whole
-    _card("landsat-ps", _PAN, 46, sensor="landsat", radii=[2, 6], grid=30, ridges=[300, 90]),
+    _card("landsat-ps", _PAN, 46, sensor="landsat", radii=[2, 6], grid=30, ridges=[100, 30]),
 )
 DESIGNS = tuple(guided(card, build, recipe=_recipe(card)) for card in _CARDS)
