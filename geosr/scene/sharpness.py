@@ -36,7 +36,7 @@ def sharpest(images: Sequence[Pixels], clearance: float = 0.0) -> int:
     Returns:
         The clearest's number where no two are clear in common, or none shows anything.
     """
-    clear = [image.usable.all(0) for image in images]
+    clear: list[Mask] = [np.asarray(image.usable.all(0)) for image in images]
     order = sorted(range(len(images)), key=lambda i: -float(clear[i].mean()))
     order = order[:1] + [i for i in order[1:] if clear[i].mean() >= clearance]
     common, compared = ~_near(~clear[order[0]]), order[:1]
