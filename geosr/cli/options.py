@@ -271,7 +271,7 @@ frame_options = option_group(  # how several images of a place are prepared, and
     option("--clearance", type=click.FloatRange(0, 1), default=0.85,
            help="Share of clear pixels an image needs."),
     option("--reference", metavar="NAME",
-           help="Image to move the others onto, by name."),
+           help="Image to move the others onto, by name; or sharpest."),
     option("--register", type=click.Choice(["auto", "none", "integer", "subpixel"]),
            default="auto", help="How images are moved onto the first one; auto: as nets take it."),
     option("--brightness/--no-brightness", default=True,

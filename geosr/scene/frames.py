@@ -21,6 +21,7 @@ from geosr.scene.fill import fill
 from geosr.scene.pixels import Pixels, Reader
 from geosr.scene.radiometry import reflectance
 from geosr.scene.scene import Scene
+from geosr.scene.sharpness import SHARPEST, sharpest
 
 REGISTRATIONS = ("auto", "none", "integer", "subpixel")
 _SIDE = 512  # of the window, pixels
@@ -46,7 +47,7 @@ class FrameOptions:
         brightness: bring every frame to the median mean and contrast.
         seed: of which frames are given again where there are too few.
         reference: name of the file of the frame that the others are moved onto, without its
-            suffix; None is the clearest.
+            suffix, or "sharpest"; None is the clearest.
     """
 
     count: int | None = None
@@ -166,7 +167,7 @@ def select_frames(
         wanted = options.count or net.frames
         if not net.fewer:
             wanted = min(wanted, net.frames)
-        first = _reference(scene, options.reference)
+        first = _reference(scene, options, images)
         order = sorted(range(scene.frames), key=lambda t: t != first)
         usable = (t for t in order if clear[t] >= options.clearance or t == first)
         chosen = list(usable)[:wanted]
@@ -210,16 +211,18 @@ def _around(scene: Scene, clear: Sequence[float]) -> list[int]:
     return sorted(files.values())
 
 
-def _reference(scene: Scene, name: str | None) -> int:
-    """The number of the frame of that name."""
-    if name is None:
+def _reference(scene: Scene, options: FrameOptions, images: Sequence[Pixels]) -> int:
+    """The number of the frame of that name, or of the sharpest that is clear enough."""
+    if (name := options.reference) is None:
         return 0
     names = {Path(band.path).stem: band.frame for band in reversed(scene.bands)}
+    if name == SHARPEST and name not in names:
+        return sharpest(images, options.clearance)
     if name not in names:
         near = ", ".join(sorted(names)[:20])
         raise UsageError(
             f"--reference {name}: {scene.path} has no image of that name (it has {near}). "
-            "Give one of these, or leave it out to take the clearest."
+            f"Give one of these, {SHARPEST}, or leave it out to take the clearest."
         )
     return names[name]
 

@@ -52,6 +52,17 @@ def test_an_option_that_builds_no_net_is_told(value):
         config.card  # noqa: B018
 
 
+@pytest.mark.parametrize("name, options, said", [
+    ("msdtgp-s", {"narrow": 12}, "12 features do not make 8 groups"),
+    ("mstt-stvsr-s", {"features": 12}, "12 features do not make 8 groups"),
+    ("mstt-stvsr-s", {"heads": 5}, "5 heads of 96 features"),
+])  # fmt: skip
+def test_options_that_do_not_go_together_are_told_before_a_training(name, options, said):
+    config = TrainConfig(name, net_options=options)
+    with pytest.raises(UsageError, match=said):
+        config.card  # noqa: B018
+
+
 @pytest.mark.parametrize(
     "text, good", [("\ufeffstep,loss\r\n2,1\r\n", True), ("step;loss\n2;1\n", False)]
 )

@@ -17,10 +17,15 @@ class Deformable(nn.Module):
 
     Args:
         groups: of features that look the same way; it divides their number.
+
+    Raises:
+        ValueError: it does not.
     """
 
     def __init__(self, features: int, groups: int = 8) -> None:
         super().__init__()
+        if features % groups:
+            raise ValueError(f"{features} features do not make {groups} groups")
         self.groups = groups
         self.conv = nn.Conv2d(features, features, 3, padding=1)
         self.aside = nn.Conv2d(features, 3 * 9 * groups, 3, padding=1)
