@@ -89,6 +89,11 @@ class Criterion:
             )
         return cls(text, others, sum(part[0] for part in parts if part[1] == ADVERSARIAL))
 
+    @property
+    def names(self) -> list[str]:
+        """Of the parts, as they are written."""
+        return [name for _, name, _ in self.parts]
+
     def terms(
         self, output: Tensor | list[Tensor] | Uncertain, target: Tensor, mask: Tensor
     ) -> list[Term]:
