@@ -18,7 +18,7 @@ from geosr.models.nets.guided.anypair import is_template
 from geosr.sensors import OpenOptions
 from geosr.training.adversary import Adversarial
 from geosr.training.datasets import Choice, card_of, kind_of
-from geosr.training.losses.criterion import ADVERSARIAL, with_features
+from geosr.training.losses.criterion import ADVERSARIAL, louder, with_features
 from geosr.training.presets import PRESETS
 
 _SEEDS = 2**40  # times the steps of a training, what PyTorch's generator still takes
@@ -165,7 +165,7 @@ def config_of(
         UsageError: no such net or preset.
     """
     design = registry.design(model)
-    base, judge = _preset(design, preset)
+    base, judge = _preset(design, preset, random=perceptual_net is None)
     said, how = (
         {key: value for key, value in (asked or {}).items() if value not in (None, {})}
         for asked in (recipe, adversarial)
@@ -185,8 +185,12 @@ def config_of(
     )  # fmt: skip
 
 
-def _preset(design: Design, name: str) -> tuple[Recipe, dict[str, Any]]:
-    """The recipe of a preset and what it says of the adversarial term."""
+def _preset(design: Design, name: str, *, random: bool) -> tuple[Recipe, dict[str, Any]]:
+    """The recipe of a preset and what it says of the adversarial term.
+
+    Args:
+        random: whether its perceptual terms have features that nobody trained.
+    """
     own = {"default": design.recipe, "paper": design.paper}
     if name in own:
         return own[name], {}
@@ -194,7 +198,10 @@ def _preset(design: Design, name: str) -> tuple[Recipe, dict[str, Any]]:
         known = ", ".join([*own, *PRESETS])
         raise UsageError(f"no preset '{name}' (known: {known}). Choose one.")
     found = PRESETS[name]
-    return replace(design.recipe, **found.recipe), dict(found.adversarial)
+    base = replace(design.recipe, **found.recipe)
+    if random:
+        base = replace(base, loss=louder(base.loss, found.louder))
+    return base, dict(found.adversarial)
 
 
 def _adversarial(loss: str, how: Mapping[str, Any]) -> Adversarial | None:

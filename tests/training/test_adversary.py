@@ -248,6 +248,9 @@ def test_presets_make_a_config():
     config = config_of("rrdb", Cpu(), preset="esrgan", adversarial={"discriminator": "unet"})
     assert (config.adversarial.kind, config.adversarial.discriminator) == ("relativistic", "unet")
     assert (config.recipe.lr, config.recipe.patch) == (1e-4, 32)
+    assert "+10*perceptual+" in config.recipe.loss  # random features are fainter than VGG19's
+    config = config_of("rrdb", Cpu(), preset="esrgan", perceptual_net=Path("vgg.st"))
+    assert config.recipe.loss == "0.01*l1+perceptual:vgg.st+0.005*adversarial"
 
 
 def test_two_processes_learn_as_one(images, tmp_path):  # noqa: F811
