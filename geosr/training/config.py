@@ -181,7 +181,7 @@ def config_of(
         model, recipe=replace(base, **said), steps=steps or 0, epochs=epochs or 0.0,
         seconds=seconds or 0.0, workers=workers,
         precision=engine.precision if gpu or engine.asked else "fp32",
-        adversarial=_adversarial(replace(base, **said).loss, {**judge, **how}),
+        adversarial=_adversarial(replace(base, **said).loss, _judge(judge, how)),
     )  # fmt: skip
 
 
@@ -202,6 +202,13 @@ def _preset(design: Design, name: str, *, random: bool) -> tuple[Recipe, dict[st
     if random:
         base = replace(base, loss=louder(base.loss, found.louder))
     return base, dict(found.adversarial)
+
+
+def _judge(preset: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
+    """What was said before the preset's; its options of the discriminator stay beside others."""
+    named = preset.get("discriminator")
+    kept = preset.get("options", {}) if said.get("discriminator", named) == named else {}
+    return {**preset, **said, "options": {**kept, **said.get("options", {})}}
 
 
 def _adversarial(loss: str, how: Mapping[str, Any]) -> Adversarial | None:

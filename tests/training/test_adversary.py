@@ -253,6 +253,21 @@ def test_presets_make_a_config():
     assert config.recipe.loss == "0.01*l1+perceptual:vgg.st+0.005*adversarial"
 
 
+@pytest.mark.parametrize("preset, said, options", [
+    ("satlas", {"options": {"features": 16}}, {"given": True, "features": 16}),
+    ("satlas", {"options": {"given": False}}, {"given": False}),
+    ("sr4rs", {"discriminator": "vgg"}, {}),  # which has no spectral normalisation
+    ("sr4rs", {"discriminator": "patch"}, {"spectral": True}),
+    ("default", {"discriminator": "patch", "options": {"high": True}}, {"high": True}),
+])  # fmt: skip
+def test_options_of_a_presets_discriminator_stay_beside_others(preset, said, options):
+    class Cpu:
+        device, precision, asked = "cpu", "fp32", False
+
+    config = config_of("srresnet", Cpu(), preset=preset, adversarial=said)
+    assert config.adversarial.options == options
+
+
 def test_two_processes_learn_as_one(images, tmp_path):  # noqa: F811
     """The same losses, and scores that lie as far apart; nothing holds what both have in common."""
     recipe = replace(JUDGED.recipe, batch_size=4, loss="l1+adversarial")
