@@ -19,7 +19,7 @@ from geosr.models.nets.guided.anypair import is_template
 from geosr.sensors import OpenOptions
 from geosr.training.adversary import Adversarial
 from geosr.training.datasets import Choice, card_of, kind_of
-from geosr.training.losses.criterion import ADVERSARIAL, with_features
+from geosr.training.losses.criterion import ADVERSARIAL, louder, with_features
 from geosr.training.presets import PRESETS
 
 _SEEDS = 2**40  # times the steps of a training, what PyTorch's generator still takes
@@ -166,7 +166,7 @@ def config_of(
         UsageError: no such net or preset.
     """
     design = registry.design(model)
-    base, judge = _preset(design, preset)
+    base, judge = _preset(design, preset, random=perceptual_net is None)
     said, how = (
         {key: value for key, value in (asked or {}).items() if value not in (None, {})}
         for asked in (recipe, adversarial)
@@ -182,12 +182,16 @@ def config_of(
         model, recipe=replace(base, **said), steps=steps or 0, epochs=epochs or 0.0,
         seconds=seconds or 0.0, workers=workers,
         precision=engine.precision if gpu or engine.asked else "fp32",
-        adversarial=_adversarial(replace(base, **said).loss, {**judge, **how}),
+        adversarial=_adversarial(replace(base, **said).loss, _judge(judge, how)),
     )  # fmt: skip
 
 
-def _preset(design: Design, name: str) -> tuple[Recipe, dict[str, Any]]:
-    """The recipe of a preset and what it says of the adversarial term."""
+def _preset(design: Design, name: str, *, random: bool) -> tuple[Recipe, dict[str, Any]]:
+    """The recipe of a preset and what it says of the adversarial term.
+
+    Args:
+        random: whether its perceptual terms have features that nobody trained.
+    """
     own = {"default": design.recipe, "paper": design.paper}
     if name in own:
         return own[name], {}
@@ -195,7 +199,17 @@ def _preset(design: Design, name: str) -> tuple[Recipe, dict[str, Any]]:
         known = ", ".join([*own, *PRESETS])
         raise UsageError(f"no preset '{name}' (known: {known}). Choose one.")
     found = PRESETS[name]
-    return replace(design.recipe, **found.recipe), dict(found.adversarial)
+    base = replace(design.recipe, **found.recipe)
+    if random:
+        base = replace(base, loss=louder(base.loss, found.louder))
+    return base, dict(found.adversarial)
+
+
+def _judge(preset: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
+    """What was said before the preset's; its options of the discriminator stay beside others."""
+    named = preset.get("discriminator")
+    kept = preset.get("options", {}) if said.get("discriminator", named) == named else {}
+    return {**preset, **said, "options": {**kept, **said.get("options", {})}}
 
 
 def _adversarial(loss: str, how: Mapping[str, Any]) -> Adversarial | None:

@@ -29,8 +29,9 @@ from geosr.training.discriminators import DISCRIMINATORS
 from geosr.training.distributed import Ranks, joined
 from geosr.training.loader import Loader, Steps
 from geosr.training.losses import Criterion
-from geosr.training.losses.criterion import Term
+from geosr.training.losses.criterion import ADVERSARIAL, Term
 from geosr.training.schedule import Schedule, optimizer
+from geosr.training.terms import TermMeans
 from geosr.training.unpaired import Cycle
 from geosr.training.unpaired import check as check_unpaired
 from geosr.training.validation import Check, validate
@@ -239,6 +240,7 @@ class _Run:
         compiled: nn.Module = torch.compile(shared) if config.compile else shared  # type: ignore[assignment]
         self.learning = Model(card, compiled)
         self.criterion = Criterion.parse(self.recipe.loss)
+        self.means = TermMeans(ranks)
         self.adversary = None if config.unpaired else self._adversary()
         self.cycle = self._cycle(config.unpaired) if config.unpaired else None
         self.optimizer = optimizer(
@@ -336,6 +338,7 @@ class _Run:
         if self.adversary is not None and not self.adversary.learn(self.rate):
             return self._skip()
         self.in_a_row = 0
+        self.means.keep()
         return float(self.ranks.total(loss.detach()))
 
     def _loss(self, batch: Batch) -> Tensor:
@@ -349,11 +352,14 @@ class _Run:
         if isinstance(output, Tensor):
             output = self.sets.training.compared(output, batch)
         terms = self.criterion.terms(_in_units(output, unit), batch.target / unit, batch.mask)
-        terms += more
+        names = self.criterion.names * (len(terms) // len(self.criterion.parts))  # of every level
         if self.adversary is not None:
             own = self.adversary.term(output, batch, self.step)
             terms = joined_terms(terms, own, self.criterion.adversarial)
+            names += [ADVERSARIAL] * len(own)
+        terms += more
         totals = [self.ranks.total(count) for _, _, count in terms]
+        self.means.note(names, terms[: len(names)], totals[: len(names)])
         return self.criterion.weighted(terms, totals)
 
     def _skip(self) -> float:
@@ -442,7 +448,7 @@ class _Run:
             "config": asdict(self.config), "step": self.step, "best": self.best,
             "skipped": self.skipped, "in_a_row": self.in_a_row, "seconds": self._clock(),
             "schedule": self.schedule.state(), "scaler": self.scaler.state_dict(),
-            "broken": self.broken,
+            "broken": self.broken, "terms": self.means.sums,
         }  # fmt: skip
         tensors = {f"net/{k}": v for k, v in self.model.net.state_dict().items()}
         tensors |= {f"ema/{k}": v for k, v in self.ema.items()}
@@ -477,6 +483,7 @@ class _Run:
         self.step, self.best, self.seconds = numbers["step"], numbers["best"], numbers["seconds"]
         self.skipped, self.in_a_row = numbers["skipped"], numbers["in_a_row"]
         self.broken.update(numbers["broken"])
+        self.means.restore(numbers.get("terms", {}))  # none in states of earlier versions
         self.schedule.restore(numbers["schedule"])
         self.scaler.load_state_dict(numbers["scaler"])
         self.model.net.load_state_dict(state.part("net"))
@@ -489,11 +496,13 @@ class _Run:
             self.cycle.restore(state)
 
     def _row(self, loss: float, waiting: float, found: Check) -> dict[str, str]:
+        names = [*self.criterion.names, *([ADVERSARIAL] if self.adversary else [])]
         return {
             "step": str(self.step), "loss": f"{loss:.6f}", "rate": f"{self.rate:.3e}",
             **found.row(),
             "images_per_second": f"{self.speed:.2f}", "waiting": f"{waiting:.3f}",
             "skipped": str(self.skipped), "seconds": f"{self._clock():.0f}",
+            **self.means.figures(names),
             **(self.adversary.figures() if self.adversary else {}),
             **(self.cycle.figures() if self.cycle else {}),
         }  # fmt: skip

@@ -26,7 +26,9 @@ from geosr.models import weights
 from geosr.training.adversary import KINDS, Adversarial, Adversary, judged
 from geosr.training.config import TrainConfig, config_of
 from geosr.training.discriminators import DISCRIMINATORS
+from geosr.training.distributed import Ranks
 from geosr.training.losses import Criterion
+from geosr.training.terms import TermMeans
 from geosr.training.train import train
 
 HOW = Adversarial("relativistic", "unet", {"features": 4}, ramp=3)
@@ -99,6 +101,38 @@ def test_the_discriminator_is_told_and_the_card_says_it(images, tmp_path):  # no
     assert weights.card_of(train(images, tmp_path / "more", config=plain).best).adversarial
 
 
+def test_each_term_is_told_by_itself_over_the_steps_since_the_row_before(images, tmp_path):  # noqa: F811
+    """Without weights: they add up to the loss; a run broken off between rows tells the same."""
+    recipe = replace(RECIPE, loss="l1+0.5*dssim+0.01*adversarial")
+    config = replace(JUDGED, recipe=recipe, adversarial=replace(HOW, ramp=0), val_every=3)
+    losses = []
+    train(images, tmp_path / "whole", config=config, progress=lambda p: losses.append(p.loss))
+    rows = list(csv.DictReader((tmp_path / "whole/log.csv").open()))
+    assert len(rows) == 2
+    for row, own in zip(rows, (losses[:3], losses[3:]), strict=True):
+        parts = [float(row[f"loss_{name}"]) for name in ("l1", "dssim", "adversarial")]
+        assert np.dot(parts, [1, 0.5, 0.01]) == pytest.approx(np.mean(own), rel=1e-4)
+    asked = iter([False, False, False, False, True])
+    train(images, tmp_path / "cut", config=config, stop=lambda: next(asked))
+    train(images, tmp_path / "cut", config=config, resume=True)
+    again = list(csv.DictReader((tmp_path / "cut/log.csv").open()))
+    assert [row["loss_dssim"] for row in again] == [row["loss_dssim"] for row in rows]
+
+
+def test_a_term_that_waits_has_no_mean_and_a_skipped_step_has_no_part(images, tmp_path):  # noqa: F811
+    late = replace(JUDGED, adversarial=replace(HOW, after=4), val_every=3)
+    train(images, tmp_path / "late", config=late)
+    rows = list(csv.DictReader((tmp_path / "late/log.csv").open()))
+    assert np.isnan(float(rows[0]["loss_adversarial"])) and float(rows[1]["loss_adversarial"]) > 0
+    means = TermMeans(Ranks())
+    for value, kept in ((1.0, True), (np.nan, False), (3.0, True)):
+        term = (0.5, torch.tensor(2 * value), torch.tensor(2.0))
+        means.note(["l1", "l1"], [term, term], [term[2]] * 2)  # of two levels
+        if kept:
+            means.keep()
+    assert means.figures(["l1"]) == {"loss_l1": "4"}
+
+
 def test_one_that_sees_the_input_judges_nets_of_several_sizes_and_frames(data, images, tmp_path):  # noqa: F811
     how = replace(HOW, discriminator="conditional", options={"features": 4})
     more = {"patch": 24, "adversarial": how, "steps": 2}
@@ -119,8 +153,6 @@ def test_before_its_time_it_has_no_say(images, tmp_path):  # noqa: F811
 
 
 def judge_of(**options) -> Adversary:
-    from geosr.training.distributed import Ranks
-
     torch.manual_seed(0)
     return Adversary(
         Adversarial("gan", "patch", {"features": 8, **options}),
@@ -216,6 +248,24 @@ def test_presets_make_a_config():
     config = config_of("rrdb", Cpu(), preset="esrgan", adversarial={"discriminator": "unet"})
     assert (config.adversarial.kind, config.adversarial.discriminator) == ("relativistic", "unet")
     assert (config.recipe.lr, config.recipe.patch) == (1e-4, 32)
+    assert "+10*perceptual+" in config.recipe.loss  # random features are fainter than VGG19's
+    config = config_of("rrdb", Cpu(), preset="esrgan", perceptual_net=Path("vgg.st"))
+    assert config.recipe.loss == "0.01*l1+perceptual:vgg.st+0.005*adversarial"
+
+
+@pytest.mark.parametrize("preset, said, options", [
+    ("satlas", {"options": {"features": 16}}, {"given": True, "features": 16}),
+    ("satlas", {"options": {"given": False}}, {"given": False}),
+    ("sr4rs", {"discriminator": "vgg"}, {}),  # which has no spectral normalisation
+    ("sr4rs", {"discriminator": "patch"}, {"spectral": True}),
+    ("default", {"discriminator": "patch", "options": {"high": True}}, {"high": True}),
+])  # fmt: skip
+def test_options_of_a_presets_discriminator_stay_beside_others(preset, said, options):
+    class Cpu:
+        device, precision, asked = "cpu", "fp32", False
+
+    config = config_of("srresnet", Cpu(), preset=preset, adversarial=said)
+    assert config.adversarial.options == options
 
 
 def test_two_processes_learn_as_one(images, tmp_path):  # noqa: F811

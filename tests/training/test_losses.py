@@ -425,3 +425,10 @@ def test_a_perceptual_net_takes_the_place_of_the_plain_features():
     assert with_features("l1+0.1*perceptual", Path("a.st")) == "l1+0.1*perceptual:a.st"
     with pytest.raises(UsageError, match="no perceptual term"):
         with_features("l1+perceptual:b.st", Path("a.st"))
+
+
+def test_plain_features_are_made_louder_and_no_others():
+    from geosr.training.losses.criterion import louder
+
+    assert louder("1e+3*mse+1e-5*perceptual", 10) == "1e+3*mse+0.0001*perceptual"
+    assert louder("perceptual+0.1*perceptual:encoder", 3) == "3*perceptual+0.1*perceptual:encoder"

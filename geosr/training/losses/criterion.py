@@ -54,6 +54,7 @@ LOSSES: dict[str, Loss] = {
 UNCERTAIN = "laplace-nll"  # the one that takes two outputs
 ADVERSARIAL = "adversarial"  # the one that a discriminator tells, which the trainer holds
 PRESETS = {"dual-edsr": "l1+psnr", "enhanced": "l1+0.1*perceptual"}
+_PLUS = re.compile(r"(?<![0-9][eE])\+")  # the + of 1e+3 is no sum
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,11 @@ class Criterion:
                 "for example 0.01*l1+0.005*adversarial."
             )
         return cls(text, others, sum(part[0] for part in parts if part[1] == ADVERSARIAL))
+
+    @property
+    def names(self) -> list[str]:
+        """Of the parts, as they are written."""
+        return [name for _, name, _ in self.parts]
 
     def terms(
         self, output: Tensor | list[Tensor] | Uncertain, target: Tensor, mask: Tensor
@@ -134,7 +140,7 @@ class Criterion:
 
 def _parts(text: str) -> list[tuple[float, str, Loss | None]]:
     found = []
-    for part in re.split(r"(?<![0-9][eE])\+", text):  # the + of 1e+3 is no sum
+    for part in _PLUS.split(text):
         front, star, back = part.partition("*")
         weight = _weight(front, part) if star else 1.0
         name = (back if star else front).strip()
@@ -157,6 +163,16 @@ def with_features(text: str, path: Path) -> str:
             f"loss '{text}' has no perceptual term to take features of {path}. Add +0.1*perceptual."
         )
     return found
+
+
+def louder(text: str, factor: float) -> str:
+    """A loss whose plain `perceptual` terms weigh that many times as much."""
+
+    def weighed(part: str) -> str:
+        front, _, back = part.rpartition("*")
+        return f"{factor * float(front or 1):g}*{back}" if back == "perceptual" else part
+
+    return "+".join(weighed(part) for part in _PLUS.split(text))
 
 
 def _weight(text: str, part: str) -> float:
