@@ -161,6 +161,18 @@ def test_references_of_other_bands_have_an_entry_of_their_own(tmp_path):
     assert made.shape == (1, 2, 24, 24)
 
 
+def test_the_detail_of_a_reference_reaches_the_end_of_a_new_net_undiminished(folder):
+    torch.manual_seed(0)
+    net = registry.build(replace(bound(folder), options=THIN["rrsgan"])).net
+    seen = []
+    net.tail[0].register_forward_hook(lambda _module, _inputs, out: seen.append(out))
+    noise = torch.randn(1, 2, 24, 24, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        for contrast in (0, 100):
+            net({1: 1000 + contrast * noise, 4: torch.full((1, 2, 6, 6), 1000.0)})
+    assert (seen[1] - seen[0]).std() > 0.01  # of 0.05 in the net's unit
+
+
 class Copying(torch.nn.Module):
     """Twice the reference: what the truth is here."""
 
@@ -208,6 +220,17 @@ def test_a_net_that_learnt_by_references_sharpens_a_coarse_raster_by_a_guide(
     with rasterio.open(tmp_path / "o.tif") as made, rasterio.open(truth) as wanted:
         assert made.shape == wanted.shape and made.transform == wanted.transform
         assert np.corrcoef(made.read().ravel(), wanted.read().ravel())[0, 1] > 0.9
+
+
+def test_the_command_degrades_truths_by_the_scale_asked_and_tells_its_figures(
+    folder, geosr, tmp_path
+):
+    thin = [part for key, value in THIN["rrsgan"].items()
+            for part in ("--net-option", f"{key}={value}")]  # fmt: skip
+    done = geosr("train", "--model", "rrsgan", "--data", folder, "--out", "run", "--scale", 2,
+                 "--steps", 1, "--patch", 16, "--batch-size", 1, *thin)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "RMSE" in done.stderr and weights.card_of(tmp_path / "run/best.safetensors").scale == 2
 
 
 def test_a_folder_that_is_none_is_refused_with_the_names_of_the_folders(tmp_path):
