@@ -46,7 +46,7 @@ _ADVERSARIAL = {
     "discriminator_updates": "updates", "adversarial_after": "after", "adversarial_ramp": "ramp",
 }  # fmt: skip
 _PRESETS = ("default", "paper", "srgan", "esrgan", "satlas", "sr4rs", "eegan", "sg-fbgan",
-            "rs-esrgan", "gan-hsi")  # fmt: skip
+            "rs-esrgan", "gan-hsi", "rrsgan")  # fmt: skip
 
 
 @click.command("train", cls=GroupedCommand)
