@@ -210,8 +210,8 @@ def _begin(net: RRSNet) -> None:
     """First weights: signals keep their size, offsets and the last convolution are zero."""
     for name, module in net.named_modules():
         if isinstance(module, nn.Conv2d) and not name.endswith(".aside"):
-            follows = "linear" if "encoder" in name or "gradients" in name else "leaky_relu"
-            nn.init.kaiming_normal_(module.weight, a=_SLOPE, nonlinearity=follows)
+            selu = name.startswith(("encoder", "of_gradients"))  # as if nothing followed
+            nn.init.kaiming_normal_(module.weight, a=1.0 if selu else _SLOPE)
             nn.init.zeros_(module.bias)  # type: ignore[arg-type]
     for module in net.modules():
         if isinstance(module, Residual):
