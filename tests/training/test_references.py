@@ -245,7 +245,7 @@ def test_a_net_learns_what_a_reference_shows_and_a_wrong_one_misleads_it():
     torch.manual_seed(0)
     card = of_pair(RRSGAN, Input(1, ("other date",)), Input(2, ("band",)))
     net = registry.build(replace(card, options=THIN["rrsgan"])).net
-    optimizer = torch.optim.Adam(net.parameters(), 3e-3)
+    optimizer = torch.optim.Adam(net.parameters(), 2e-3)
 
     def drawn() -> tuple[torch.Tensor, dict[int, torch.Tensor]]:
         truth = 2000 + 600 * torch.randn(4, 1, 24, 24, generator=rng)
