@@ -21,10 +21,13 @@ from geosr.evaluation.protocols import Data
 from geosr.models import registry, weights
 from geosr.models.card import Input, Model
 from geosr.models.nets.guided.anypair import of_pair
+from geosr.raster.window import Window
+from geosr.scene.registration import reference_displacement
 from geosr.sensors import OpenOptions
 from geosr.training.config import TrainConfig
 from geosr.training.datasets import Choice, card_of, kind_of, open_sets
-from geosr.training.datasets.references import ReferenceWindows, areas
+from geosr.training.datasets.references import ReferenceWindows, areas, registered
+from geosr.training.datasets.windows import Spot
 from geosr.training.survey import preview, survey
 from geosr.training.train import train
 
@@ -112,6 +115,30 @@ def test_a_reference_on_another_grid_is_brought_onto_that_of_the_truth(tmp_path)
     windows.close()
 
 
+@pytest.mark.parametrize("crs", [True, False])
+def test_a_reference_that_shows_the_ground_elsewhere_is_moved_to_fit(tmp_path, crs):
+    data = dates(tmp_path / "d", crs=crs)
+    for path in (data / "google_Ref").iterdir():
+        with rasterio.open(path, "r+") as file:
+            file.write(np.roll(file.read(), (2, -1), (1, 2)))
+    card = bound(data, 2)
+    items = areas(data, card, OpenOptions(kind="image"))
+    windows = ReferenceWindows(items, card, 16, operator="box", seed=3)
+    sample = windows.cut(Spot(0, Window(8, 8, 16, 16)), np.random.default_rng(0))
+    np.testing.assert_allclose(sample.inputs[1], sample.target / 2, atol=1)
+    windows.close()
+    asked = reference_displacement(items[0].item.fine, items[0].item.reference)
+    assert (asked.down, asked.right) == (-2, 1)
+
+
+def test_references_of_other_ground_stay_where_they_lie(tmp_path):
+    data = dates(tmp_path / "d")
+    write(data / "google_Ref/p0.tif", picture(9, SIDE, bands=2, dtype=np.uint16), grid=place(0))
+    item = areas(data, bound(data), OpenOptions(kind="image"))[0].item
+    assert not reference_displacement(item.fine, item.reference)
+    assert registered(item) is item.reference
+
+
 def test_places_are_held_out_whole_and_references_with_them(folder):
     sets = open_sets(folder, bound(folder), Choice(patch=16, share=0.3))
     names = [{area.item.name for area in part.areas} for part in (sets.training, sets.held)]
@@ -178,6 +205,21 @@ class Copying(torch.nn.Module):
 
     def forward(self, inputs):
         return 2 * inputs[1]
+
+
+def test_where_a_net_is_scored_a_reference_is_moved_by_what_the_coarse_image_tells(tmp_path):
+    rng, errors = np.random.default_rng(0), []
+    for down in (0, 2):
+        data = tmp_path / f"moved{down}"
+        for i in range(PLACES):
+            ground = np.kron(rng.integers(500, 4000, (2, 40, 40)), np.ones((4, 4)))
+            ground = ground.astype(np.uint16)
+            write(data / "HR" / f"p{i}.tif", ground, grid=place(i))
+            write(data / "Ref" / f"p{i}.tif", np.roll(ground // 2, down, 1), grid=place(i))
+        card = replace(bound(data), name="copying")
+        found = evaluate(Data(data), {"copying": [Model(card, Copying())]})
+        errors.append(found.mean("copying", "x4", "rmse"))
+    assert errors[0] < 2 and errors[1] < 400  # 1000 where it lay; two rows are not there
 
 
 @pytest.mark.parametrize("coarse, wider", [(0, 0), (4, 0), (4, 8)])
