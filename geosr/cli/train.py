@@ -46,7 +46,7 @@ _ADVERSARIAL = {
     "discriminator_updates": "updates", "adversarial_after": "after", "adversarial_ramp": "ramp",
 }  # fmt: skip
 _PRESETS = ("default", "paper", "srgan", "esrgan", "satlas", "sr4rs", "eegan", "sg-fbgan",
-            "rs-esrgan", "gan-hsi")  # fmt: skip
+            "rs-esrgan", "gan-hsi", "rrsgan")  # fmt: skip
 
 
 @click.command("train", cls=GroupedCommand)
@@ -334,7 +334,9 @@ def _device(asked: str, ranks: Ranks) -> str:
 
 
 def _teller(bar: Bar, config: TrainConfig, *, quiet: bool) -> Callable[[Progress], None]:
-    last = ""
+    from geosr.models import registry
+
+    last, task = "", registry.design(config.model).task
 
     def tell(now: Progress) -> None:
         nonlocal last
@@ -346,7 +348,7 @@ def _teller(bar: Bar, config: TrainConfig, *, quiet: bool) -> Callable[[Progress
             return
         check, other = now.check, now.check.interpolation
         figures = f"PSNR {check.psnr['model']:.2f} dB, {other} {check.psnr[other]:.2f}"
-        if config.card.task == "guided":
+        if task == "guided":
             figures = f"RMSE {check.rmse['model']:.1f} DN, {other} {check.rmse[other]:.1f}"
         end = f"/{now.steps}" if now.steps < 10**9 else ""
         say(

@@ -244,7 +244,7 @@ def _finer(
     path = Path(folder) / "finer.tif"
     superres(scene, path, [net], request=Request(), engine=engine)
     made = open_scene(path, OpenOptions(kind="image", quantification=scene.quantification))
-    return replace(made, path=str(path), name=scene.name)
+    return replace(made, path=scene.path, name=scene.name)  # as messages call it
 
 
 def _onto(scene: Scene, target: Grid) -> Scene:

@@ -16,6 +16,7 @@ from geosr.scene.scene import Scene
 
 _SIDE = 512  # coarse pixels along the window that is compared
 _LEAST = 32  # below which nothing is told
+_LEAST_DATES = 96  # the same of other dates: of 60 pixels the estimate was off by 0.4 of one
 _FILL_REACH = 16
 _ALIKE = 0.3  # correlation below which the two do not show the same
 _LARGEST = 4.0  # coarse pixels; a larger shift is taken for a mistake
@@ -53,14 +54,39 @@ def guide_displacement(scene: Scene, gsd: int) -> Displacement:
     Raises:
         SceneError: a file cannot be decoded.
     """
-    guide, coarse = _images(scene, gsd)
-    if min(coarse.shape[1:]) < _LEAST:
-        return Displacement(note=f"fewer than {_LEAST} pixels to compare")
+    return _between(*_images(scene, gsd), gsd // scene.finest)
+
+
+def reference_displacement(truth: Scene, reference: Scene, factor: int = 1) -> Displacement:
+    """Where a reference lies beside the truth on whose grid it is, from their middle.
+
+    Args:
+        factor: of the block means that are compared: what an image so much coarser could tell.
+
+    Raises:
+        SceneError: a file cannot be decoded.
+    """
+    height, width = (min(n // factor, _SIDE) for n in truth.grid.shape)
+    top, left = ((n - side * factor) // 2 for n, side in zip(truth.grid.shape, (height, width),
+                                                              strict=True))  # fmt: skip
+    window = Window(top, left, height * factor, width * factor)
+    images = []
+    for scene in (reference, truth):
+        with scene.open() as reader:
+            names = [band.name for band in scene.bands]
+            images.append(_filled(reader.read(names, scene.finest, window)))
+    guide, coarse = _grey(images[0], factor), _means(images[1], factor)
+    return _between(guide, coarse, factor, least=_LEAST_DATES)
+
+
+def _between(guide: Array, coarse: Array, factor: int, least: int = _LEAST) -> Displacement:
+    """Where a guide's block means lie beside coarse bands."""
+    if min(guide.shape) < least:
+        return Displacement(note=f"fewer than {least} pixels to compare")
     down, right, alike = displacement(_intensity(coarse, guide), guide)
     if alike < _ALIKE or max(abs(down), abs(right)) > _LARGEST or not math.isfinite(alike):
         said = f"correlation {alike:.2f} at {down:.2f}, {right:.2f} px"
         return Displacement(alike=alike, note=said)
-    factor = gsd // scene.finest
     return Displacement(rounded(down * factor), rounded(right * factor), alike)
 
 
@@ -79,9 +105,21 @@ def _images(scene: Scene, gsd: int) -> tuple[Array, Array]:
     with scene.open() as reader:
         coarse = _filled(reader.read(names, gsd, window))
         fine = _filled(reader.read(guides, scene.finest, window.at(factor)))
+    return _grey(fine, factor), coarse
+
+
+def _grey(fine: Array, factor: int) -> Array:
+    """Block means of all bands together, each of which counts as much, (rows, cols)."""
     spread = fine.std((1, 2), keepdims=True)
-    fine = ((fine - fine.mean((1, 2), keepdims=True)) / np.where(spread, spread, 1)).mean(0)
-    return fine.reshape(height, factor, width, factor).mean((1, 3)), coarse
+    fine = (fine - fine.mean((1, 2), keepdims=True)) / np.where(spread, spread, 1)
+    return _means(fine.mean(0, keepdims=True), factor)[0]
+
+
+def _means(fine: Array, factor: int) -> Array:
+    """Block means, (bands, rows, cols)."""
+    bands, height, width = fine.shape
+    blocks = (bands, height // factor, factor, width // factor, factor)
+    return fine.reshape(blocks).mean((2, 4))
 
 
 def _filled(pixels: Pixels) -> Array:

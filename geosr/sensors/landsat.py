@@ -127,6 +127,24 @@ def open_bands(path: Path, options: OpenOptions) -> tuple[Scene, Scene | None]:
     return low, _noted(scenes[1], scenes[1].notes, options) if len(scenes) > 1 else None
 
 
+def open_pan(path: Path, options: OpenOptions) -> Scene | None:
+    """The panchromatic band by itself, as its product counts; None of a file that is none by name.
+
+    Raises:
+        SceneError: as `open_bands`.
+    """
+    match = _BAND.fullmatch(path.name)
+    if not match or _NUMBERS.get(match["sensor"].upper(), {}).get(int(match["number"])) != PAN:
+        return None
+    own = path.name[: match.start("number") - 1]  # of a folder with several products' files
+    names = tuple(name for name in _product(path.parent).names if name.startswith(own))
+    product = _Product(path.parent, names)
+    about, notes = _about(product)
+    files = {PAN: (int(match["number"]), path.name)}
+    scene = _scene(product, match["level"].upper(), files, about, quality=None)
+    return _noted(scene, (*scene.notes, *notes), options)
+
+
 def _product(path: Path) -> _Product:
     try:
         if path.is_dir():

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from rasterio.crs import CRS
 from geosr.errors import SceneError
 from geosr.raster.files import open_hdf4, open_hdf5, open_raster
 from geosr.raster.grid import Grid
+from geosr.scene.acquisition import Acquisition
 from geosr.scene.quality import Quality
 from geosr.scene.scene import Band, Note, Scene, nodata_value
 from geosr.sensors.bandfile import quantified
@@ -31,6 +33,10 @@ _FILL = -28672.0
 _UNIT = 10000.0
 _GSD = 1  # as of any raster; a pair tells metres
 _TILE = re.compile(r"[._]h(\d\d)v(\d\d)(?=[._]|$)", re.IGNORECASE)
+_DAY = re.compile(r"(?:\.A|_doy)(\d{7})(?=[._]|$)", re.IGNORECASE)
+_DAILY = ("GA", "GQ")  # of other products a name tells the first of eight days
+_PLATFORMS = {"MOD": "terra", "MYD": "aqua", "VNP": "suomi-npp", "VJ1": "noaa-20",
+              "VJ2": "noaa-21"}  # fmt: skip
 _SIDE = 1111950.5196666666  # metres of a tile
 _LEFT, _TOP = -18 * _SIDE, 9 * _SIDE
 _SINUSOIDAL = CRS.from_proj4("+proj=sinu +lon_0=0 +x_0=0 +y_0=0 +R=6371007.181 +units=m +no_defs")
@@ -158,8 +164,19 @@ def scene_of(
     )  # fmt: skip
     grid = grids[first]
     scene = Scene(path.name, str(path), sensor, level, bands, {_GSD: grid}, grid.window, dtype,
-                  _UNIT)  # fmt: skip
+                  _UNIT, acquisition=acquired(Path(layers[first].path).name))  # fmt: skip
     return quantified(scene, options)
+
+
+def acquired(name: str) -> Acquisition:
+    """What a file's name tells: the satellite, and the day where it shows one day."""
+    match, time = _DAY.search(name), ""
+    if match and name[5:7].upper() in _DAILY:
+        try:
+            time = f"{datetime.strptime(match[1], '%Y%j'):%Y-%m-%d}"
+        except ValueError:  # no such day
+            time = ""
+    return Acquisition(time, _PLATFORMS.get(name[:3].upper(), ""))
 
 
 def _values(layer: Layer) -> tuple[np.dtype[Any], float, float]:

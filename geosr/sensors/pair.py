@@ -74,13 +74,18 @@ def open_pair(path: Path, options: OpenOptions) -> Scene:
     product = next((each for each in _PRODUCTS if each.is_product(path)), None)
     if product is None:
         guide = _guide_of(path, options)
-        return paired(image.open_image(path, options), image.open_image(guide, options), options)
+        return paired(image.open_image(path, options), _open_guide(guide, options), options)
     low, fine = product.open_bands(path, options)
     if options.guide is not None:
-        fine = image.open_image(_guide_of(path, options), options)
+        fine = _open_guide(_guide_of(path, options), options)
     if fine is None:
         raise SceneError(f"{path}: {product.NO_GUIDE}, or a finer raster: --guide FINE.")
     return paired(low, fine, options)
+
+
+def _open_guide(path: Path, options: OpenOptions) -> Scene:
+    """A raster, or Landsat's panchromatic band, whose counts mean what its product says."""
+    return landsat.open_pan(path, options) or image.open_image(path, options)
 
 
 def _guide_of(path: Path, options: OpenOptions) -> Path:

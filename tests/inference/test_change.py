@@ -94,6 +94,13 @@ def test_a_coarser_date_is_compared_on_the_finer_grid(geosr, tmp_path, dates):
                 assert output.shape == (SIDE, SIDE) and output.res == (10, 10)
 
 
+def test_a_coarser_date_is_called_by_its_own_name_where_it_does_not_fit(geosr, tmp_path, dates):
+    other = np.random.default_rng(5).normal(3000, 300, (2, SIDE // 2, SIDE // 2))
+    write(tmp_path / "coarse.tif", other.astype(np.uint16), size=20.0)
+    done = geosr("change", dates[0], "coarse.tif", "out.tif", "--model", "bicubic")
+    assert "coarse.tif: not registered" in done.stderr
+
+
 def test_a_shifted_date_is_moved_to_where_it_fits(geosr, tmp_path, dates):
     before, after, label = dates
     with rasterio.open(after) as file:

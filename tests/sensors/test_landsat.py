@@ -72,6 +72,19 @@ def test_level_2_has_no_panchromatic_band_and_takes_a_guide(tmp_path):
     assert sorted(scene.grids) == [15, 30] and scene.bands[0].name == "pan"  # it has no name
 
 
+@pytest.mark.parametrize("about", ["txt", ""])
+def test_level_1s_panchromatic_band_as_guide_counts_as_its_own_product_says(tmp_path, about):
+    surface = product(tmp_path, level2=True, about="")
+    pan = product(tmp_path / "full", about=about) / f"{NAME}_B8.TIF"
+    scene = opened(surface, guide=str(pan))
+    with scene.open() as reader:
+        values = reader.read(["pan"], 15, Window(0, 0, 90, 90)).values.astype(np.float32)
+    field = make_landsat.means(make_landsat.ground(48), 2)[:90, :90]
+    got = reflectance(scene, ["pan"], values)[0] / 10000
+    assert abs(got.mean() - field.mean()) < 0.01 * field.mean()
+    assert got.std() == pytest.approx(field.std(), rel=0.1)
+
+
 def test_surface_reflectance_without_a_guide_says_what_to_give(geosr, tmp_path):
     product(tmp_path / "in", level2=True, cloud=True, about="")
     (name,) = (p.name for p in (tmp_path / "in").iterdir())

@@ -13,7 +13,7 @@ from make_modland import APPEEARS, CLOUD, CLOUDY, FILL, FINE, LAND, MIXED, SHADO
 from geosr.errors import SceneError
 from geosr.raster.window import Window
 from geosr.scene.radiometry import reflectance
-from geosr.sensors import OpenOptions, find_scenes, open_scene
+from geosr.sensors import OpenOptions, find_scenes, modland, open_scene
 
 
 def opened(path, **more):
@@ -74,6 +74,8 @@ def test_modis_comes_out_at_250_m_with_names_tags_and_nodata_alike_in_tiles(geos
             assert file.shape == (96, 96) and file.crs == make_modland.SINUSOIDAL
             assert (file.nodata, file.dtypes[0], file.scales[0]) == (FILL, "int16", 1e-4)
             assert file.tags()["PROCESSING_LEVEL"] == "MOD09GA"
+            assert file.tags()["ACQUISITIONDATETIME"] == "2020-01-01"
+            assert file.tags()["SATELLITEID"] == "TERRA"
             made.append(file.read(3).astype(float))
     whole, tiles = made
     assert np.abs(whole - tiles).max() <= 1
@@ -191,10 +193,24 @@ def test_viirs_comes_out_at_500_m_with_names_tags_and_nodata(geosr, tmp_path, ge
         assert file.transform.almost_equals(Affine(2 * FINE, 0, 0, 0, -2 * FINE, TOP), 1e-3)
         assert file.shape == (96, 96) and file.scales[0] == 1e-4
         assert file.tags()["PROCESSING_LEVEL"] == "VNP09GA"
+        assert file.tags()["ACQUISITIONDATETIME"] == "2020-01-01"
+        assert file.tags()["SATELLITEID"] == "SUOMI-NPP"
         red = file.read(2).astype(float)
     assert (red[:8, :12] == FILL).all() and (red == FILL).sum() == 96  # QF1 alone
     wrong = (red - truth)[16:-8, 16:-8]
     assert np.sqrt((wrong**2).mean()) < 0.15 * truth[16:-8, 16:-8].std()
+
+
+@pytest.mark.parametrize("name, told", [
+    ("MYD09GQ.061_sur_refl_b01_1_doy2024366_aid0001.tif", ("2024-12-31", "aqua")),
+    ("VJ109GA.A2023060.h18v04.002.2023105183328.h5", ("2023-03-01", "noaa-20")),
+    ("MOD09A1.A2020001.h18v04.061.2020003032127.sur_refl_b03.tif", ("", "terra")),  # eight days
+    ("MOD09GA.A2020000.h18v04.061.2020003032127.sur_refl_b03.tif", ("", "terra")),
+    ("other.tif", ("", "")),
+])  # fmt: skip
+def test_names_tell_the_day_and_the_satellite(name, told):
+    acquisition = modland.acquired(name)
+    assert (acquisition.time, acquisition.platform) == told
 
 
 def test_products_without_a_net_for_them_are_told_which_are(geosr, tmp_path):

@@ -268,6 +268,14 @@ def test_options_of_a_presets_discriminator_stay_beside_others(preset, said, opt
     assert config.adversarial.options == options
 
 
+def test_the_command_takes_every_preset_by_name():
+    from geosr.cli.train import command
+    from geosr.training.presets import PRESETS
+
+    (option,) = (param for param in command.params if param.name == "preset")
+    assert set(option.type.choices) == {"default", "paper", *PRESETS}
+
+
 def test_two_processes_learn_as_one(images, tmp_path):  # noqa: F811
     """The same losses, and scores that lie as far apart; nothing holds what both have in common."""
     recipe = replace(JUDGED.recipe, batch_size=4, loss="l1+adversarial")

@@ -21,10 +21,13 @@ from geosr.evaluation.protocols import Data
 from geosr.models import registry, weights
 from geosr.models.card import Input, Model
 from geosr.models.nets.guided.anypair import of_pair
+from geosr.raster.window import Window
+from geosr.scene.registration import reference_displacement
 from geosr.sensors import OpenOptions
 from geosr.training.config import TrainConfig
 from geosr.training.datasets import Choice, card_of, kind_of, open_sets
-from geosr.training.datasets.references import ReferenceWindows, areas
+from geosr.training.datasets.references import ReferenceWindows, areas, registered
+from geosr.training.datasets.windows import Spot
 from geosr.training.survey import preview, survey
 from geosr.training.train import train
 
@@ -37,7 +40,9 @@ def place(number: int) -> Affine:
     return Affine(10, 0, 500_000 + 10_000 * number, 0, -10, 4_000_000)
 
 
-def dates(folder: Path, *, coarse: int = 0, crs: bool = True, wider: int = 0) -> Path:
+def dates(
+    folder: Path, *, coarse: int = 0, crs: bool = True, wider: int = 0, side: int = SIDE
+) -> Path:
     """Three places: the truth, the same ground half as bright as reference.
 
     Args:
@@ -45,14 +50,14 @@ def dates(folder: Path, *, coarse: int = 0, crs: bool = True, wider: int = 0) ->
         wider: pixels that a reference has more than the truth on all sides.
     """
     for i in range(PLACES):
-        ground = picture(i, SIDE + 2 * wider, bands=2, dtype=np.uint16) // 16
-        inner = ground[:, wider : SIDE + wider, wider : SIDE + wider]
+        ground = picture(i, side + 2 * wider, bands=2, dtype=np.uint16) // 16
+        inner = ground[:, wider : side + wider, wider : side + wider]
         grid = place(i) if crs else None
         around = place(i) @ Affine.translation(-wider, -wider) if crs else None
         write(folder / "HR" / f"p{i}.tif", inner, grid=grid)
         write(folder / "google_Ref" / f"p{i}.tif", ground // 2, grid=around)
         if coarse:
-            small = SIDE // coarse
+            small = side // coarse
             means = inner.reshape(2, small, coarse, small, coarse).mean((2, 4)).astype(np.uint16)
             low = place(i) @ Affine.scale(coarse) if crs else None
             write(folder / "LR" / f"p{i}.tif", means, grid=low)
@@ -112,6 +117,30 @@ def test_a_reference_on_another_grid_is_brought_onto_that_of_the_truth(tmp_path)
     windows.close()
 
 
+@pytest.mark.parametrize("crs", [True, False])
+def test_a_reference_that_shows_the_ground_elsewhere_is_moved_to_fit(tmp_path, crs):
+    data = dates(tmp_path / "d", crs=crs, side=128)
+    for path in (data / "google_Ref").iterdir():
+        with rasterio.open(path, "r+") as file:
+            file.write(np.roll(file.read(), (2, -1), (1, 2)))
+    card = bound(data, 2)
+    items = areas(data, card, OpenOptions(kind="image"))
+    windows = ReferenceWindows(items, card, 16, operator="box", seed=3)
+    sample = windows.cut(Spot(0, Window(8, 8, 16, 16)), np.random.default_rng(0))
+    np.testing.assert_allclose(sample.inputs[1], sample.target / 2, atol=1)
+    windows.close()
+    asked = reference_displacement(items[0].item.fine, items[0].item.reference)
+    assert (asked.down, asked.right) == (-2, 1)
+
+
+def test_references_of_other_ground_stay_where_they_lie(tmp_path):
+    data = dates(tmp_path / "d", side=128)
+    write(data / "google_Ref/p0.tif", picture(9, 128, bands=2, dtype=np.uint16), grid=place(0))
+    item = areas(data, bound(data), OpenOptions(kind="image"))[0].item
+    assert not reference_displacement(item.fine, item.reference)
+    assert registered(item) is item.reference
+
+
 def test_places_are_held_out_whole_and_references_with_them(folder):
     sets = open_sets(folder, bound(folder), Choice(patch=16, share=0.3))
     names = [{area.item.name for area in part.areas} for part in (sets.training, sets.held)]
@@ -161,11 +190,38 @@ def test_references_of_other_bands_have_an_entry_of_their_own(tmp_path):
     assert made.shape == (1, 2, 24, 24)
 
 
+def test_the_detail_of_a_reference_reaches_the_end_of_a_new_net_undiminished(folder):
+    torch.manual_seed(0)
+    net = registry.build(replace(bound(folder), options=THIN["rrsgan"])).net
+    seen = []
+    net.tail[0].register_forward_hook(lambda _module, _inputs, out: seen.append(out))
+    noise = torch.randn(1, 2, 24, 24, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        for contrast in (0, 100):
+            net({1: 1000 + contrast * noise, 4: torch.full((1, 2, 6, 6), 1000.0)})
+    assert (seen[1] - seen[0]).std() > 0.01  # of 0.05 in the net's unit
+
+
 class Copying(torch.nn.Module):
     """Twice the reference: what the truth is here."""
 
     def forward(self, inputs):
         return 2 * inputs[1]
+
+
+def test_where_a_net_is_scored_a_reference_is_moved_by_what_the_coarse_image_tells(tmp_path):
+    rng, errors = np.random.default_rng(0), []
+    for down in (0, 2):
+        data = tmp_path / f"moved{down}"
+        for i in range(PLACES):
+            ground = np.kron(rng.integers(500, 4000, (2, 100, 100)), np.ones((4, 4)))
+            ground = ground.astype(np.uint16)
+            write(data / "HR" / f"p{i}.tif", ground, grid=place(i))
+            write(data / "Ref" / f"p{i}.tif", np.roll(ground // 2, down, 1), grid=place(i))
+        card = replace(bound(data), name="copying")
+        found = evaluate(Data(data), {"copying": [Model(card, Copying())]})
+        errors.append(found.mean("copying", "x4", "rmse"))
+    assert errors[0] < 2 and errors[1] < 250  # 1000 where it lay; two rows are not there
 
 
 @pytest.mark.parametrize("coarse, wider", [(0, 0), (4, 0), (4, 8)])
@@ -210,6 +266,17 @@ def test_a_net_that_learnt_by_references_sharpens_a_coarse_raster_by_a_guide(
         assert np.corrcoef(made.read().ravel(), wanted.read().ravel())[0, 1] > 0.9
 
 
+def test_the_command_degrades_truths_by_the_scale_asked_and_tells_its_figures(
+    folder, geosr, tmp_path
+):
+    thin = [part for key, value in THIN["rrsgan"].items()
+            for part in ("--net-option", f"{key}={value}")]  # fmt: skip
+    done = geosr("train", "--model", "rrsgan", "--data", folder, "--out", "run", "--scale", 2,
+                 "--steps", 1, "--patch", 16, "--batch-size", 1, *thin)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "RMSE" in done.stderr and weights.card_of(tmp_path / "run/best.safetensors").scale == 2
+
+
 def test_a_folder_that_is_none_is_refused_with_the_names_of_the_folders(tmp_path):
     with pytest.raises(UsageError, match="no folders HR and Ref"):
         open_sets(tmp_path, bound(dates(tmp_path / "d")), Choice(kind="references"))
@@ -222,7 +289,7 @@ def test_a_net_learns_what_a_reference_shows_and_a_wrong_one_misleads_it():
     torch.manual_seed(0)
     card = of_pair(RRSGAN, Input(1, ("other date",)), Input(2, ("band",)))
     net = registry.build(replace(card, options=THIN["rrsgan"])).net
-    optimizer = torch.optim.Adam(net.parameters(), 3e-3)
+    optimizer = torch.optim.Adam(net.parameters(), 2e-3)
 
     def drawn() -> tuple[torch.Tensor, dict[int, torch.Tensor]]:
         truth = 2000 + 600 * torch.randn(4, 1, 24, 24, generator=rng)

@@ -77,7 +77,7 @@ def _rows(item: Referred, data: Data, scale: int, model: Model, engine: Engine) 
     with ExitStack() as stack:
         truth = stack.enter_context(item.fine.open())
         low = _low_reader(item, data, scale, truth, stack)
-        beside = stack.enter_context(item.reference.open())
+        beside = stack.enter_context(references.registered(item, scale).open())
         reader = ReferredReader(low, beside, scale, item.corner)
         request = Request(only_sr=True, tile_size=data.tile_size, fit=data.fit, refine=data.refine,
                           panels=False)  # fmt: skip

@@ -3,17 +3,20 @@
 Folders as RRSSRD has them, with files of one name in all: `HR` the truth, `Ref` (`google_Ref`,
 `reference`) the fine image beside it, and `LR`, where there is one, the coarse image. Without it
 the truth is degraded. A reference may have other bands than the truth and another grid: it is
-resampled onto the truth's.
+resampled onto the truth's. It is moved to where it shows what the truth does: by what both show
+at full size where a net learns, by what the coarse image tells where one is scored.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from affine import Affine
 
 from geosr.errors import SceneError, UsageError
 from geosr.models.card import ANY, Input, ModelCard
@@ -24,6 +27,7 @@ from geosr.raster.window import Window
 from geosr.scene.fill import fill
 from geosr.scene.pixels import Pixels, Reader
 from geosr.scene.radiometry import reflectance
+from geosr.scene.registration import reference_displacement
 from geosr.scene.scene import Scene
 from geosr.sensors import OpenOptions, open_scene
 from geosr.sensors.pair import guide_bands, touches
@@ -32,6 +36,7 @@ from geosr.training.datasets.batches import Sample
 from geosr.training.datasets.layouts import Pair
 from geosr.training.datasets.windows import Area, Spot, Windows
 
+log = logging.getLogger("geosr")
 SCALE = 4  # of RRSSRD, where no coarse images say another
 _REFERENCES = ("ref", "google_ref", "reference", "references")
 _FILL_REACH = 8
@@ -103,10 +108,14 @@ class ReferenceWindows(Windows[Referred]):
             matched = [Area(area.item.matched, area.window) for area in self.areas]
             self._pairs = pairs.PairsWindows(matched, card, patch, seed=seed)
         self.anywhere = self._pairs.anywhere
+        self._placed: dict[str, Scene] = {}
 
     def cut(self, spot: Spot, rng: np.random.Generator) -> Sample:
         """The pair without a reference, and the reference beside it."""
-        scene = self.areas[spot.area].item.reference
+        item = self.areas[spot.area].item
+        if item.name not in self._placed:
+            self._placed[item.name] = registered(item)
+        scene = self._placed[item.name]
         names = [band.name for band in scene.bands]
         pixels = self._reader(scene).read(names, 1, spot.window)
         values = fill(pixels.values, pixels.usable, _FILL_REACH)
@@ -229,6 +238,37 @@ def on_grid(truth: Scene, reference: Scene) -> Scene:
     return replace(
         truth, path=reference.path, bands=tuple(bands), grids={1: ours}, window=ours.window
     )
+
+
+def registered(item: Referred, factor: int = 1) -> Scene:
+    """The reference where it shows what the truth does, as far as that is told.
+
+    Args:
+        factor: by which what is compared is coarser than the truth.
+
+    Raises:
+        SceneError: a file cannot be decoded.
+    """
+    found = reference_displacement(item.fine, item.reference, factor)
+    if not found:
+        return item.reference
+    grid = item.fine.grid
+    log.info("%s: the reference is moved %g px down and %g px right to fit (correlation %.2f)",
+             item.name, found.down, found.right, found.alike)  # fmt: skip
+    move = Affine.translation(found.right, found.down)
+    bands = [replace(band, warp=_moved(band.warp or Warp(grid, grid), move, grid))
+             for band in item.reference.bands]  # fmt: skip
+    return replace(item.reference, bands=tuple(bands))
+
+
+def _moved(warp: Warp, move: Affine, grid: Grid) -> Warp:
+    """A warp onto `grid` of pixels that lie `move` of its pixels further."""
+    source = warp.source
+    onward = grid.transform @ move @ ~grid.transform  # in the plane of the truth
+    if source.crs == grid.crs:
+        return Warp(replace(source, transform=onward @ source.transform), grid, "lanczos")
+    back = grid.transform @ ~move @ ~grid.transform
+    return Warp(source, replace(grid, transform=back @ grid.transform), "lanczos")
 
 
 def _area(

@@ -18,8 +18,10 @@ Convolutions are 3 × 3 with zero padding and leaky ReLUs have the slope 0.1 unl
 grids; here there is one for every prime factor of the ratio, and one more. Where the reference has
 another number of bands than the image, the encoder's first convolutions are one for each. Ours are
 the block means (bicubic there), the skip over it all (bilinear there) and the last convolution
-being zero at first: the net begins as interpolation. The source has a tail of 334,083 numbers more,
-whose output nothing reads. The adversarial part is `--preset rrsgan`.
+being zero at first: the net begins as interpolation. The others begin so that signals keep their
+size through a dozen of them (He et al. 2015; Klambauer et al. 2017 before SELU): as PyTorch begins
+them, the detail of a reference arrives too weak to be learnt from. The source has a tail of 334,083
+numbers more, whose output nothing reads. The adversarial part is `--preset rrsgan`.
 """  # noqa: E501 - the picture
 
 from __future__ import annotations
@@ -42,6 +44,7 @@ from geosr.models.nets.single.edsr import Residual, factors
 _SLOPE = 0.1
 _GROUPS = 8  # of features that look the same way
 _TINY = 1e-6  # beside squares, where a root has a slope
+_BRANCH = 0.1  # of a residual's own part at first, so that many of them add up to little
 
 
 class _Encoder(nn.Module):
@@ -161,8 +164,7 @@ class RRSNet(nn.Module):
             _conv(features, features // 2), nn.LeakyReLU(_SLOPE),
             _conv(features // 2, bands[coarse]),
         )  # fmt: skip
-        nn.init.zeros_(self.tail[-1].weight)  # type: ignore[arg-type]
-        nn.init.zeros_(self.tail[-1].bias)  # type: ignore[arg-type]
+        _begin(self)
 
     def forward(self, inputs: Mapping[int, Tensor]) -> Tensor:
         """(batch, bands, r · rows, r · cols); what sees the images themselves runs in fp32."""
@@ -203,6 +205,19 @@ class RRSNet(nn.Module):
         x, _ = self.alignments[0](reference[0], seen[0], own[0], coarser)
         x, _ = self.cascade(x, x, own[0], None)
         return [*found, _act(x)]
+
+
+def _begin(net: RRSNet) -> None:
+    """First weights: signals keep their size, offsets and the last convolution are zero."""
+    for name, module in net.named_modules():
+        if isinstance(module, nn.Conv2d) and not name.endswith(".aside"):
+            selu = name.startswith(("encoder", "of_gradients"))  # as if nothing followed
+            nn.init.kaiming_normal_(module.weight, a=1.0 if selu else _SLOPE)
+            nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+    for module in net.modules():
+        if isinstance(module, Residual):
+            module.second.weight.data.mul_(_BRANCH)
+    nn.init.zeros_(net.tail[-1].weight)  # type: ignore[arg-type]
 
 
 def _gradient(image: Tensor) -> Tensor:
