@@ -91,6 +91,7 @@ class Adversary:
 
     Args:
         side: of the patches of truth, pixels.
+        batch: patches of truth at a time, in all processes.
         lr: peak rate of the net's schedule.
         name: of its figures and of its part of a state, where there are several.
 
@@ -99,12 +100,12 @@ class Adversary:
     """
 
     def __init__(
-        self, how: Adversarial, card: ModelCard, *, side: int, lr: float, device: str,
+        self, how: Adversarial, card: ModelCard, *, side: int, batch: int, lr: float, device: str,
         ranks: Ranks, bf16: bool = False, name: str = "discriminator",
     ) -> None:  # fmt: skip
         if how.kind not in KINDS:
             raise UsageError(f"unknown adversarial '{how.kind}' (known: {', '.join(KINDS)}).")
-        kind, options = kind_of(how.discriminator, how.options, side)
+        kind, options = kind_of(how.discriminator, how.options, side, batch // ranks.world)
         self.how, self.card, self.ranks, self.device, self.bf16 = how, card, ranks, device, bf16
         self.name = name
         self.given, self.high = options.pop("given"), options.pop("high")

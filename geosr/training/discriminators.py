@@ -118,6 +118,7 @@ class Kind:
 
     Attributes:
         least: smallest side of a patch of truth, pixels.
+        alone: the same in batches of one, whose statistics would be of one number below it.
         multiple: what the side must be a multiple of.
         options: keyword arguments, and `given`: whether it sees the net's input too, and `high`:
             whether of images only the high frequencies, a quarter to half a cycle per pixel, and
@@ -127,22 +128,26 @@ class Kind:
     build: Callable[..., nn.Module]
     least: int
     multiple: int = 1
+    alone: int = 0
     options: Mapping[str, Any] = field(default_factory=lambda: dict(_OPTIONS))
 
 
 DISCRIMINATORS = {
-    "vgg": Kind(VGG, 32),
+    "vgg": Kind(VGG, 32, alone=64),
     "unet": Kind(UNet, 8, 8),
     "patch": Kind(Patch, 24, options={**_OPTIONS, "spectral": False}),
     "conditional": Kind(Patch, 24, options={**_OPTIONS, "spectral": False, "given": True}),
 }
 
 
-def kind_of(name: str, options: Mapping[str, Any], side: int) -> tuple[Kind, dict[str, Any]]:
+def kind_of(
+    name: str, options: Mapping[str, Any], side: int, batch: int
+) -> tuple[Kind, dict[str, Any]]:
     """The entry of a name, and all its options.
 
     Args:
         side: of the patches of truth that it is to judge, pixels.
+        batch: patches of truth at a time, in one process.
 
     Raises:
         UsageError: no such name or option, or patches that do not fit.
@@ -167,6 +172,12 @@ def kind_of(name: str, options: Mapping[str, Any], side: int) -> tuple[Kind, dic
         raise UsageError(
             f"discriminator '{name}' judges patches of {wanted} pixels a side, found {side}. "
             f"Pass --patch {fitting}, or another --discriminator."
+        )
+    if batch == 1 and side < kind.alone:
+        raise UsageError(
+            f"discriminator '{name}' judges patches of at least {kind.alone} pixels a side one at "
+            f"a time, found {side}. Pass --batch-size 2 (for each process), or "
+            f"--patch {kind.alone}."
         )
     return kind, {**kind.options, **options}
 

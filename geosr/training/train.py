@@ -285,8 +285,9 @@ class _Run:
                 "Add a term, for example +0.005*adversarial, or leave --discriminator out."
             )
         return Adversary(
-            how, self.model.card, side=self.config.side, lr=self.recipe.lr, device=self.device,
-            ranks=self.ranks, bf16=self.config.precision == "bf16",
+            how, self.model.card, side=self.config.side, batch=self.recipe.batch_size,
+            lr=self.recipe.lr, device=self.device, ranks=self.ranks,
+            bf16=self.config.precision == "bf16",
         )  # fmt: skip
 
     def _cycle(self, kind: str) -> Cycle:

@@ -177,8 +177,9 @@ class Cycle:
             _require(how.discriminator, small, self.card.scale)
             judged["coarse_discriminator"] = (_coarse(self.card), small)
         return {
-            name: Adversary(how, card, side=size, lr=self.recipe.lr, device=self.device,
-                            ranks=self.ranks, bf16=self.bf16, name=name)
+            name: Adversary(how, card, side=size, batch=self.recipe.batch_size,
+                            lr=self.recipe.lr, device=self.device, ranks=self.ranks,
+                            bf16=self.bf16, name=name)
             for name, (card, size) in judged.items()
         }  # fmt: skip
 

@@ -156,7 +156,8 @@ def judge_of(**options) -> Adversary:
     torch.manual_seed(0)
     return Adversary(
         Adversarial("gan", "patch", {"features": 8, **options}),
-        TrainConfig("edsr-baseline", scale=2).card, side=32, lr=1e-3, device="cpu", ranks=Ranks(),
+        TrainConfig("edsr-baseline", scale=2).card, side=32, batch=4, lr=1e-3,
+        device="cpu", ranks=Ranks(),
     )  # fmt: skip
 
 
@@ -220,6 +221,8 @@ def test_ten_discriminators_without_a_number_stop_the_run(images, tmp_path, monk
     ({"recipe": RECIPE}, "has no say"),
     ({"patch": 20}, "multiple of 8.*--patch 24"),
     ({"adversarial": replace(HOW, discriminator="vgg"), "patch": 16}, "at least 32.*--patch 32"),
+    ({"adversarial": replace(HOW, discriminator="vgg"), "patch": 32,
+      "recipe": replace(JUDGED.recipe, batch_size=1)}, "at least 64.*--batch-size 2"),
     ({"adversarial": replace(HOW, discriminator="vgh")}, "Did you mean vgg"),
     ({"adversarial": replace(HOW, options={"depth": 3})}, "no option depth"),
     ({"adversarial": replace(HOW, kind="wgan")}, "unknown adversarial"),
