@@ -22,7 +22,7 @@ class TermMeans:
     def __init__(self, ranks: Ranks) -> None:
         self.ranks = ranks
         self.sums: dict[str, tuple[float, int]] = {}  # with the number of steps
-        self._step: dict[str, float] = {}
+        self._step: tuple[Sequence[str], list[Tensor]] = ((), [])
 
     def note(self, names: Sequence[str], terms: Sequence[Term], totals: Sequence[Tensor]) -> None:
         """One step's terms, to be kept or forgotten.
@@ -32,14 +32,18 @@ class TermMeans:
             totals: counts over the whole batch.
         """
         pairs = zip(terms, totals, strict=True)
-        parts = [total.detach().float() / n.clamp(min=1e-12) for (_, total, _), n in pairs]
-        self._step = dict.fromkeys(names, 0.0)
-        for name, mean in zip(names, self.ranks.total(torch.stack(parts)).tolist(), strict=True):
-            self._step[name] += mean
+        self._step = (
+            names,
+            [total.detach().float() / n.clamp(min=1e-12) for (_, total, _), n in pairs],
+        )
 
     def keep(self) -> None:
-        """Count the step that was noted last."""
-        for name, mean in self._step.items():
+        """Count the step that was noted last; a GPU is waited for here, not before its backward."""
+        names, parts = self._step
+        step = dict.fromkeys(names, 0.0)
+        for name, mean in zip(names, self.ranks.total(torch.stack(parts)).tolist(), strict=True):
+            step[name] += mean
+        for name, mean in step.items():
             total, count = self.sums.get(name, (0.0, 0))
             self.sums[name] = total + mean, count + 1
 
