@@ -59,6 +59,7 @@ from geosr.models.nets.multi import (
     piunet,
     rams,
     recursive,
+    regularised,
     rrn,
     trmisr,
     wdsr3d,
@@ -106,8 +107,8 @@ _MODULES = (
     fsrcnn, srresnet, edsr, carn, rcan, han, dmcn, pecnn, ddrn, hsenet, haunet, transenet, swinir,
     hat, rrdb, eegan, sgfbgan, rsinet, cincgan, rfsr, sspsr, rfsrhsi, ganhsi, dual, highresnet,
     trmisr, piunet, rams, deepsum, wdsr3d, misrgru, recursive, worldstrat, ibpnet, hdrdsp, fusion,
-    msdtgp, msttstvsr, rrn, liif, cdcr, funsr, zssr, dip, mip, spectral, bicubic, brovey, gsa,
-    mtfglp, bdsd, local, guidedfilter, mmsr, rrsgan, srcdnet,
+    regularised, msdtgp, msttstvsr, rrn, liif, cdcr, funsr, zssr, dip, mip, spectral, bicubic,
+    brovey, gsa, mtfglp, bdsd, local, guidedfilter, mmsr, rrsgan, srcdnet,
 )  # fmt: skip
 DESIGNS: dict[str, Design] = {d.name: d for module in _MODULES for d in module.DESIGNS}
 _BUILDERS = {d.arch: d.build for d in DESIGNS.values()}

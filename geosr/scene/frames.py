@@ -44,7 +44,8 @@ class FrameOptions:
         register: "none"; "integer" moves frames by whole pixels; "subpixel" by parts of one too,
             which nets that know where frames frame are told, and others get by cubic convolution;
             "auto" is "subpixel" for the former and "integer" for the latter.
-        brightness: bring every frame to the median mean and contrast.
+        brightness: bring every frame to the median mean and contrast, or to the reference's where
+            one is named.
         seed: of which frames are given again where there are too few.
         reference: name of the file of the frame that the others are moved onto, without its
             suffix, or "sharpest"; None is the clearest.
@@ -178,8 +179,8 @@ def select_frames(
     if scene.between:
         frames = _midway(frames)
     if options.brightness:
-        nearest = 1 + scene.between
-        frames = _brightened(frames, images, as_first=nearest if scene.video else len(frames))
+        model = 1 + scene.between if scene.video else 1 if options.reference else len(frames)
+        frames = _brightened(frames, images, as_first=model)
     if not net.fewer:
         frames = _filled(frames, net.frames, options.seed)
     times = middle_times(len(frames)) if scene.between and net.between else ()
@@ -368,7 +369,7 @@ def read_frame(
     at = wide.shift(-down, -across)
     pixels = reader.read(names, scene.gsd(names[0]), at, frame=frame.index)
     filled = fill(pixels.values, pixels.usable, reach)
-    if scene.video and (down or across):
+    if len(selection) > 1:
         pixels = _inside(pixels, at, reader.grids[scene.gsd(names[0])].window)
     if frame.gain:
         gain, offset = np.array([frame.gain, frame.offset], np.float32)[..., None, None]
@@ -383,7 +384,7 @@ def read_frame(
 def _inside(pixels: Pixels, at: Window, image: Window) -> Pixels:
     """Pixels of a window of which none beyond the image counts as sensed.
 
-    A camera that pans sees other ground there, not the image mirrored.
+    Images that lie elsewhere see other ground there, not the image mirrored.
     """
     there = np.zeros((at.height, at.width), bool)
     there[at.intersect(image).within(at)] = True

@@ -1,14 +1,12 @@
 """Imgsets begun with the frame that is most like the truth."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from make_probav import write_imgset, write_png
 
 from geosr.evaluation.protocols import reference
-from geosr.scene.frames import FrameSelection, SelectedFrame
 from geosr.sensors import OpenOptions, open_scene, probav
 
 
@@ -36,18 +34,6 @@ def test_the_frame_most_like_the_truth_comes_first_and_the_others_keep_their_ord
     ordered = reference.begun_with(scene, first)
     names = {band.frame: band.path[-9:] for band in ordered.bands}
     assert [names[i] for i in range(3)] == ["LR002.png", "LR000.png", "LR001.png"]
-
-
-def test_frames_are_brought_to_the_first_ones_brightness():
-    first = SelectedFrame(0, gain=(2.0,), offset=(100.0,))
-    other = SelectedFrame(1, gain=(0.5,), offset=(20.0,))
-    found = reference.as_bright_as_first(FrameSelection((first, other))).frames
-    assert found[0].gain == (1.0,) and found[0].offset == (0.0,)
-    x = 300.0  # the other's, at the common brightness, and what of the first is as bright
-    common = other.gain[0] * x + other.offset[0]
-    assert found[1].gain[0] * x + found[1].offset[0] == (common - 100) / 2
-    plain = FrameSelection((replace(first, gain=(), offset=()),))
-    assert reference.as_bright_as_first(plain) == plain
 
 
 def test_both_scores_are_told_and_the_reference_helps(geosr, imgset):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from sampled_frames import error, series
 
 from geosr.models.card import SHIFTS
 from geosr.models.nets.multi import fusion
@@ -18,30 +19,6 @@ from geosr.models.nets.multi.fusion import (
 from geosr.models.registry import build, design
 
 FUSIONS = ("mean", "median", "shift-and-add", "ibp")
-
-
-def scene(seed=0, size=72):
-    """A smooth image with detail near the fine grid's limit, (1, 1, size, size)."""
-    noise = torch.randn(1, 1, size, size, generator=torch.Generator().manual_seed(seed))
-    taps = torch.exp(-0.5 * (torch.arange(-4, 5) / 1.0) ** 2)
-    taps = (taps / taps.sum()).view(1, 1, 1, 9)
-    smooth = torch.nn.functional.conv2d(noise, taps, padding=(0, 4))
-    smooth = torch.nn.functional.conv2d(smooth, taps.transpose(-1, -2), padding=(4, 0))
-    return 0.2 + 0.1 * smooth
-
-
-def series(count, noise=0.0, seed=0):
-    """Truth, frames, masks and shifts."""
-    truth, rng = scene(seed), torch.Generator().manual_seed(seed + 1)
-    shifts = torch.rand(1, count, 2, generator=rng) * 2 - 1
-    shifts[:, 0] = 0
-    frames = Sampling((24, 24), 3, shifts).see(truth)
-    frames = frames + noise * torch.randn(frames.shape, generator=rng)
-    return truth, frames, torch.ones(1, count, 1, 24, 24), shifts
-
-
-def error(a, b):
-    return float((a - b)[..., 9:-9, 9:-9].pow(2).mean().sqrt())
 
 
 def test_sampling_and_interpolation_keep_constants():
@@ -83,7 +60,7 @@ def test_the_median_survives_an_unmasked_cloud_and_the_mean_does_not():
     )
 
 
-@pytest.mark.parametrize("name", [*FUSIONS, "ibp-reference", "ibp-robust"])
+@pytest.mark.parametrize("name", [*FUSIONS, "map", "map-reference", "map-robust"])
 def test_masked_pixels_do_not_count(name):
     _, frames, clear, shifts = series(6)
     clear[:, 2, :, 4:12, 4:12] = 0
@@ -93,7 +70,7 @@ def test_masked_pixels_do_not_count(name):
     torch.testing.assert_close(net(frames, clear, shifts), net(spoiled, clear, shifts))
 
 
-@pytest.mark.parametrize("name", [*FUSIONS, "ibp-robust", "ibp-net"])
+@pytest.mark.parametrize("name", [*FUSIONS, "map", "map-robust", "ibp-net"])
 def test_the_order_of_frames_changes_nothing(name):
     torch.manual_seed(0)
     _, frames, clear, shifts = series(6)
@@ -105,66 +82,9 @@ def test_the_order_of_frames_changes_nothing(name):
     torch.testing.assert_close(one, other, atol=0.05, rtol=0)
 
 
-def reference(*rest):
-    return build(design("ibp-reference").card()).net(*rest)
-
-
-def test_of_changing_ground_the_first_frames_is_shown():
-    truth, frames, clear, shifts = series(7, noise=0.003)
-    burnt = truth.clone()
-    burnt[..., 24:42, 24:48] -= 0.1
-    frames[:, 2:5] = Sampling((24, 24), 3, shifts).see(burnt)[:, 2:5]
-    plain, agreed = back_projected(frames, clear, shifts, 3), reference(frames, clear, shifts)
-    assert error(agreed, truth) < 0.6 * error(plain, truth)
-
-
-def test_a_cloud_that_no_mask_tells_does_little_harm():
-    truth, frames, clear, shifts = series(7, noise=0.003)
-    frames[:, 3, :, 8:16, 8:16] += 0.2
-    plain, agreed = back_projected(frames, clear, shifts, 3), reference(frames, clear, shifts)
-    assert error(agreed, truth) < 0.5 * error(plain, truth)
-
-
-def test_where_nothing_changes_all_frames_weigh_much():
-    truth, frames, clear, shifts = series(9, noise=0.01)
-    same, weights = fusion.agreeing(frames, clear, shifts, 3)
-    assert float(weights[:, 1:].mean()) > 0.5
-    assert float((same - frames).abs().mean()) < 0.01
-    plain = back_projected(frames, clear, shifts, 3, steps=20)
-    assert error(reference(frames, clear, shifts), truth) < 1.1 * error(plain, truth)
-
-
-def test_what_most_frames_show_is_shown_whichever_comes_first():
-    truth, frames, clear, shifts = series(9, noise=0.003)
-    burnt = truth.clone()
-    burnt[..., 24:42, 24:48] -= 0.1
-    frames[:, :3] = Sampling((24, 24), 3, shifts).see(burnt)[:, :3]
-    plain = back_projected(frames, clear, shifts, 3)
-    robust = back_projected(frames, clear, shifts, 3, agree=fusion.usual)
-    assert error(robust, truth) < 0.6 * error(plain, truth)
-
-
-def test_where_nothing_changes_robust_weights_cost_next_to_nothing():
-    truth, frames, clear, shifts = series(9, noise=0.01)
-    same, weights = fusion.usual(frames, clear, shifts, 3)
-    assert same is frames and float(weights.mean()) > 0.7 and float(weights.max()) <= 1
-    plain = back_projected(frames, clear, shifts, 3)
-    robust = back_projected(frames, clear, shifts, 3, agree=fusion.usual)
-    assert error(robust, truth) < 1.05 * error(plain, truth)
-
-
-@pytest.mark.parametrize("rule", [fusion.agreeing, fusion.usual])
-def test_agreeing_frames_keep_their_masks(rule):
-    _, frames, clear, shifts = series(5)
-    clear[:, 2, :, 4:12, 4:12] = 0
-    _, weights = rule(frames, clear, shifts, 3)
-    assert not weights[clear == 0].any() and bool((weights[clear > 0] > 0).all())
-    assert float(weights.max()) <= 1
-
-
 def test_without_a_clear_frame_there_is_a_value():
     _, frames, clear, shifts = series(3)
-    for name in (*FUSIONS, "ibp-reference", "ibp-robust", "ibp-net"):
+    for name in (*FUSIONS, "map", "map-reference", "map-robust", "ibp-net"):
         result = build(design(name).card()).net(frames, clear * 0, shifts)
         assert bool(result.isfinite().all())
         assert 0 < float(result.detach().mean()) < 1

@@ -1,5 +1,7 @@
 """Frames of a series: chosen, registered, brightened."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import rasterio
@@ -12,6 +14,7 @@ from geosr.scene.frames import (
     FrameSelection,
     SelectedFrame,
     displacement,
+    read_frame,
     select_frames,
     shifted,
 )
@@ -130,6 +133,29 @@ def test_brightness_is_brought_to_the_median(series):
     assert bright.gain[0] == pytest.approx(1 / 1.5, rel=0.05)
     _, plain = selected(series, "ibp", FrameOptions(brightness=False))
     assert all(frame.gain == () for frame in plain)
+
+
+def test_a_reference_keeps_its_own_brightness_and_the_others_are_brought_to_it(series):
+    scene, median = selected(series, "ibp")
+    bright = next(frame.index for frame in median if frame.gain[0] < 0.8)
+    name = next(Path(band.path).stem for band in scene.bands if band.frame == bright)
+    _, selection = selected(series, "ibp", FrameOptions(reference=name))
+    assert selection.frames[0].index == bright and selection.frames[0].gain == (1.0,)
+    assert all(frame.gain[0] > 1.3 for frame in selection.frames[1:])
+
+
+def test_what_no_image_shows_beyond_its_edge_is_not_sensed(series):
+    scene, selection = selected(series, "ibp")
+    moved = next(f for f in selection if max(map(abs, selection.whole(f))) >= 1)
+    with scene.open() as reader:
+        window = reader.grids[scene.finest].window
+        pixels, _ = read_frame(reader, scene, [scene.bands[0].name], window.grow(3), moved,
+                               selection, 0)  # fmt: skip
+    inner = pixels.crop(window.within(window.grow(3)))
+    beyond = pixels.valid.sum() - inner.valid.sum()
+    down, across = selection.whole(moved)
+    assert not inner.valid.all() and inner.valid.mean() > 0.8
+    assert 0 < beyond <= (abs(down) + abs(across)) * 2 * (window.height + 6)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -17,7 +17,6 @@ from geosr.inference.request import Request
 from geosr.inference.strips import strips
 from geosr.inference.superres import with_frames
 from geosr.models.card import Model, ModelCard
-from geosr.scene.frames import FrameSelection
 from geosr.scene.scene import Scene
 from geosr.sensors import open_scene, probav
 
@@ -51,20 +50,14 @@ def case_of(imgset: probav.Imgset, scene: Scene, data: Data) -> Case:
 
 
 def rows(
-    imgset: probav.Imgset, scene: Scene, data: Data, model: Model, engine: Engine, *,
-    prepare: Callable[[FrameSelection], FrameSelection] = lambda chosen: chosen,
-) -> Iterator[Rows]:  # fmt: skip
-    """The whole image at once, as the challenge's shifts need it.
-
-    Args:
-        prepare: what is done with the frames that were selected.
-    """
+    imgset: probav.Imgset, scene: Scene, data: Data, model: Model, engine: Engine
+) -> Iterator[Rows]:
+    """The whole image at once, as the challenge's shifts need it."""
     assert imgset.truth is not None and imgset.clear is not None
     request = Request(tile_size=data.tile_size, frames=data.frames, panels=False)
     plan = make_plan(scene, [model], request, engine)
     with scene.open() as reader:
         plan = with_frames(plan, reader, request)
-        plan = replace(plan, selection=prepare(plan.selection))
         parts = [
             np.stack([strip.predicted[name] for name in plan.names])
             for strip in strips(reader, plan, engine)

@@ -13,16 +13,15 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geosr.errors import SceneError
 from geosr.evaluation.protocols import kelvins
-from geosr.evaluation.protocols.case import Case, Data, Rows
-from geosr.inference.engine import Engine
-from geosr.models.card import Model, ModelCard
-from geosr.scene.frames import FrameSelection
+from geosr.evaluation.protocols.case import Case, Data
+from geosr.models.card import ModelCard
 from geosr.scene.scene import Scene
 from geosr.sensors import probav
 
@@ -44,7 +43,8 @@ def cases(data: Data, card: ModelCard, failed: dict[str, str]) -> Iterator[Case]
             failed[case.name] = str(error)
             continue
         ordered = begun_with(scene, first)
-        yield replace(case, group=GROUP, run=partial(_rows, imgset, ordered, data),
+        named = replace(data, frames=replace(data.frames, reference=_file(ordered)))
+        yield replace(case, group=GROUP, run=partial(kelvins.rows, imgset, ordered, named),
                       low=partial(_low, ordered))  # fmt: skip
 
 
@@ -76,23 +76,9 @@ def begun_with(scene: Scene, first: int) -> Scene:
     return replace(scene, bands=tuple(replace(b, frame=places[b.frame]) for b in scene.bands))
 
 
-def as_bright_as_first(selection: FrameSelection) -> FrameSelection:
-    """Frames brought to the first one's mean and contrast, instead of the median of all."""
-    first = selection.frames[0]
-    if not first.gain:
-        return selection
-    gains, offsets = np.array(first.gain), np.array(first.offset)
-    return replace(selection, frames=tuple(
-        replace(frame, gain=tuple(map(float, np.array(frame.gain) / gains)),
-                offset=tuple(map(float, (np.array(frame.offset) - offsets) / gains)))
-        for frame in selection.frames
-    ))  # fmt: skip
-
-
-def _rows(
-    imgset: probav.Imgset, scene: Scene, data: Data, model: Model, engine: Engine
-) -> Iterator[Rows]:
-    yield from kelvins.rows(imgset, scene, data, model, engine, prepare=as_bright_as_first)
+def _file(scene: Scene) -> str:
+    """The name of the first frame's file, as `--reference` takes it."""
+    return next(Path(band.path).stem for band in scene.bands if band.frame == 0)
 
 
 def _low(scene: Scene) -> NDArray[np.float32]:

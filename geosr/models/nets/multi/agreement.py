@@ -1,0 +1,110 @@
+"""Frames of a place whose ground changes, and of which masks miss clouds: whom to believe.
+
+`agreeing` weighs frames by how well they agree with the first, and takes off them what changed;
+`usual` weighs them by how well they agree with most. Noise and change are told apart by smoothing:
+white noise keeps a share of its power that is known, change keeps nearly all.
+"""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+from geosr.models.nets.multi.fusion import (
+    BLUR,
+    Sampling,
+    all_counted,
+    back_projected,
+    enlarged,
+    gaussian,
+    gaussian_mean,
+    median,
+    shape_of,
+)
+
+_TINY = 1e-12  # a variance, of unit values
+_BEFORE = 4  # steps of back-projection before frames are compared
+_CHANGE = 0.7  # σ of what is taken for one place of a change, coarse pixels
+_AROUND = 2.0  # σ of the surroundings in which noise is told from change, coarse pixels
+_LEAST_WEIGHT = 0.01  # of a pixel that is clear
+
+
+def agreeing(
+    frames: Tensor, clear: Tensor, shifts: Tensor, scale: int, *, blur: float = BLUR
+) -> tuple[Tensor, Tensor]:
+    """Frames that show the first one's ground, and weights by how well they did before.
+
+    What a frame has beyond all frames' image, smoothed, less what the first one has there, is the
+    ground's change, with a share of noise that is known from what is left unsmoothed. The change
+    is taken away, and a pixel's weight is noise / (noise + change), variances around it: the
+    robust merging of Wronski et al. (ACM TOG 38, 2019), whose reference frame is the sharpest one.
+
+    Args:
+        frames: (batch, frames, bands, rows, cols).
+        clear: (batch, frames, 1, rows, cols); where the first is not, it agrees with the others.
+        shifts: (batch, frames, 2), of the first zero.
+
+    Returns:
+        The frames, and weights from 0 where they are not clear to 1, (batch, frames, 1, …).
+    """
+    counted = all_counted(clear)
+    smooth, noise, kept = _parted(frames - _seen(frames, counted, shifts, scale, blur), counted)
+    noise = enlarged(noise, 1, shifts).clamp(min=0)
+    change = enlarged(smooth, 1, shifts)
+    change = change - change[:, :1]
+    power = _around(change**2, _AROUND).clamp(min=_TINY)
+    share = (1 - kept * (noise + noise[:, :1]) / power).clamp(0, 1)
+    change = share * change
+    spread = _around(change**2, _AROUND)
+    usual = noise.median(1, keepdim=True).values + _TINY
+    weights = enlarged((usual / (usual + spread)).amin(2, keepdim=True), 1, -shifts)
+    return frames - enlarged(change, 1, -shifts), counted * weights.clamp(_LEAST_WEIGHT, 1)
+
+
+def usual(
+    frames: Tensor, clear: Tensor, shifts: Tensor, scale: int, *, blur: float = BLUR
+) -> tuple[Tensor, Tensor]:
+    """Frames as they are, and weights by how well they agree with the median of all.
+
+    What a frame has beyond the median, seen at its place, smoothed, is change or a cloud that its
+    mask missed, but for a share of noise known from what is left unsmoothed. A pixel's weight is
+    noise / (noise + change), variances around it. Blind: no frame is the reference.
+
+    Args:
+        frames, clear, shifts: as of `agreeing`; `scale` and `blur` are not looked at.
+
+    Returns:
+        The frames, and weights from 0 where they are not clear to 1, (batch, frames, 1, …).
+    """
+    counted = all_counted(clear)
+    middle = median(frames, clear, shifts, 1).unsqueeze(1).expand_as(frames)
+    smooth, noise, kept = _parted(frames - enlarged(middle, 1, -shifts), counted)
+    change = (_around(smooth**2, _AROUND) - kept * noise).clamp(min=0)
+    ordinary = noise.median(1, keepdim=True).values + _TINY
+    weights = (ordinary / (ordinary + change)).amin(2, keepdim=True)
+    return frames, counted * weights.clamp(_LEAST_WEIGHT, 1)
+
+
+def _parted(rest: Tensor, counted: Tensor) -> tuple[Tensor, Tensor, float]:
+    """What frames have beyond others, smoothed; the variance of noise around each pixel, told from
+    what is left unsmoothed; and the share of it that smoothing keeps.
+    """
+    rest = counted * rest
+    narrow = gaussian(_CHANGE, math.ceil(3 * _CHANGE), rest)
+    kept = float((narrow**2).sum()) ** 2  # of white noise, as a variance
+    smooth = _around(rest, _CHANGE) / _around(counted, _CHANGE).clamp(min=0.05)
+    rough = _around((rest - counted * smooth) ** 2, _AROUND)
+    return smooth, rough / _around(counted, _AROUND).clamp(min=0.05) / (1 - kept), kept
+
+
+def _seen(
+    frames: Tensor, counted: Tensor, shifts: Tensor, scale: int, blur: float
+) -> Tensor:  # fmt: skip
+    """All frames as their back-projected image lets expect them."""
+    image = back_projected(frames, counted, shifts, scale, steps=_BEFORE, blur=blur)
+    return Sampling(shape_of(frames), scale, shifts, blur).see(image)
+
+
+def _around(x: Tensor, sigma: float) -> Tensor:
+    return gaussian_mean(x, sigma, math.ceil(3 * sigma))
