@@ -1,10 +1,11 @@
-"""ibp-net: back-projected frames, refined by a net on the coarse grid.
+"""ibp-net and map-net: frames fused without learning, refined by a net on the coarse grid.
 
-geosr's own: iterated back-projection (Irani and Peleg 1991) puts any number of frames, at their
-shifts, onto the fine grid; what it cannot know, a residual net adds. The net runs on the
-coarse grid behind a pixel unshuffle, so that its cost hardly hangs on the number of frames.
+geosr's own: iterated back-projection (Irani and Peleg 1991), or the most probable image of
+`regularised`, puts any number of frames, at their shifts, onto the fine grid; what it cannot
+know, a residual net adds. The net runs on the coarse grid behind a pixel unshuffle, so that its
+cost hardly hangs on the number of frames.
 
-    frames, masks, shifts ─ back-projection ─┬───────────────────────────────────────── + ─
+    frames, masks, shifts ─ fused image ─────┬───────────────────────────────────────── + ─
                                              ├─ image, shift-and-add, ─ unshuffle s ─┐  │
                                              │  remaining error, its spread          │  │
                                              └─ samples per pixel ─ gates            │  │
@@ -22,9 +23,10 @@ from torch.nn import functional as F
 
 from geosr.models.card import ModelCard
 from geosr.models.design import Design, Recipe
-from geosr.models.nets.multi.fusion import BLUR, Sampling, mean, shift_and_add
+from geosr.models.nets.multi.fusion import BLUR, Sampling, back_projected, shift_and_add
+from geosr.models.nets.multi.regularised import STEPS, most_probable
 
-_STEPS = 4  # of back-projection before the net
+_STEPS = 4  # of back-projection before ibp-net's net
 
 
 class _Residual(nn.Module):
@@ -51,10 +53,11 @@ class IBPNet(nn.Module):
     """
 
     def __init__(
-        self, bands: int, scale: int, *, features: int = 64, blocks: int = 8, blur: float = BLUR
-    ) -> None:
+        self, bands: int, scale: int, *, features: int = 64, blocks: int = 8, blur: float = BLUR,
+        probable: int = 0,
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.scale, self.blur = scale, blur
+        self.scale, self.blur, self.probable = scale, blur, probable
         cells = scale**2
         self.head = nn.Conv2d(3 * cells + 1, features, 3, padding=1, bias=False)
         last = nn.Conv2d(32, features, 1)
@@ -85,9 +88,11 @@ class IBPNet(nn.Module):
         sampler = Sampling((frames.shape[-2], frames.shape[-1]), self.scale, shifts, self.blur)
         counted = torch.where(clear.any(1, keepdim=True), clear, 1.0)
         weight = sampler.gather(counted).clamp(min=1e-6)
-        image = mean(frames, clear, shifts, self.scale)
-        for _ in range(_STEPS):
-            image = image + sampler.gather(counted * (frames - sampler.see(image))) / weight
+        if self.probable:
+            image = most_probable(frames, clear, shifts, self.scale, steps=self.probable,
+                                  blur=self.blur)  # fmt: skip
+        else:
+            image = back_projected(frames, clear, shifts, self.scale, steps=_STEPS, blur=self.blur)
         error = counted * (frames - sampler.see(image))
         spread = (sampler.gather(error**2) / weight).clamp(min=0).sqrt()
         added = shift_and_add(frames, clear, shifts, self.scale)
@@ -117,11 +122,15 @@ def build(card: ModelCard) -> IBPNet:
     return IBPNet(len(card.bands), card.scale, **card.options)
 
 
-# Tiles read so far that the steps of back-projection have faded, and blend.
+_SIZE = {"features": 64, "blocks": 8, "blur": BLUR}
+_RECIPE = Recipe(patch=24, batch_size=8, lr=1e-3)
+# Tiles read so far that the steps have faded, and blend.
 DESIGNS = (
     Design("ibp-net", "misr", "ibp-net", build, {2: 28, 3: 28, 4: 28}, 3,
            "back-projection (Irani and Peleg 1991) refined by a residual net",
-           frames=9, shifts=True, fewer=True, blend=4,
-           options={"features": 64, "blocks": 8, "blur": BLUR},
-           recipe=Recipe(patch=24, batch_size=8, lr=1e-3)),
+           frames=9, shifts=True, fewer=True, blend=4, options=_SIZE, recipe=_RECIPE),
+    Design("map-net", "misr", "ibp-net", build, {2: 36, 3: 36, 4: 36}, 3,
+           "maximum a posteriori (Hardie et al. 1997) refined by a residual net",
+           frames=9, shifts=True, fewer=True, blend=4, options={**_SIZE, "probable": STEPS},
+           recipe=_RECIPE),
 )  # fmt: skip

@@ -33,7 +33,7 @@ from geosr.models.nets.multi.fusion import (
 )
 
 _BEFORE = 4  # steps of back-projection that noise is told after
-_STEPS = 16  # of conjugate gradients
+STEPS = 16  # of conjugate gradients
 _PRIOR = 0.7  # the fine image's Laplacian has 1 / 0.7 of a frame's variance, of Landsat scenes
 _KERNEL = 20.0  # by how much a Laplacian raises the variance of white noise
 _TINY = 1e-12
@@ -42,7 +42,7 @@ Agree = Callable[..., tuple[Tensor, Tensor]]
 
 
 def most_probable(
-    frames: Tensor, clear: Tensor, shifts: Tensor, scale: int, *, steps: int = _STEPS,
+    frames: Tensor, clear: Tensor, shifts: Tensor, scale: int, *, steps: int = STEPS,
     blur: float = BLUR, agree: Agree | None = None,
 ) -> Tensor:  # fmt: skip
     """The image of least error and detail, weighed by how much noise there is.
@@ -147,6 +147,6 @@ def build(card: ModelCard) -> Fusion:
 # Noise and steps are a tile's own: tiles blend.
 DESIGNS = tuple(
     Design(name, "misr", name, build, dict.fromkeys((2, 3, 4), 32), 3, source, frames=9,
-           shifts=True, fewer=True, blend=4, options={"steps": _STEPS, "blur": BLUR})
+           shifts=True, fewer=True, blend=4, options={"steps": STEPS, "blur": BLUR})
     for name, (_, source) in _KINDS.items()
 )  # fmt: skip
