@@ -275,7 +275,7 @@ frame_options = option_group(  # how several images of a place are prepared, and
     option("--register", type=click.Choice(["auto", "none", "integer", "subpixel"]),
            default="auto", help="How images are moved onto the first one; auto: as nets take it."),
     option("--brightness/--no-brightness", default=True,
-           help="Bring images to their median mean and contrast."),
+           help="Bring images to the reference's or their median mean and contrast."),
     option("--align", is_flag=True,
            help="Warp images on other grids onto the first one's, a guide into SRC's CRS."),
 )  # fmt: skip
