@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("place", type=Path)
     parser.add_argument("--model", action="append", default=[])
     said = parser.parse_args()
-    for model in said.model or ["mean", "ibp", "map-robust"]:
+    for model in said.model or ["mean", "ibp", "map", "map-robust"]:
         (net,) = geosr.load_model(model, scale=SCALE)
         found = table(net, said.place)
         cells = "".join(f"{value:>9.3f}" for value in found.mean(0))

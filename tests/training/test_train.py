@@ -221,7 +221,7 @@ class NoNumber(Criterion):
 def no_number(monkeypatch):
     def at(*steps):
         NoNumber.steps, NoNumber.count = steps, 0
-        monkeypatch.setattr("geosr.training.train.Criterion", NoNumber)
+        monkeypatch.setattr("geosr.training.run.Criterion", NoNumber)
 
     return at
 
