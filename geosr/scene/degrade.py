@@ -87,10 +87,15 @@ def of_band(name: str, factor: int, gsd: float) -> NDArray[np.float64]:
     return point_spread(factor, sigma / gsd) if sigma else of_image(factor)
 
 
-def bicubic(factor: int) -> NDArray[np.float64]:
-    """Taps of anti-aliased cubic convolution, a = −0.5, as image libraries shrink pictures."""
-    at = np.arange(-2 * factor, 3 * factor) - (factor - 1) / 2
-    weights = cubic(np.abs(at) / factor)
+def bicubic(factor: int, *, shift: float = 0.0) -> NDArray[np.float64]:
+    """Taps of anti-aliased cubic convolution, a = −0.5, as image libraries shrink pictures.
+
+    Args:
+        shift: fine pixels by which the coarse centre is moved.
+    """
+    moved = math.ceil(abs(shift))
+    at = np.arange(-2 * factor - moved, 3 * factor + moved) - (factor - 1) / 2
+    weights = cubic(np.abs(at - shift) / factor)
     return np.asarray(weights / weights.sum())
 
 

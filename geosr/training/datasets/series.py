@@ -1,9 +1,9 @@
 """Simulated series: several coarse images of one place, from one fine image as truth.
 
-Each frame sees the place through a Gaussian point spread, moved by parts of a coarse pixel,
-with its own gain, offset, noise and clouds; a quality mask says where the clouds are. The truth
-lies on the grid of frame 0 where a net takes two frames or one, or is told their shifts; of more
-frames the shifts sum to zero. Frame 0 of two is never brightened.
+Each frame sees the place through a Gaussian point spread, or that of the net's card, moved by parts
+of a coarse pixel, with its own gain, offset, noise and clouds; a quality mask says where the clouds
+are. The truth lies on the grid of frame 0 where a net takes two frames or one, or is told their
+shifts; of more frames the shifts sum to zero. Frame 0 of two is never brightened.
 
 Of nets for video a camera pans over the place and trembles: frames lie as far off as it went, less
 the whole pixels that a registration takes back. The truth is frame 0, which is never brightened;
@@ -87,10 +87,8 @@ class SeriesWindows(FolderWindows):
             count = int(rng.integers(min(sensor.fewest, count), count + 1))
         frames = []
         for number, (down, across) in enumerate(shifts * factor):
-            small = degrade.shrink(
-                values, factor, degrade.point_spread(factor, sigma, shift=down),
-                degrade.point_spread(factor, sigma, shift=across), pad=pad,
-            )  # fmt: skip
+            taps = (self._point_spread(sigma, shift=by) for by in (down, across))
+            small = degrade.shrink(values, factor, *taps, pad=pad)
             frames.append(self._sensed(small, number, noise, rng, exact=1 + between))
             frames[-1][-1] *= number < count
         inner = (slice(None), *[slice(pad, pad + self.patch)] * 2)
@@ -103,6 +101,13 @@ class SeriesWindows(FolderWindows):
         if self.card.between:
             said = np.column_stack([said, self._times(between=between).astype(np.float32)])
         return Sample({gsd: stack, SHIFTS: said}, values[inner], usable[inner])
+
+    def _point_spread(self, sigma: float, *, shift: float) -> NDArray[np.float64]:
+        """Taps of what a net's card says of the sensor, or of a Gaussian; fine pixels."""
+        factor = self.card.scale
+        if self.card.options.get("blur") == "cubic":
+            return degrade.bicubic(factor, shift=shift)
+        return degrade.point_spread(factor, sigma, shift=shift)
 
     def _shifts(
         self, rng: np.random.Generator, *, between: bool = False

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from geosr.models.nets.multi.fusion import (
     BLUR,
+    Blur,
     Sampling,
     all_counted,
     back_projected,
@@ -31,7 +32,7 @@ _LEAST_WEIGHT = 0.01  # of a pixel that is clear
 
 
 def agreeing(
-    frames: Tensor, clear: Tensor, shifts: Tensor, scale: int, *, blur: float = BLUR
+    frames: Tensor, clear: Tensor, shifts: Tensor, scale: int, *, blur: Blur = BLUR
 ) -> tuple[Tensor, Tensor]:
     """Frames that show the first one's ground, and weights by how well they did before.
 
@@ -63,7 +64,7 @@ def agreeing(
 
 
 def usual(
-    frames: Tensor, clear: Tensor, shifts: Tensor, scale: int, *, blur: float = BLUR
+    frames: Tensor, clear: Tensor, shifts: Tensor, scale: int, *, blur: Blur = BLUR
 ) -> tuple[Tensor, Tensor]:
     """Frames as they are, and weights by how well they agree with the median of all.
 
@@ -99,7 +100,7 @@ def _parted(rest: Tensor, counted: Tensor) -> tuple[Tensor, Tensor, float]:
 
 
 def _seen(
-    frames: Tensor, counted: Tensor, shifts: Tensor, scale: int, blur: float
+    frames: Tensor, counted: Tensor, shifts: Tensor, scale: int, blur: Blur
 ) -> Tensor:  # fmt: skip
     """All frames as their back-projected image lets expect them."""
     image = back_projected(frames, counted, shifts, scale, steps=_BEFORE, blur=blur)

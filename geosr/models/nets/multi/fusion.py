@@ -26,12 +26,14 @@ from torch.nn import functional as F
 from geosr.models.card import ModelCard
 from geosr.models.design import Design
 
-BLUR = 0.375  # σ of the point spread in coarse pixels
+Blur = float | str  # σ of a Gaussian in coarse pixels, or CUBIC
+BLUR = 0.375
+CUBIC = "cubic"  # anti-aliased cubic convolution (Keys 1981, a = −0.5)
 _NARROW = 0.2  # of shift-and-add, in coarse pixels
 _LEAST = 1e-6
 
 
-def sampling(size: int, scale: int, shift: Tensor, blur: float) -> Tensor:
+def sampling(size: int, scale: int, shift: Tensor, blur: Blur) -> Tensor:
     """Rows of D along one axis, (…, size, scale · size), for `shift` (…) in coarse pixels.
 
     Every row sums to one, also where the point spread reaches past the edge.
@@ -39,9 +41,21 @@ def sampling(size: int, scale: int, shift: Tensor, blur: float) -> Tensor:
     fine = torch.arange(scale * size, device=shift.device, dtype=torch.float32)
     coarse = torch.arange(size, device=shift.device, dtype=torch.float32)
     centre = (coarse + 0.5 + shift[..., None]) * scale - 0.5  # (…, size)
-    at = (fine - centre[..., None].clamp(0, scale * size - 1)) / (blur * scale)
-    weights = torch.exp(-0.5 * at**2) * (at.abs() < 4)
+    at = (fine - centre[..., None].clamp(0, scale * size - 1)) / scale
+    weights = keys(at) if isinstance(blur, str) else _gaussian(at / blur)
     return weights / weights.sum(-1, keepdim=True)
+
+
+def _gaussian(x: Tensor) -> Tensor:
+    return torch.exp(-0.5 * x**2) * (x.abs() < 4)
+
+
+def keys(x: Tensor) -> Tensor:
+    """The kernel of cubic convolution (Keys 1981, a = −0.5)."""
+    x = x.abs()
+    near = 1.5 * x**3 - 2.5 * x**2 + 1
+    far = -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
+    return torch.where(x < 1, near, torch.where(x < 2, far, 0.0))
 
 
 def cubic(size: int, scale: int, shift: Tensor) -> Tensor:
@@ -54,10 +68,7 @@ def cubic(size: int, scale: int, shift: Tensor) -> Tensor:
     first = at.floor()
     weights = torch.zeros(*at.shape, size, device=shift.device)
     for tap in range(-1, 3):
-        x = (at - first - tap).abs()
-        near = 1.5 * x**3 - 2.5 * x**2 + 1
-        far = -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
-        weight = torch.where(x < 1, near, torch.where(x < 2, far, 0.0))
+        weight = keys(at - first - tap)
         index = (first + tap).clamp(0, size - 1).long()
         weights.scatter_add_(-1, index[..., None], weight[..., None])
     return weights
@@ -77,7 +88,7 @@ class Sampling:
     """
 
     def __init__(
-        self, shape: tuple[int, int], scale: int, shifts: Tensor, blur: float = BLUR
+        self, shape: tuple[int, int], scale: int, shifts: Tensor, blur: Blur = BLUR
     ) -> None:
         down, across = shifts.float().unbind(-1)
         self.down = sampling(shape[0], scale, down, blur)
@@ -94,6 +105,11 @@ class Sampling:
     def gather(self, frames: Tensor) -> Tensor:
         """Σ Dᵀ over the frames: (batch, bands, fine rows, fine cols)."""
         return self.spread(frames).sum(1)
+
+    def weigh(self, frames: Tensor) -> Tensor:
+        """Σ |D|ᵀ over the frames, which of weights is never below 0."""
+        down, across = self.down.abs(), self.across.abs()
+        return apply(down.transpose(-1, -2), frames, across.transpose(-1, -2)).sum(1)
 
 
 def _mended(frames: Tensor, counted: Tensor, sampler: Sampling) -> Tensor:
@@ -134,7 +150,7 @@ def median(frames: Tensor, clear: Tensor, shifts: Tensor, scale: int) -> Tensor:
 
 
 def shift_and_add(
-    frames: Tensor, clear: Tensor, shifts: Tensor, scale: int, *, blur: float = _NARROW
+    frames: Tensor, clear: Tensor, shifts: Tensor, scale: int, *, blur: Blur = _NARROW
 ) -> Tensor:
     """Samples where they fell, each fine pixel the weighted mean of those near it."""
     sampler, counted = Sampling(shape_of(frames), scale, shifts, blur), all_counted(clear)
@@ -146,11 +162,11 @@ def shift_and_add(
 
 def back_projected(
     frames: Tensor, clear: Tensor, shifts: Tensor, scale: int, *, steps: int = 10,
-    blur: float = BLUR,
+    blur: Blur = BLUR,
 ) -> Tensor:  # fmt: skip
     """Iterated back-projection from the frames' mean."""
     sampler, counted = Sampling(shape_of(frames), scale, shifts, blur), all_counted(clear)
-    weight = sampler.gather(counted).clamp(min=_LEAST)
+    weight = sampler.weigh(counted).clamp(min=_LEAST)
     image = mean(frames, clear, shifts, scale)
     for _ in range(steps):
         image = image + sampler.gather(counted * (frames - sampler.see(image))) / weight

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from geosr.models.card import ModelCard
 from geosr.models.design import Design, Recipe
-from geosr.models.nets.multi.fusion import BLUR, Sampling, back_projected, shift_and_add
+from geosr.models.nets.multi.fusion import BLUR, Blur, Sampling, back_projected, shift_and_add
 from geosr.models.nets.multi.regularised import STEPS, most_probable
 
 _STEPS = 4  # of back-projection before ibp-net's net
@@ -53,7 +53,7 @@ class IBPNet(nn.Module):
     """
 
     def __init__(
-        self, bands: int, scale: int, *, features: int = 64, blocks: int = 8, blur: float = BLUR,
+        self, bands: int, scale: int, *, features: int = 64, blocks: int = 8, blur: Blur = BLUR,
         probable: int = 0,
     ) -> None:  # fmt: skip
         super().__init__()
@@ -87,14 +87,14 @@ class IBPNet(nn.Module):
         """
         sampler = Sampling((frames.shape[-2], frames.shape[-1]), self.scale, shifts, self.blur)
         counted = torch.where(clear.any(1, keepdim=True), clear, 1.0)
-        weight = sampler.gather(counted).clamp(min=1e-6)
+        weight = sampler.weigh(counted).clamp(min=1e-6)
         if self.probable:
             image = most_probable(frames, clear, shifts, self.scale, steps=self.probable,
                                   blur=self.blur)  # fmt: skip
         else:
             image = back_projected(frames, clear, shifts, self.scale, steps=_STEPS, blur=self.blur)
         error = counted * (frames - sampler.see(image))
-        spread = (sampler.gather(error**2) / weight).clamp(min=0).sqrt()
+        spread = (sampler.weigh(error**2) / weight).sqrt()
         added = shift_and_add(frames, clear, shifts, self.scale)
         local = _smooth(F.avg_pool2d(image, self.scale))  # (batch, bands, rows, cols)
         signals = torch.cat(

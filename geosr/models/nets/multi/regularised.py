@@ -25,6 +25,7 @@ from geosr.models.design import Design
 from geosr.models.nets.multi.agreement import agreeing, usual
 from geosr.models.nets.multi.fusion import (
     BLUR,
+    Blur,
     Fusion,
     Sampling,
     all_counted,
@@ -43,7 +44,7 @@ Agree = Callable[..., tuple[Tensor, Tensor]]
 
 def most_probable(
     frames: Tensor, clear: Tensor, shifts: Tensor, scale: int, *, steps: int = STEPS,
-    blur: float = BLUR, agree: Agree | None = None,
+    blur: Blur = BLUR, agree: Agree | None = None,
 ) -> Tensor:  # fmt: skip
     """The image of least error and detail, weighed by how much noise there is.
 
