@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from geosr.models.card import ModelCard
 from geosr.models.design import Design, Recipe
-from geosr.models.nets.multi.fusion import BLUR, Blur, Sampling, back_projected, shift_and_add
+from geosr.models.nets.multi.fusion import BLUR, CUBIC, Blur, Sampling, back_projected, shift_and_add
 from geosr.models.nets.multi.regularised import STEPS, most_probable
 
 _STEPS = 4  # of back-projection before ibp-net's net
@@ -131,6 +131,6 @@ DESIGNS = (
            frames=9, shifts=True, fewer=True, blend=4, options=_SIZE, recipe=_RECIPE),
     Design("map-net", "misr", "ibp-net", build, {2: 36, 3: 36, 4: 36}, 3,
            "maximum a posteriori (Hardie et al. 1997) refined by a residual net",
-           frames=9, shifts=True, fewer=True, blend=4, options={**_SIZE, "probable": STEPS},
-           recipe=_RECIPE),
+           frames=9, shifts=True, fewer=True, blend=4,
+           options={**_SIZE, "blur": CUBIC, "probable": STEPS}, recipe=_RECIPE),
 )  # fmt: skip
