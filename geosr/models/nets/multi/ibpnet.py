@@ -23,7 +23,14 @@ from torch.nn import functional as F
 
 from geosr.models.card import ModelCard
 from geosr.models.design import Design, Recipe
-from geosr.models.nets.multi.fusion import BLUR, CUBIC, Blur, Sampling, back_projected, shift_and_add
+from geosr.models.nets.multi.fusion import (
+    BLUR,
+    CUBIC,
+    Blur,
+    Sampling,
+    back_projected,
+    shift_and_add,
+)
 from geosr.models.nets.multi.regularised import STEPS, most_probable
 
 _STEPS = 4  # of back-projection before ibp-net's net
