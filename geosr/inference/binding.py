@@ -12,10 +12,12 @@ from geosr.inference.request import Request
 from geosr.inference.zoom import at_gsd, check_zoom
 from geosr.models.card import ANY, Model, ModelCard
 from geosr.models.nets.guided.anypair import is_template
+from geosr.scene import pointspread
 from geosr.scene.pointspread import FINEST
 from geosr.scene.scene import Scene
 
 UNCERTAINTY = "_uncertainty"  # behind the name of a band
+_BLUR = "blur"  # the option of nets that are told how images were sensed
 
 
 @dataclass(frozen=True)
@@ -92,12 +94,20 @@ def output_scale(scene: Scene, models: Sequence[Model], nets: Sequence[Bound]) -
 
 
 def _bound(model: Model, scene: Scene) -> Model:
-    """A net for the bands of any pair gets those of the scene; others have theirs."""
-    if not is_template(model.card):
-        return model
-    from geosr.inference.anypair import bound  # with PyTorch
+    """A net for the bands of any pair gets those of the scene, one that learned nothing the point
+    spread of the scene's sensor; others have theirs.
+    """
+    if is_template(model.card):
+        from geosr.inference.anypair import bound  # with PyTorch
 
-    return bound(model, scene)
+        return bound(model, scene)
+    told = _BLUR in model.card.options and not model.parameters
+    if told and scene.sensor in pointspread.RESAMPLED:
+        from geosr.models import registry  # with PyTorch
+
+        options = {**model.card.options, _BLUR: pointspread.CUBIC}
+        return registry.build(replace(model.card, options=options))
+    return model
 
 
 def _check_nets(nets: Sequence[Bound], request: Request) -> None:

@@ -120,7 +120,8 @@ def interpolations(card: ModelCard, batch: Batch) -> dict[str, Tensor]:
     clear = x[:, :, -1:]
     if card.shifts:
         shifts = batch.inputs[SHIFTS][..., :2]
-        fused = fusion.back_projected(x[:, :, :-1], clear, shifts, card.scale)
+        blur = card.options.get("blur", fusion.BLUR)
+        fused = fusion.back_projected(x[:, :, :-1], clear, shifts, card.scale, blur=blur)
         return {"ibp": fused, "bicubic mean": fusion.mean(x[:, :, :-1], clear, shifts, card.scale)}
     share = clear + 1e-6
     up = _enlarged(torch.cat([x[:, :, :-1] * share, share], 2).flatten(0, 1), card.scale)

@@ -1,5 +1,7 @@
 """Classical fusion of frames, and the net on top of it."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from sampled_frames import error, series
 from geosr.models.card import SHIFTS
 from geosr.models.nets.multi import fusion
 from geosr.models.nets.multi.fusion import (
+    CUBIC,
     Sampling,
     back_projected,
     cubic,
@@ -17,22 +20,36 @@ from geosr.models.nets.multi.fusion import (
     shift_and_add,
 )
 from geosr.models.registry import build, design
+from geosr.scene import degrade
 
 FUSIONS = ("mean", "median", "shift-and-add", "ibp")
 
 
 def test_sampling_and_interpolation_keep_constants():
     shift = torch.tensor([0.0, 0.4, -1.0])
-    for matrix in (sampling(8, 3, shift, 0.375), cubic(8, 3, shift)):
+    for matrix in (sampling(8, 3, shift, 0.375), sampling(8, 3, shift, CUBIC), cubic(8, 3, shift)):
         torch.testing.assert_close(matrix.sum(-1), torch.ones(matrix.shape[:-1]))
 
 
-def test_the_transpose_of_seeing_is_spreading():
-    sampler = Sampling((6, 5), 3, torch.tensor([[[0.3, -0.2], [0.0, 0.7]]]))
+@pytest.mark.parametrize("blur", [0.375, CUBIC])
+def test_the_transpose_of_seeing_is_spreading(blur):
+    sampler = Sampling((6, 5), 3, torch.tensor([[[0.3, -0.2], [0.0, 0.7]]]), blur)
     image, frames = torch.rand(1, 1, 18, 15), torch.rand(1, 2, 1, 6, 5)
     torch.testing.assert_close(
         (sampler.see(image) * frames).sum(), (sampler.gather(frames) * image).sum()
     )
+
+
+def test_frames_see_through_the_taps_that_images_are_shrunk_by():
+    for blur, taps in (
+        (CUBIC, degrade.bicubic),
+        (0.375, partial(degrade.point_spread, sigma=1.125)),
+    ):
+        row = sampling(8, 3, torch.tensor(0.4), blur)[4].numpy()
+        expected = taps(3, shift=3 * 0.4)
+        middle = 4 * 3 + 1
+        around = row[middle - len(expected) // 2 : middle + len(expected) // 2 + 1]
+        np.testing.assert_allclose(around, expected[: len(around)], atol=1e-4)
 
 
 @pytest.mark.parametrize("fuse", [mean, median, shift_and_add, back_projected])
