@@ -152,8 +152,7 @@ def document(
                 **{key: found.mean(model, group, key) for key in _metrics(found, group)},
                 "ratio": found.ratio(model, group, "bicubic"),
                 "spread": {key: found.spread(model, group, key) for key in _metrics(found, group)},
-                "scenes": len({s.scene for s in found.scores if (s.model, s.group) ==
-                               (model, group)}),
+                "scenes": found.scenes(group, model),
             }
             for model in found.models
         }
@@ -218,11 +217,13 @@ def _block(found: Evaluation, group: str) -> list[str]:
     keys = [key for key in _SHOWN if key in _metrics(found, group)]
     if not bands and "sam" in keys:  # one band has no angle
         keys.remove("sam")
-    count = len({score.scene for score in at})
     heads = [*bands, *(_SHOWN[key][0] for key in keys), "ratio"]
     title = f"{group} m bands, degraded by {at[0].factor}" if group.isdigit() else group
     title += " (of what is made at 5 m there is no truth)" * (group == "10")
-    lines = [f"{title}, {count} scenes", f"{'':32}" + "".join(f"{head:>9}" for head in heads)]
+    lines = [
+        f"{title}, {found.scenes(group)} scenes",
+        f"{'':32}" + "".join(f"{head:>9}" for head in heads),
+    ]
     models = [model for model in found.models if any(score.model == model for score in at)]
     for model in models:
         cells = [(found.mean(model, group, "rmse", band), 2) for band in bands]
@@ -237,7 +238,7 @@ def _block(found: Evaluation, group: str) -> list[str]:
 
 
 def _line(model: str, cells: Sequence[tuple[float | None, int]]) -> str:
-    row = "".join(f"{'–' if v is None else format(v, f'.{n}f'):>9}" for v, n in cells)
+    row = "".join(f" {'–' if v is None else format(v, f'.{n}f'):>8}" for v, n in cells)
     return f"{model[-32:]:32}{row}"
 
 

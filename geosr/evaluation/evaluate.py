@@ -109,9 +109,8 @@ class Evaluation:
             values.append(self.ratio(model, group, "bicubic"))
             rows.append([model, *("–" if v is None else f"{v:.4g}" for v in values)])
         title = f"{group} m bands" if group.isdigit() else group
-        scenes = len({score.scene for score in at})
-        return markup.table(f"{title}: means over {scenes} scenes ({self.protocol})", rows,
-                            head=["model", *keys, "ratio"])  # fmt: skip
+        title += f": means over {self.scenes(group)} scenes ({self.protocol})"
+        return markup.table(title, rows, head=["model", *keys, "ratio"])  # fmt: skip
 
     @property
     def groups(self) -> list[str]:
@@ -122,6 +121,11 @@ class Evaluation:
     def models(self) -> list[str]:
         """Models, in the order they came."""
         return list(dict.fromkeys(score.model for score in self.scores))
+
+    def scenes(self, group: str, model: str | None = None) -> int:
+        """How many scenes of a group have scores; equal names in two folders are two scenes."""
+        return len({(score.scene, score.path) for score in self.scores
+                    if score.group == group and model in (None, score.model)})  # fmt: skip
 
     def values(self, model: str, group: str, metric: str, band: str | None = None) -> list[float]:
         """A metric of every scene where it is a finite number."""

@@ -81,6 +81,24 @@ def test_every_frame_comes_out_and_its_neighbours_help(geosr, video, ground, tmp
     assert at_the_edge[1] < at_the_edge[0]  # what a panning camera leaves behind is no mirror
 
 
+@pytest.mark.parametrize("model", ["ibp", "ibp-net"])
+def test_of_a_pan_over_a_landsat_scene_too(geosr, shared, tmp_path, model):
+    import video
+
+    scene = video.read(shared / "landsat7/scene15_pan.tif")[200:440, 300:540]
+    known = video.pan(scene, tmp_path / "frames", 3, frames=5, noise=2)
+
+    def score(out, *args):
+        done = geosr("superres", "frames", out, "--scale", 3, "--quiet", *args)
+        assert done.returncode == 0, done.stderr
+        return video.psnr(tmp_path / out, known, 3)
+
+    alone = score("alone", "--model", model, "--window", 1)
+    interpolated = score("bicubic", "--model", "bicubic")
+    together = score("together", "--model", model, "--window", 5)
+    assert together > max(alone, interpolated) + 0.2
+
+
 def test_names_times_and_grids_follow_the_frames(geosr, video, tmp_path):
     assert ibp(geosr, "out", 3).returncode == 0
     with rasterio.open(tmp_path / "out" / video[2].name) as file:

@@ -7,8 +7,7 @@ import torch
 
 from geosr.errors import UsageError
 from geosr.models.card import Input, Uncertain
-from geosr.models.nets.multi.deepsum import _filled
-from geosr.models.nets.multi.frames import anchor, fused_in_pairs
+from geosr.models.nets.multi.frames import anchor, fused_in_pairs, mended
 from geosr.models.nets.multi.recursive import Pair
 from geosr.models.nets.transformer import in_parts
 from geosr.models.registry import build, design
@@ -183,7 +182,7 @@ def test_deepsum_fills_a_frame_from_the_first_that_is_clear_there():
     clear[:, [0, 2], ..., 1] = False
     clear[..., 2] = False  # none: each its own
     expected = torch.tensor([[0.0, 1, 0], [1, 1, 1], [2, 1, 2], [3, 3, 3]])
-    assert torch.equal(_filled(x, clear)[0, :, 0, 0], expected)
+    assert torch.equal(mended(x, clear)[0, :, 0, 0], expected)
 
 
 def test_deepsum_keeps_a_constant_where_its_residual_is_zero():
@@ -199,3 +198,12 @@ def test_misr_gru_hangs_on_the_order_of_its_frames():
     net = thin("misr-gru")
     frames, clear = series(5, 6, 6)
     assert (net(frames.flip(1), clear) - net(frames, clear)).abs().max() > 1e-6
+
+
+@pytest.mark.parametrize("name", ["recursive", "worldstrat", "3dwdsr"])
+def test_a_cloud_under_a_mask_changes_nothing(name):
+    frames, clear = series(design(name).frames, 6, 6)
+    clear[:, 1, :, :3] = 0
+    clouded = frames + (clear == 0)
+    net = thin(name)
+    torch.testing.assert_close(net(clouded, clear), net(frames, clear), atol=1e-6, rtol=0)

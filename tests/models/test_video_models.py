@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from geosr.models.nets.deformable import Deformable
 from geosr.models.nets.multi import msttstvsr
-from geosr.models.nets.multi.video import mended
+from geosr.models.nets.multi.frames import mended
 from geosr.models.registry import build, count, design
 
 VIDEO = ("msdtgp", "msdtgp-s", "rrn")

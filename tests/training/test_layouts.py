@@ -69,6 +69,7 @@ def test_each_trains_and_evaluates_from_the_command_line(geosr, tmp_path, maker)
     assert found["protocol"] == kind
     rows = [s for s in found["scores"] if s["model"] == "bicubic"]
     assert {s["group"] for s in rows} == {f"x{scale}"} and len(rows) == SCORED[maker]
+    assert found["means"][f"x{scale}"]["bicubic"]["scenes"] == SCORED[maker]
     assert all(s["whole"]["psnr"] > 40 for s in rows)  # the pairs lie on each other
 
 
@@ -121,8 +122,9 @@ def test_a_data_set_that_is_half_there_lists_what_is_missing(tmp_path, maker, go
     for pattern in gone:
         for path in data.glob(pattern):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    with pytest.raises(UsageError, match=f"holds {name} in part; .*{said}"):
+    with pytest.raises(UsageError, match=f"holds {name} in part; .*{said}") as found:
         open_sets(data, card(net, scale=scale, bands=count), CHOICE)
+    assert ("--pattern" in str(found.value)) == (not said.endswith("/"))  # a folder is all or none
 
 
 def test_what_is_whole_can_be_chosen_by_a_pattern(tmp_path):

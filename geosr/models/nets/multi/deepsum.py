@@ -26,6 +26,7 @@ from torch.nn import functional as F
 from geosr.errors import UsageError
 from geosr.models.card import ModelCard
 from geosr.models.design import Design, Recipe
+from geosr.models.nets.multi.frames import mended
 from geosr.models.nets.padding import Mirror, mirrored
 
 MEAN, STD = 7754.664 / 65535, 2316.3408 / 65535  # of Proba-V's 16-bit NIR images, in unit values
@@ -106,7 +107,7 @@ class DeepSUM(nn.Module):
         seen = torch.cat([x, self.encoder(x)], 1)  # (batch · frames, bands + features, …)
         seen = self._moved(seen.view(batch, count, *seen.shape[1:]), bands := x.shape[1])
         fine = clear.repeat_interleave(self.scale, -2).repeat_interleave(self.scale, -1)
-        seen = _filled(seen, fine > 0)
+        seen = mended(seen, fine)
         images, features = seen[:, :, :bands], seen[:, :, bands:]
         y = self.fuse(features.transpose(1, 2)).squeeze(2)  # (batch, features, s·rows, s·cols)
         return (images.mean(1) + self.tail(y)) * STD + MEAN
@@ -120,14 +121,6 @@ class DeepSUM(nn.Module):
         turned = mirrored(others, _FILTER // 2).transpose(0, 1)
         moved = F.conv2d(turned, filters.to(turned.dtype), groups=len(others)).transpose(0, 1)
         return torch.cat([first, moved.reshape(len(seen), -1, *seen.shape[2:])], 1)
-
-
-def _filled(x: Tensor, clear: Tensor) -> Tensor:
-    """Frames whose unclear pixels are the first frame's that is clear there, if one is."""
-    first = clear.int().argmax(1, keepdim=True)  # (batch, 1, 1, rows, cols)
-    index = first.expand(-1, 1, *x.shape[2:])
-    some = clear.any(1, keepdim=True)
-    return torch.where(clear | ~some, x, x.gather(1, index))
 
 
 def build(card: ModelCard) -> DeepSUM:

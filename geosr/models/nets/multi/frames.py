@@ -1,4 +1,5 @@
-"""What nets for several images share: which frames are there, their median, their features.
+"""What nets for several images share: which frames are there, frames
+without clouds, their median, their features.
 
 The encoder, the recursive fusion and the decoder are HighRes-net's (Deudon et al., arXiv
 2002.06460); MISR-GRU, TR-MISR and others took them over.
@@ -39,6 +40,21 @@ def present(clear: Tensor) -> Tensor:
     """Which frames have a clear pixel, (batch, frames); all of them where none has."""
     seen = (clear > 0).flatten(2).any(2)
     return seen | ~seen.any(1, keepdim=True)
+
+
+def mended(frames: Tensor, clear: Tensor) -> Tensor:
+    """Frames whose unclear pixels are those of the first frame that is clear there.
+
+    Where none is, they stay as they are.
+
+    Args:
+        frames: (batch, frames, bands, rows, cols), the clearest first, of a video the nearest in
+            time.
+        clear: (batch, frames, 1, rows, cols).
+    """
+    nearest = (clear > 0).int().argmax(1, keepdim=True).expand_as(frames[:, :1])
+    there = (clear > 0) | ~(clear > 0).any(1, keepdim=True)
+    return torch.where(there, frames, frames.gather(1, nearest))
 
 
 def anchor(frames: Tensor, clear: Tensor) -> Tensor:

@@ -26,7 +26,8 @@ from torch.nn import functional as F
 
 from geosr.models.card import ModelCard
 from geosr.models.design import Design, Recipe
-from geosr.models.nets.multi.video import Alignment, mended
+from geosr.models.nets.multi.frames import mended
+from geosr.models.nets.multi.video import Alignment
 
 _FRAMES = 5
 _ORDER = (3, 1, 0, 2, 4)  # t−2 … t+2, of frames that come nearest first

@@ -35,8 +35,9 @@ from torch.nn import functional as F
 
 from geosr.models.card import ModelCard
 from geosr.models.design import Design, Recipe
+from geosr.models.nets.multi.frames import mended
 from geosr.models.nets.multi.fusion import enlarged
-from geosr.models.nets.multi.video import Alignment, mended
+from geosr.models.nets.multi.video import Alignment
 from geosr.models.nets.single.edsr import Residual, upsampler
 
 _FRAMES = 4

@@ -9,7 +9,8 @@ The fusion of ESAOpenSR/Remote-Sensing-SRGAN (Apache-2.0) for several images, in
 
 Convolutions are 3 × 3 with zero padding, "norm" a batch norm. Which meets which is HighRes-net's
 recursion. The repository first trains the fusion alone to give the frames' mean; here it starts as
-that mean. Its SRResNet has batch norms (1,549,462 parameters for RGB × 4); geosr's has none.
+that mean. Its SRResNet has batch norms (1,549,462 parameters for RGB × 4); geosr's has none. Nor
+does it know masks: here unclear pixels are taken from the first frame that is clear there.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 from geosr.models.card import ModelCard
 from geosr.models.design import Design, Recipe
-from geosr.models.nets.multi.frames import fused_in_pairs, present
+from geosr.models.nets.multi.frames import fused_in_pairs, mended, present
 from geosr.models.nets.single.srresnet import SRResNet
 
 
@@ -63,7 +64,7 @@ class Recursive(nn.Module):
         self.image = SRResNet(bands, scale, features=features, blocks=blocks)
 
     def forward(self, frames: Tensor, clear: Tensor) -> Tensor:
-        return self.image(fused_in_pairs(frames, present(clear), self.pair))
+        return self.image(fused_in_pairs(mended(frames, clear), present(clear), self.pair))
 
 
 def build(card: ModelCard) -> Recursive:

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from geosr.models.card import ModelCard
 from geosr.models.design import Design, Recipe
-from geosr.models.nets.multi.video import mended
+from geosr.models.nets.multi.frames import mended
 from geosr.models.nets.single.edsr import Residual
 
 _FRAMES = 5

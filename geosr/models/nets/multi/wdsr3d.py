@@ -24,6 +24,7 @@ from torch.nn.utils.parametrizations import weight_norm
 from geosr.errors import UsageError
 from geosr.models.card import ModelCard
 from geosr.models.design import Design, Recipe
+from geosr.models.nets.multi.frames import mended
 from geosr.models.nets.multi.piunet import MEAN, STD
 from geosr.models.nets.multi.rams import conv3d
 from geosr.models.nets.padding import Mirror, mirrored
@@ -42,7 +43,8 @@ class WDSR3D(nn.Module):
 
     Maps frames (batch, frames, bands, rows, cols) to (batch, bands, scale · rows, scale · cols).
     It takes exactly the number of frames that it was built for, odd and at least 3, as its
-    convolutions shrink them by two each. Quality masks are not looked at: the design knows none.
+    convolutions shrink them by two each. The design knows no quality masks; unclear pixels are
+    taken from the first frame that is clear there before the net sees them.
 
     Args:
         expansion: how many times wider a block is before its activation.
@@ -73,6 +75,8 @@ class WDSR3D(nn.Module):
     def forward(self, frames: Tensor, clear: Tensor | None = None) -> Tensor:
         if frames.shape[1] != self.frames:
             raise ValueError(f"3dwdsr was built for {self.frames} images, got {frames.shape[1]}")
+        if clear is not None:
+            frames = mended(frames, clear)
         x = (frames - MEAN) / STD
         y = self.head(mirrored(x, 1).transpose(1, 2))  # (batch, features, frames, rows + 2, …)
         y = self.tail(self.shrink(self.body(y))).squeeze(2)  # (batch, s² · bands, rows, cols)

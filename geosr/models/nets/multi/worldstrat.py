@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from geosr.models.card import ModelCard
 from geosr.models.design import Design, Recipe
+from geosr.models.nets.multi.frames import mended
 from geosr.models.nets.padding import Mirror
 
 
@@ -36,8 +37,8 @@ class WorldStrat(nn.Module):
     """The net; unit values in and out.
 
     Maps frames (batch, frames, bands, rows, cols) to (batch, bands, scale · rows, scale · cols).
-    It takes exactly the number of frames that it was built for. Quality masks are not looked at:
-    the design knows none.
+    It takes exactly the number of frames that it was built for. The design knows no quality masks;
+    unclear pixels are taken from the first frame that is clear there before the net sees them.
 
     Args:
         features: a multiple of four.
@@ -62,6 +63,8 @@ class WorldStrat(nn.Module):
     def forward(self, frames: Tensor, clear: Tensor | None = None) -> Tensor:
         if (count := frames.shape[1]) != self.frames:
             raise ValueError(f"worldstrat was built for {self.frames} images, got {count}")
+        if clear is not None:
+            frames = mended(frames, clear)
         x = self.encoder(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
         x = self.fuse(x.flatten(1, 2))  # of (batch, frames · features, rows, cols)
         for double in self.body:

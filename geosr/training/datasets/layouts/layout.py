@@ -87,9 +87,11 @@ def require_whole(name: str, data: Path, missing: Sequence[str]) -> None:
     if not missing:
         return
     more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
+    some = not all(each.endswith("/") for each in missing)  # not whole folders, that all need
+    choice = ", or choose what is whole: --pattern 'NAME*'" if some else ""
     raise UsageError(
         f"{data} holds {name} in part; missing: {', '.join(missing[:_SHOWN])}{more}. Get what is "
-        "missing, or choose what is whole: --pattern 'NAME*'."
+        f"missing{choice}."
     )
 
 
