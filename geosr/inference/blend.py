@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from geosr.inference.heap import zeros_apart
 from geosr.inference.tiles import Span, Tile, TileGrid
 from geosr.raster.lattice import Lattice
 
@@ -34,14 +35,16 @@ class Blender:
 
     def add(self, strip: Iterable[tuple[Tile, NDArray[np.float32]]]) -> NDArray[np.float32]:
         """Take one row of tiles; return the rows (bands, n, width) it finishes."""
-        parts = iter(strip)
-        tile, prediction = next(parts)
-        down, edge = self.grid.rows[tile.row], self.rows.edge
-        top, bottom = _support(down, self.ramp, self.grid.window.height)
-        rows = np.zeros((len(prediction), edge(bottom) - edge(top), len(self.cols)), np.float32)
-        self._place(rows, tile, prediction)
-        for tile, prediction in parts:
+        rows, edge = None, self.rows.edge
+        for tile, prediction in strip:
+            down = self.grid.rows[tile.row]
+            top, bottom = _support(down, self.ramp, self.grid.window.height)
+            if rows is None:
+                shape = len(prediction), edge(bottom) - edge(top), len(self.cols)
+                rows = zeros_apart(shape)
             self._place(rows, tile, prediction)
+            del prediction  # it is large, and the next one is made now
+        assert rows is not None
         if self._carry is not None:
             rows[:, : self._carry.shape[1]] += self._carry
         last = down.last == self.grid.window.height

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import ctypes
+import math
+import mmap
 from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 _TRIM, _MMAP = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
 _LARGE = 2**30  # bytes; what is larger goes back to the system as before
+_MOST = 2_100_000_000  # bytes of a process, between passes, from which on it gives freed ones back
+_PASS = 1_200_000_000  # bytes that the largest pass leaves for the next one, and some more
+_PAGE = mmap.PAGESIZE
+
+_limit = math.inf
 
 
 def keep_freed() -> None:
@@ -20,3 +31,35 @@ def keep_freed() -> None:
         tune = ctypes.CDLL(None).mallopt
         tune(_MMAP, _LARGE)
         tune(_TRIM, 2**31 - 1)
+        global _limit
+        _limit = _MOST
+
+
+def give_back() -> None:
+    """Give the system what is kept, between passes of a net and where that has become much.
+
+    Arrays that live on lie amid what was freed, and the next tensors take other memory: it would
+    grow with every size of tile. To clear pages anew costs as much as half a second a GB.
+    """
+    global _limit
+    if _limit < math.inf and _resident() > _limit:
+        ctypes.CDLL(None).malloc_trim(0)
+        _limit = max(_MOST, _resident() + _PASS)
+
+
+def _resident() -> int:
+    """Bytes of memory that the process has, where the system tells as Linux does; else 0."""
+    with suppress(OSError, ValueError, IndexError):
+        return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE
+    return 0
+
+
+def zeros_apart(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Zeros, float32, in pages of their own, which the system gets back with the array.
+
+    For large arrays that live on from one pass of a net to others. In the heap they would lie amid
+    what a pass leaves, and the next one would not fit in there.
+    """
+    size = math.prod(shape) * np.dtype(np.float32).itemsize
+    pages = mmap.mmap(-1, max(size, 1))
+    return np.frombuffer(pages, np.float32, math.prod(shape)).reshape(shape)

@@ -60,6 +60,11 @@ SETTINGS: dict[str, str | int] = {
 }
 
 
+def decoding_threads(count: int) -> rasterio.Env:
+    """For a `with`: so many threads decode blocks that are read in this one; else all cores do."""
+    return rasterio.Env(GDAL_NUM_THREADS=count)
+
+
 def sniff(head: bytes) -> str | None:
     """The GDAL driver for a file that starts with `head`, None for anything unknown."""
     return next((driver for magic, driver in _MAGIC.items() if head.startswith(magic)), None)

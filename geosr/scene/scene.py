@@ -24,6 +24,7 @@ from geosr.errors import SceneError
 from geosr.raster import markup
 from geosr.raster.files import (
     Warp,
+    decoding_threads,
     has_mask,
     open_hdf4,
     open_hdf5,
@@ -39,7 +40,9 @@ from geosr.scene.pixels import Pixels, fold
 from geosr.scene.quality import Quality
 from geosr.scene.spectrum import Spectrum
 
-_READERS = min(os.cpu_count() or 1, 8)  # files of a scene read at a time
+_CPUS = os.cpu_count() or 1
+_READERS = min(_CPUS, 8)  # files of a scene read at a time
+_DECODERS = max(_CPUS // 4, 1)  # threads of each, of Sentinel-2's four bands of 10 m
 _MOVED = 4  # rows by which windows of a frame that is moved by parts of a pixel are larger
 SATURATED = 65535  # the special value of Sentinel-2 products, both levels
 
@@ -310,9 +313,14 @@ class SceneReader:
             return [self._read_file(group, gsd, window) for group in groups]
         if self._pool is None:
             self._pool = self._stack.enter_context(ThreadPoolExecutor(_READERS, "geosr-read"))
-        reads = [self._pool.submit(self._read_file, group, gsd, window) for group in groups]
+        reads = [self._pool.submit(self._read_beside, group, gsd, window) for group in groups]
         wait(reads)  # all, also where one fails: files are not closed while they are read
         return [read.result() for read in reads]
+
+    def _read_beside(self, bands: Sequence[Band], gsd: int, window: Window) -> Pixels:
+        """As `_read_file`, in a thread beside others."""
+        with decoding_threads(_DECODERS):
+            return self._read_file(bands, gsd, window)
 
     def _read_file(self, bands: Sequence[Band], gsd: int, window: Window) -> Pixels:
         """All of `bands` lie in one file."""
