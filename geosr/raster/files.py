@@ -56,7 +56,7 @@ SETTINGS: dict[str, str | int] = {
     "GTIFF_IGNORE_READ_ERRORS": "NO",
     "GTIFF_POINT_GEO_IGNORE": "FALSE",
     "GTIFF_HONOUR_NEGATIVE_SCALEY": "NO",
-    "GDAL_CACHEMAX": 256,
+    "GDAL_CACHEMAX": 256,  # bytes, as rasterio has it: no block is kept, each is written at once
 }
 
 
