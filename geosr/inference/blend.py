@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import mmap
 from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geosr.inference.heap import zeros_apart
 from geosr.inference.tiles import Span, Tile, TileGrid
 from geosr.raster.lattice import Lattice
 
@@ -41,7 +42,7 @@ class Blender:
             top, bottom = _support(down, self.ramp, self.grid.window.height)
             if rows is None:
                 shape = len(prediction), edge(bottom) - edge(top), len(self.cols)
-                rows = zeros_apart(shape)
+                rows = _zeros_apart(shape)
             self._place(rows, tile, prediction)
             del prediction  # it is large, and the next one is made now
         assert rows is not None
@@ -70,6 +71,17 @@ class Blender:
         if self.ramp:
             part = part * (weights[0][:, None] * weights[1])
         rows[:, :, columns] += part
+
+
+def _zeros_apart(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Zeros in pages of their own, which the system gets back with the array.
+
+    In the heap, rows that wait for the next tile lie amid what a net's pass has left, and the next
+    pass does not fit in there.
+    """
+    count = math.prod(shape)
+    pages = mmap.mmap(-1, max(count * np.dtype(np.float32).itemsize, 1))
+    return np.frombuffer(pages, np.float32, count).reshape(shape)
 
 
 def _support(span: Span, ramp: int, extent: int) -> tuple[int, int]:

@@ -8,9 +8,6 @@ import mmap
 from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 _TRIM, _MMAP = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
 _LARGE = 2**30  # bytes; what is larger goes back to the system as before
 _MOST = 2_100_000_000  # bytes of a process, between passes, from which on it gives freed ones back
@@ -52,14 +49,3 @@ def _resident() -> int:
     with suppress(OSError, ValueError, IndexError):
         return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE
     return 0
-
-
-def zeros_apart(shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Zeros, float32, in pages of their own, which the system gets back with the array.
-
-    For large arrays that live on from one pass of a net to others. In the heap they would lie amid
-    what a pass leaves, and the next one would not fit in there.
-    """
-    size = math.prod(shape) * np.dtype(np.float32).itemsize
-    pages = mmap.mmap(-1, max(size, 1))
-    return np.frombuffer(pages, np.float32, math.prod(shape)).reshape(shape)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from geosr.inference import heap
-from geosr.inference.blend import Blender
+from geosr.inference.blend import Blender, _zeros_apart
 from geosr.inference.strips import _by_tile
 from geosr.inference.tiles import TileGrid
 from geosr.raster.window import Window
@@ -35,11 +35,11 @@ def trims(monkeypatch):
 
 
 def test_zeros_apart_are_zeros_to_write_to():
-    array = heap.zeros_apart((2, 3, 5))
+    array = _zeros_apart((2, 3, 5))
     assert array.shape == (2, 3, 5) and array.dtype == np.float32 and not array.any()
     array[1, 2] = 7
     assert array.sum() == 35
-    assert heap.zeros_apart((0, 4)).shape == (0, 4)
+    assert _zeros_apart((0, 4)).shape == (0, 4)
 
 
 def test_memory_is_given_back_where_a_program_keeps_it_and_much_is_held(trims):
