@@ -686,7 +686,7 @@ def _write_jp2(path: Path, pixels: NDArray[np.generic], gsd: int) -> None:
         "driver": "JP2OpenJPEG", "dtype": pixels.dtype, "count": count, "height": height,
         "width": width, "crs": CRS, "transform": _grid(ORIGIN, gsd),
         "QUALITY": "100", "REVERSIBLE": "YES",
-        "BLOCKXSIZE": _JP2_BLOCK[gsd], "BLOCKYSIZE": _JP2_BLOCK[gsd],
+        "TILED": True, "BLOCKXSIZE": _JP2_BLOCK[gsd], "BLOCKYSIZE": _JP2_BLOCK[gsd],
     }  # fmt: skip
     with _gdal(), rasterio.open(path, "w", **profile) as dataset:
         dataset.write(pixels)

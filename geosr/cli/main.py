@@ -203,12 +203,23 @@ def _leave_removed_folder() -> None:
             os.chdir(_NOWHERE)
 
 
+def _let_threads_sleep() -> None:
+    """Threads of PyTorch that wait for others do so asleep; read when it is imported.
+
+    Else they spin for milliseconds, which beside another program takes the others' time: 1000 turns
+    are some microseconds.
+    """
+    if not any(name in os.environ for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")):
+        os.environ["GOMP_SPINCOUNT"] = "1000"
+
+
 def main() -> None:
     """Entry point of the `geosr` program."""
     _leave_removed_folder()
     _open_standard_files()
     handle_signals()
     keep_freed()
+    _let_threads_sleep()
     try:
         cli.main(prog_name="geosr")
     except BrokenPipeError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import mmap
 from collections.abc import Iterable
 
 import numpy as np
@@ -34,14 +36,16 @@ class Blender:
 
     def add(self, strip: Iterable[tuple[Tile, NDArray[np.float32]]]) -> NDArray[np.float32]:
         """Take one row of tiles; return the rows (bands, n, width) it finishes."""
-        parts = iter(strip)
-        tile, prediction = next(parts)
-        down, edge = self.grid.rows[tile.row], self.rows.edge
-        top, bottom = _support(down, self.ramp, self.grid.window.height)
-        rows = np.zeros((len(prediction), edge(bottom) - edge(top), len(self.cols)), np.float32)
-        self._place(rows, tile, prediction)
-        for tile, prediction in parts:
+        rows, edge = None, self.rows.edge
+        for tile, prediction in strip:
+            down = self.grid.rows[tile.row]
+            top, bottom = _support(down, self.ramp, self.grid.window.height)
+            if rows is None:
+                shape = len(prediction), edge(bottom) - edge(top), len(self.cols)
+                rows = _zeros_apart(shape)
             self._place(rows, tile, prediction)
+            del prediction  # it is large, and the next one is made now
+        assert rows is not None
         if self._carry is not None:
             rows[:, : self._carry.shape[1]] += self._carry
         last = down.last == self.grid.window.height
@@ -67,6 +71,17 @@ class Blender:
         if self.ramp:
             part = part * (weights[0][:, None] * weights[1])
         rows[:, :, columns] += part
+
+
+def _zeros_apart(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Zeros in pages of their own, which the system gets back with the array.
+
+    In the heap, rows that wait for the next tile lie amid what a net's pass has left, and the next
+    pass does not fit in there.
+    """
+    count = math.prod(shape)
+    pages = mmap.mmap(-1, max(count * np.dtype(np.float32).itemsize, 1))
+    return np.frombuffer(pages, np.float32, count).reshape(shape)
 
 
 def _support(span: Span, ramp: int, extent: int) -> tuple[int, int]:

@@ -131,6 +131,19 @@ class Plan:
         """Output pixels along a pixel of the coarsest input."""
         return self.unit * self.finer
 
+    @property
+    def overlap(self) -> int:
+        """Rows of the finest grid that are read for a row of tiles and for the next one too.
+
+        Its pad, and the pad of what fills gaps in that.
+        """
+        shared = (
+            above.stop - below.start
+            for panel in self.tiles.panels
+            for above, below in pairwise(panel.rows)
+        )
+        return (max(shared, default=0) + 4 * self.pad) * self.unit
+
     @cached_property
     def lattices(self) -> tuple[Lattice, Lattice]:
         """Output pixels along the coarsest input pixels, down and across."""

@@ -14,6 +14,7 @@ from geosr.inference.binding import Bound
 from geosr.inference.blend import Blender
 from geosr.inference.consistency import TV_TV, Change, change, project
 from geosr.inference.engine import Engine
+from geosr.inference.heap import give_back
 from geosr.inference.plan import Plan
 from geosr.inference.predict import predict
 from geosr.inference.prefetch import prefetch
@@ -75,6 +76,7 @@ def strips(
             del row, predictions  # they are large, and the next one is waited for
             yield strip
             del strip
+            give_back()
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ class _Blending:
         """
         plan, predicted = self.plan, dict[str, NDArray[np.float32]]()
         for net, blender, parts in zip(plan.nets, self.blenders, predictions, strict=True):
-            finished = blender.add(zip(row.tiles, parts, strict=True))
+            finished = blender.add(_by_tile(row.tiles, parts))
             if not np.isfinite(finished).all():
                 raise SceneError(
                     f"{plan.scene.path}: {net.model.card.name} gave NaN or Inf in fp32 near row "
@@ -151,6 +153,17 @@ class _Blending:
         return Window(
             self.top, whole.col, last - (0 if ends else self.ramp) - self.top, whole.width
         )
+
+
+def _by_tile(
+    tiles: Sequence[Tile], predictions: Iterator[NDArray[np.float32]]
+) -> Iterator[tuple[Tile, NDArray[np.float32]]]:
+    """Each tile with its prediction, which is not held here while the next one is made, as `zip`
+    would.
+    """
+    for tile in tiles:
+        yield tile, next(predictions)
+    assert next(predictions, None) is None
 
 
 def _strip(
@@ -194,7 +207,7 @@ def _read(reader: Reader, plan: Plan, panel: TileGrid, tiles: Sequence[Tile]) ->
             for frame in plan.selection
         }
         frames = [each[frame][0].crop(at) for frame in plan.selection]
-        pixels[gsd] = _joint(frames).map(np.copy)  # else what was read further out stays
+        pixels[gsd] = _joint(frames).map(_compact)
         for i, name in enumerate(names):
             values[name] = np.stack([each[frame][1][i][at] for frame in plan.selection])
             if len(frames) > 1:
@@ -209,6 +222,13 @@ def _joint(frames: Sequence[Pixels]) -> Pixels:
         return first
     any_sensed = np.logical_or.reduce([frame.sensed for frame in frames])
     return Pixels(first.values, any_sensed, any_sensed, np.zeros_like(any_sensed))
+
+
+def _compact(array: NDArray[Any]) -> NDArray[Any]:
+    """A copy, else all that the array is a part of stays; of flags that are all alike one."""
+    if array.dtype == bool and (array.all() or not array.any()):
+        return np.broadcast_to(array.flat[:1].any(), array.shape)
+    return array.copy()
 
 
 def _any_sensed(net: Bound, tile: Tile, row: _Row, plan: Plan) -> bool:

@@ -97,7 +97,7 @@ def superres(
     started = time.monotonic()
     plan = make_plan(scene, models, request, engine)
     counts, changed = Counts(), dict[str, Change]()
-    with scene.open() as reader:
+    with scene.open(plan.overlap) as reader:
         plan = with_frames(fitted(plan, reader, request.fit, engine), reader, request)
         plan = learnt(plan, reader, request, engine)
         masked = None if request.format == "PNG" else _mask_gsd(reader, plan)

@@ -56,8 +56,13 @@ SETTINGS: dict[str, str | int] = {
     "GTIFF_IGNORE_READ_ERRORS": "NO",
     "GTIFF_POINT_GEO_IGNORE": "FALSE",
     "GTIFF_HONOUR_NEGATIVE_SCALEY": "NO",
-    "GDAL_CACHEMAX": 256,
+    "GDAL_CACHEMAX": 256,  # bytes, as rasterio has it: no block is kept, each is written at once
 }
+
+
+def decoding_threads(count: int) -> rasterio.Env:
+    """For a `with`: so many threads decode blocks that are read in this one; else all cores do."""
+    return rasterio.Env(GDAL_NUM_THREADS=count)
 
 
 def sniff(head: bytes) -> str | None:

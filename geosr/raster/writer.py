@@ -26,6 +26,7 @@ from geosr.raster.statistics import Statistics
 from geosr.raster.window import Window
 
 _BLOCK = 256  # pixels along a block
+_COPY_CACHE = 2**26  # bytes of blocks that GDAL keeps for a copy, whose blocks are others
 IMAGERY = "IMAGERY"  # GDAL's metadata domain for what a sensor was
 
 
@@ -341,7 +342,8 @@ def _copy(part: Path, copy: Path, final: Path, layout: Layout) -> None:
     given = {name.upper(): value for name, value in layout.options.items()}
     options, placed = _COPIES[layout.format] | given, layout.format != "PNG"
     try:
-        rasterio.shutil.copy(part, copy, driver=layout.format, strict=placed, **options)
+        with rasterio.Env(GDAL_CACHEMAX=_COPY_CACHE):
+            rasterio.shutil.copy(part, copy, driver=layout.format, strict=placed, **options)
     except Exception as error:  # CPLE_AppDefinedError on a full disk is no RasterioError
         raise publish.not_written(final, error) from error
     finally:

@@ -24,6 +24,7 @@ from geosr.errors import SceneError
 from geosr.raster import markup
 from geosr.raster.files import (
     Warp,
+    decoding_threads,
     has_mask,
     open_hdf4,
     open_hdf5,
@@ -32,13 +33,17 @@ from geosr.raster.files import (
     read_window,
 )
 from geosr.raster.grid import Grid
+from geosr.raster.rows import RowReader
 from geosr.raster.window import Window
 from geosr.scene.acquisition import Acquisition
 from geosr.scene.pixels import Pixels, fold
 from geosr.scene.quality import Quality
 from geosr.scene.spectrum import Spectrum
 
-_READERS = min(os.cpu_count() or 1, 8)  # files of a scene read at a time
+_CPUS = os.cpu_count() or 1
+_READERS = min(_CPUS, 8)  # files of a scene read at a time
+_DECODERS = max(_CPUS // 4, 1)  # threads of each, of Sentinel-2's four bands of 10 m
+_MOVED = 4  # rows by which windows of a frame that is moved by parts of a pixel are larger
 SATURATED = 65535  # the special value of Sentinel-2 products, both levels
 
 
@@ -228,9 +233,14 @@ class Scene:
                     "Crop both to whole coarse pixels, or leave those bands out with --model."
                 )
 
-    def open(self) -> SceneReader:
-        """A reader of this scene's pixels; use it in a `with`."""
-        return SceneReader(self)
+    def open(self, overlap: int | None = None) -> SceneReader:
+        """A reader of this scene's pixels; use it in a `with`.
+
+        Args:
+            overlap: rows of the finest grid that a window has in common with the next one, where
+                it is read downwards: each block of a file is then decoded once. None is anyhow.
+        """
+        return SceneReader(self, overlap)
 
 
 @dataclass
@@ -241,8 +251,10 @@ class SceneReader:
     """
 
     scene: Scene
+    overlap: int | None = None
     _stack: ExitStack = field(default_factory=ExitStack)
     _open: dict[Hashable, Any] = field(default_factory=dict)
+    _rows: dict[Hashable, RowReader] = field(default_factory=dict)
     _pool: ThreadPoolExecutor | None = None
     _turn: RLock = field(default_factory=RLock)
 
@@ -251,6 +263,7 @@ class SceneReader:
 
     def __exit__(self, *exc: object) -> None:
         self._open.clear()
+        self._rows.clear()
         self._stack.close()
 
     @property
@@ -300,9 +313,14 @@ class SceneReader:
             return [self._read_file(group, gsd, window) for group in groups]
         if self._pool is None:
             self._pool = self._stack.enter_context(ThreadPoolExecutor(_READERS, "geosr-read"))
-        reads = [self._pool.submit(self._read_file, group, gsd, window) for group in groups]
+        reads = [self._pool.submit(self._read_beside, group, gsd, window) for group in groups]
         wait(reads)  # all, also where one fails: files are not closed while they are read
         return [read.result() for read in reads]
+
+    def _read_beside(self, bands: Sequence[Band], gsd: int, window: Window) -> Pixels:
+        """As `_read_file`, in a thread beside others."""
+        with decoding_threads(_DECODERS):
+            return self._read_file(bands, gsd, window)
 
     def _read_file(self, bands: Sequence[Band], gsd: int, window: Window) -> Pixels:
         """All of `bands` lie in one file."""
@@ -327,7 +345,7 @@ class SceneReader:
     def _file_pixels(
         self, bands: Sequence[Band], window: Window, shape: tuple[int, int] | None = None
     ) -> Pixels:
-        values = read_window(self._values(bands[0]), [band.index for band in bands], window, shape)
+        values = self._counts(bands, window, shape)
         cover = self._mask(bands[0], window, shape)
         mask = np.broadcast_to(cover, values.shape)
         if any(band.quality for band in bands):
@@ -336,6 +354,19 @@ class SceneReader:
         if bands[0].warp is None:
             return pixels
         return replace(pixels, valid=pixels.valid & cover)  # beyond the file is no count
+
+    def _counts(
+        self, bands: Sequence[Band], window: Window, shape: tuple[int, int] | None
+    ) -> NDArray[Any]:
+        dataset, indexes = self._values(bands[0]), [band.index for band in bands]
+        if self.overlap is None or shape is not None:
+            return read_window(dataset, indexes, window, shape)
+        key = (*_file(bands[0]), *indexes)
+        if key not in self._rows:
+            pixel = bands[0].gsd // bands[0].factor // self.scene.finest
+            overlap = -(-self.overlap // max(pixel, 1)) + _MOVED
+            self._rows[key] = RowReader(dataset, indexes, overlap)
+        return self._rows[key].read(window)
 
     def _mask(self, band: Band, window: Window, shape: tuple[int, int] | None) -> NDArray[np.bool_]:
         """Where the file's own mask allows it, and the file reaches; broadcasts to (rows, cols)."""

@@ -1,6 +1,8 @@
 """Wide scenes in panels: the output is what one panel gives, and every tile is counted."""
 
+from collections import defaultdict
 from dataclasses import replace
+from itertools import pairwise
 
 import make_scene
 import numpy as np
@@ -17,6 +19,8 @@ from geosr.inference.request import Request
 from geosr.inference.superres import superres
 from geosr.models import registry, weights
 from geosr.models.card import Model
+from geosr.raster import rows
+from geosr.raster.files import read_window
 from geosr.sensors import open_scene
 
 SIZE = 846  # no multiple of 256; with 60 m bands panels meet at 768
@@ -193,3 +197,23 @@ def test_arrays_are_sharpened_by_panels(monkeypatch):
     again, array = sharpened(reader, nets, request=Request(), engine=Engine())
     assert again == names
     assert np.abs(array.astype(int) - whole).max() <= 1
+
+
+def test_every_row_of_a_file_is_decoded_once_a_panel(scene, thin, tmp_path, monkeypatch):
+    whole, *_ = made(scene, tmp_path / "whole.tif", thin, bounds=upper(scene))
+    monkeypatch.setattr(plan_module, "_PANEL", 300)
+    monkeypatch.setattr(plan_module, "STRIP", 20_000)
+    plan = make_plan(scene, thin, Request(bounds=upper(scene)))
+    assert len(plan.tiles.panels) == 2 and len(plan.tiles.rows) > 3
+    read = defaultdict(list)
+
+    def noted(dataset, indexes, window, shape=None):
+        read[dataset.name, window.col].append((window.row, window.row + window.height))
+        return read_window(dataset, indexes, window, shape)
+
+    monkeypatch.setattr(rows, "read_window", noted)
+    array, *_ = made(scene, tmp_path / "panels.tif", thin, bounds=upper(scene))
+    assert np.abs(array.astype(int) - whole).max() <= 1
+    assert len(read) == 3 * 2  # files and panels
+    for parts in read.values():
+        assert all(below == first for (_, below), (first, _) in pairwise(parts))

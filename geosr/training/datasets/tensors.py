@@ -84,9 +84,9 @@ class TensorScene(Scene):
 
     index: int = 0
 
-    def open(self) -> SceneReader:
-        """A reader of the image."""
-        return TensorReader(self)
+    def open(self, overlap: int | None = None) -> SceneReader:
+        """A reader of the image, all of which is in memory."""
+        return TensorReader(self, overlap)
 
 
 @dataclass

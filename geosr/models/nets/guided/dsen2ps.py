@@ -94,8 +94,11 @@ class DSen2PS(nn.Module):
             brought.append(known := self._known(inputs))
             for share, part in zip(self.share, known.chunk(len(self.share), 1), strict=True):
                 skip = torch.addcmul(skip, part, share)
+            del known, part
         x = torch.cat(brought, 1)  # (batch, 118, 56 or 106, rows, cols) on the trunk's grid
-        residual = self.tail(self.body(entered(self.head, x))).to(skip.dtype) + skip
+        del brought  # as large as all the rest, and of no more use
+        x = entered(self.head, x)
+        residual = self.tail(self.body(x)).to(skip.dtype) + skip
         made = F.pixel_shuffle(residual, self.grid // fine)
         return torch.add(raised(inputs[target], target // fine), made, alpha=DN)
 

@@ -59,11 +59,16 @@ def _in_strips(made: Callable[[slice], Tensor], rows: int, step: int, halo: int)
     """What is made of some rows, of all of them; a part at a time takes less memory."""
     if torch.is_grad_enabled() or torch.compiler.is_compiling() or rows <= step:
         return made(slice(0, rows))
-    found = []
+    whole: Tensor | None = None
     for top in range(0, rows, step):
         first, last = max(top - halo, 0), min(top + step + halo, rows)
-        found.append(made(slice(first, last)).narrow(-2, top - first, min(step, rows - top)))
-    return torch.cat(found, -2)
+        count = min(step, rows - top)
+        part = made(slice(first, last)).narrow(-2, top - first, count)
+        if whole is None:
+            whole = part.new_empty((*part.shape[:-2], rows, part.shape[-1]))
+        whole.narrow(-2, top, count).copy_(part)
+    assert whole is not None
+    return whole
 
 
 def _detail(
