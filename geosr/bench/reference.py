@@ -25,8 +25,9 @@ from geosr.raster.files import open_raster
 from geosr.raster.grid import Grid
 from geosr.raster.publish import not_written
 from geosr.raster.window import Window
+from geosr.scene.band import Band
 from geosr.scene.radiometry import NET_QUANTIFICATION, reflectance
-from geosr.scene.scene import Band, Scene
+from geosr.scene.scene import Scene
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,9 @@ from geosr.inference.superres import Counts, output_rows, warn_of
 from geosr.models.card import Model
 from geosr.raster.grid import Grid
 from geosr.raster.window import Window
+from geosr.scene.band import Band
 from geosr.scene.pixels import Pixels, fold
-from geosr.scene.scene import Band, Scene, as_pixels
+from geosr.scene.scene import Scene, as_pixels
 
 BANDS: Mapping[int, tuple[str, ...]] = {
     10: ("B2", "B3", "B4", "B8"),

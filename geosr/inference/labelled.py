@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from geosr.errors import SceneError, UsageError
 from geosr.inference.arrays import BANDS
-from geosr.scene.scene import nodata_value
+from geosr.scene.band import nodata_value
 from geosr.sensors.sentinel2 import band_name
 
 if TYPE_CHECKING:

@@ -29,10 +29,11 @@ from geosr.inference.strips import Strip, strips
 from geosr.models.card import BEYOND, ESTIMATED_BANDS, ESTIMATES, Model
 from geosr.raster.writer import Layout, create
 from geosr.scene.acquisition import Acquisition
+from geosr.scene.band import Band
 from geosr.scene.frames import SelectedFrame, select_frames
 from geosr.scene.pixels import Reader
 from geosr.scene.radiometry import to_counts
-from geosr.scene.scene import SATURATED, Band, Scene
+from geosr.scene.scene import SATURATED, Scene
 from geosr.scene.spectrum import Spectrum, spectrum
 
 log = logging.getLogger("geosr")

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geosr.scene.scene import Band, Scene
+from geosr.scene.band import Band
+from geosr.scene.scene import Scene
 
 NET_QUANTIFICATION = 10000.0  # nets see reflectance × 10000, whatever the product stores
 

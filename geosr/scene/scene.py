@@ -36,86 +36,16 @@ from geosr.raster.grid import Grid
 from geosr.raster.rows import RowReader
 from geosr.raster.window import Window
 from geosr.scene.acquisition import Acquisition
+from geosr.scene.band import Band
+from geosr.scene.note import Note
 from geosr.scene.pixels import Pixels, fold
 from geosr.scene.quality import Quality
-from geosr.scene.spectrum import Spectrum
 
 _CPUS = os.cpu_count() or 1
 _READERS = min(_CPUS, 8)  # files of a scene read at a time
 _DECODERS = max(_CPUS // 4, 1)  # threads of each, of Sentinel-2's four bands of 10 m
 _MOVED = 4  # rows by which windows of a frame that is moved by parts of a pixel are larger
 SATURATED = 65535  # the special value of Sentinel-2 products, both levels
-
-
-@dataclass(frozen=True)
-class Band:
-    """One band in one file.
-
-    Attributes:
-        name: as ESA writes it, "B8A".
-        gsd: native ground sampling distance, metres.
-        path: file or `/vsizip/` path; `driver` opens it (None: by its first bytes).
-        index: band in the file, from 1.
-        offset: to add to a count for reflectance × quantification (−1000 from baseline 04.00).
-        frame: which of several images of the place, 0 the clearest.
-        nodata: the count that means "nothing sensed"; NaN where every count may be sensed.
-        factor: file pixels along a native pixel; more than 1 where somebody brought the band to
-            a finer grid.
-        layer: the dataset of an HDF5 file, "LEVEL3/RADIOMETRY/RED/TOC", or GDAL's name of one of
-            an HDF4 file.
-        quality: where it is written which pixels are clear; None: all are.
-        warp: how the file is brought onto the scene's grid; None: it lies there.
-        tagged: GDAL's scale and offset as the file has them, for the output.
-        gain: reflectance of a count and its offset as a multiple of 1 / quantification, where bands
-            of a scene are scaled in different ways.
-        spectrum: where in the spectrum it was sensed, as far as that is known.
-    """
-
-    name: str
-    gsd: int
-    path: str
-    index: int = 1
-    frame: int = 0
-    offset: float = 0.0
-    nodata: float = 0.0
-    factor: int = 1
-    driver: str | None = None
-    layer: str = ""
-    quality: Quality | None = None
-    warp: Warp | None = None
-    tagged: tuple[float, float] = (1.0, 0.0)
-    gain: float = 1.0
-    spectrum: Spectrum = Spectrum()  # noqa: RUF009 - frozen
-
-
-def nodata_value(value: float | None, dtype: np.dtype[Any]) -> float:
-    """What a file declares as nodata, as Band has it: NaN for none, or one its type cannot hold."""
-    if value is None:
-        return math.nan
-    outside = dtype.kind in "iu" and not np.iinfo(dtype).min <= value <= np.iinfo(dtype).max
-    return math.nan if outside else float(value)
-
-
-@dataclass(frozen=True)
-class Note:
-    """Something a user should know; a warning where it was assumed, not read.
-
-    Attributes:
-        guess: it tells a DN offset that only a name speaks for.
-    """
-
-    text: str
-    warning: bool = False
-    guess: bool = False
-
-    def __str__(self) -> str:
-        return f"warning: {self.text}" if self.warning else self.text
-
-
-def lost(what: str, path: str) -> tuple[Note, ...]:
-    """The warning about a place that is not carried to the output; none for ""."""
-    said = f"{path}: the output does not get its {what}; warp it by them first (gdalwarp)"
-    return (Note(said, warning=True),) if what else ()
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,10 @@ from geosr.errors import SceneError
 from geosr.raster.files import open_raster, read_window, unplaced_by
 from geosr.raster.grid import Grid
 from geosr.raster.window import Window
+from geosr.scene.band import Band
+from geosr.scene.note import Note, lost
 from geosr.scene.quality import Quality
-from geosr.scene.scene import Band, Note, Scene, lost
+from geosr.scene.scene import Scene
 from geosr.sensors.options import OpenOptions
 from geosr.sensors.sentinel2 import (
     ESA_ORDER,

@@ -10,7 +10,9 @@ import numpy as np
 from geosr.errors import GeosrError, SceneError
 from geosr.raster.grid import Grid
 from geosr.scene.acquisition import told
-from geosr.scene.scene import Band, Note, Scene
+from geosr.scene.band import Band
+from geosr.scene.note import Note
+from geosr.scene.scene import Scene
 from geosr.sensors.bandfile import (
     GSD_IN_NAME,
     BandFile,

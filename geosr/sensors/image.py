@@ -25,8 +25,10 @@ from geosr.errors import SceneError
 from geosr.raster.files import Warp, open_raster, unplaced_by
 from geosr.raster.grid import Grid
 from geosr.scene.acquisition import common, told
+from geosr.scene.band import Band, nodata_value
+from geosr.scene.note import Note, lost
 from geosr.scene.quality import Quality
-from geosr.scene.scene import Band, Note, Scene, lost, nodata_value
+from geosr.scene.scene import Scene
 from geosr.scene.spectrum import of_tags
 from geosr.sensors import probav, probav_hdf5
 from geosr.sensors.options import OpenOptions, may_be

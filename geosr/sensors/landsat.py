@@ -24,9 +24,11 @@ from geosr.errors import SceneError, cause
 from geosr.raster.files import open_raster
 from geosr.raster.grid import Grid
 from geosr.scene.acquisition import told
+from geosr.scene.band import Band
+from geosr.scene.note import Note
 from geosr.scene.pointspread import LANDSAT
 from geosr.scene.quality import Quality
-from geosr.scene.scene import Band, Note, Scene
+from geosr.scene.scene import Scene
 from geosr.sensors.options import OpenOptions
 
 NAME, SENSOR = "Landsat", "landsat"

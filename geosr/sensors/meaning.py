@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from geosr.scene.scene import Band, Scene
+from geosr.scene.band import Band
+from geosr.scene.scene import Scene
 from geosr.scene.spectrum import Spectrum, spectrum
 from geosr.sensors.sentinel2 import NO_OFFSET
 

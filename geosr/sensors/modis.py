@@ -16,8 +16,9 @@ from pathlib import Path
 
 from geosr.errors import SceneError
 from geosr.raster.files import is_hdf4
+from geosr.scene.note import Note
 from geosr.scene.quality import Quality
-from geosr.scene.scene import Note, Scene
+from geosr.scene.scene import Scene
 from geosr.sensors import modland
 from geosr.sensors.options import OpenOptions
 

@@ -23,8 +23,10 @@ from geosr.errors import SceneError
 from geosr.raster.files import open_hdf4, open_hdf5, open_raster
 from geosr.raster.grid import Grid
 from geosr.scene.acquisition import Acquisition
+from geosr.scene.band import Band, nodata_value
+from geosr.scene.note import Note
 from geosr.scene.quality import Quality
-from geosr.scene.scene import Band, Note, Scene, nodata_value
+from geosr.scene.scene import Scene
 from geosr.sensors.bandfile import quantified
 from geosr.sensors.options import OpenOptions
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from geosr.errors import GeosrError
 from geosr.raster.window import Window
-from geosr.scene.scene import Note, Scene
+from geosr.scene.note import Note
+from geosr.scene.scene import Scene
 
 _SIDE = 512  # pixels along the middle of the scene that is looked at, at full resolution
 _NEGATIVE = -0.02  # reflectance that no ground has

@@ -24,9 +24,11 @@ from geosr.errors import SceneError
 from geosr.raster.files import Warp
 from geosr.raster.grid import TOLERANCE, Grid
 from geosr.raster.window import Window
+from geosr.scene.band import Band
+from geosr.scene.note import Note
 from geosr.scene.pointspread import LANDSAT
 from geosr.scene.registration import Displacement, guide_displacement
-from geosr.scene.scene import Band, Note, Scene
+from geosr.scene.scene import Scene
 from geosr.sensors import image, landsat, modis, viirs
 from geosr.sensors.options import OpenOptions, may_be
 

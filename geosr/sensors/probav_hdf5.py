@@ -24,8 +24,10 @@ from geosr.errors import SceneError
 from geosr.raster.files import open_hdf5
 from geosr.raster.grid import Grid
 from geosr.scene.acquisition import told
+from geosr.scene.band import Band, nodata_value
+from geosr.scene.note import Note
 from geosr.scene.quality import Quality
-from geosr.scene.scene import Band, Note, Scene, nodata_value
+from geosr.scene.scene import Scene
 from geosr.sensors.options import OpenOptions
 from geosr.sensors.probav import status_bits
 

@@ -22,7 +22,9 @@ from geosr.errors import SceneError
 from geosr.raster.files import open_raster
 from geosr.raster.grid import Grid
 from geosr.scene.acquisition import told
-from geosr.scene.scene import Band, Note, Scene
+from geosr.scene.band import Band
+from geosr.scene.note import Note
+from geosr.scene.scene import Scene
 from geosr.sensors.options import OpenOptions
 
 GSD = {

@@ -15,7 +15,9 @@ from geosr.raster.files import open_raster, read_window
 from geosr.raster.grid import Grid
 from geosr.raster.window import Window
 from geosr.scene.acquisition import told
-from geosr.scene.scene import Band, Note, Scene
+from geosr.scene.band import Band
+from geosr.scene.note import Note
+from geosr.scene.scene import Scene
 from geosr.sensors.bandfile import (
     BandFile,
     check_counts,

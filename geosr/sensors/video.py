@@ -20,7 +20,8 @@ from pathlib import Path
 from geosr.errors import GeosrError, SceneError
 from geosr.raster.files import open_raster
 from geosr.scene.acquisition import Acquisition, common
-from geosr.scene.scene import Note, Scene
+from geosr.scene.note import Note
+from geosr.scene.scene import Scene
 from geosr.sensors import image, probav_hdf5
 from geosr.sensors.options import OpenOptions
 

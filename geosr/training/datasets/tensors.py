@@ -24,8 +24,10 @@ from torch import Tensor
 from geosr.errors import SceneError
 from geosr.raster.grid import Grid
 from geosr.raster.window import Window
+from geosr.scene.band import Band
+from geosr.scene.note import Note
 from geosr.scene.pixels import Pixels
-from geosr.scene.scene import Band, Note, Scene, SceneReader, as_pixels
+from geosr.scene.scene import Scene, SceneReader, as_pixels
 from geosr.sensors import OpenOptions
 
 _OPEN = 16  # files kept open
