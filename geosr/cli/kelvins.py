@@ -29,8 +29,8 @@ def submit(folder: Path, output: Path, *, overwrite: bool) -> None:
     """Pack the outputs in FOLDER as a submission.
 
     \b
-    geosr superres probav/test/RED out/ --model ibp-net
-    geosr superres probav/test/NIR out/ --model ibp-net
+    geosr superres probav/test/RED out/ --model map-net
+    geosr superres probav/test/NIR out/ --model map-net
     geosr kelvins submit out/ -o submission.zip
 
     FOLDER holds imgsetNNNN.tif or .png as geosr superres writes them; the zip gets 16-bit PNGs

@@ -94,15 +94,15 @@ def output_scale(scene: Scene, models: Sequence[Model], nets: Sequence[Bound]) -
 
 
 def _bound(model: Model, scene: Scene) -> Model:
-    """A net for the bands of any pair gets those of the scene, one that learned nothing the point
-    spread of the scene's sensor; others have theirs.
+    """A net for the bands of any pair gets those of the scene, one that asks for it the sensor's
+    point spread; others have theirs.
     """
     if is_template(model.card):
         from geosr.inference.anypair import bound  # with PyTorch
 
         return bound(model, scene)
-    told = _BLUR in model.card.options and not model.parameters
-    if told and scene.sensor in pointspread.RESAMPLED:
+    asks = model.card.options.get(_BLUR) == pointspread.SENSOR
+    if asks and scene.sensor in pointspread.RESAMPLED:
         from geosr.models import registry  # with PyTorch
 
         options = {**model.card.options, _BLUR: pointspread.CUBIC}

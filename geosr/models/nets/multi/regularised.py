@@ -38,6 +38,7 @@ STEPS = 16  # of conjugate gradients
 _PRIOR = 0.7  # the fine image's Laplacian has 1 / 0.7 of a frame's variance, of Landsat scenes
 _KERNEL = 20.0  # by how much a Laplacian raises the variance of white noise
 _TINY = 1e-12
+_SENSOR = "sensor"  # blur: as the sensor sees where that is known, else a Gaussian of `BLUR`
 
 Agree = Callable[..., tuple[Tensor, Tensor]]
 
@@ -141,13 +142,15 @@ _KINDS: dict[str, tuple[Agree | None, str]] = {
 
 def build(card: ModelCard) -> Fusion:
     """The fusion of a card."""
-    agree = _KINDS[card.arch][0]
-    return Fusion(partial(most_probable, agree=agree, **card.options), card.scale)
+    options = {**card.options, "agree": _KINDS[card.arch][0]}
+    if options["blur"] == _SENSOR:
+        options["blur"] = BLUR
+    return Fusion(partial(most_probable, **options), card.scale)
 
 
 # Noise and steps are a tile's own: tiles blend.
 DESIGNS = tuple(
     Design(name, "misr", name, build, dict.fromkeys((2, 3, 4), 32), 3, source, frames=9,
-           shifts=True, fewer=True, blend=4, options={"steps": STEPS, "blur": BLUR})
+           shifts=True, fewer=True, blend=4, options={"steps": STEPS, "blur": _SENSOR})
     for name, (_, source) in _KINDS.items()
 )  # fmt: skip
