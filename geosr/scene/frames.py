@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from geosr.errors import UsageError
 from geosr.raster.window import Window
+from geosr.scene import degrade
 from geosr.scene.fill import fill
 from geosr.scene.pixels import Pixels, Reader
 from geosr.scene.radiometry import reflectance
@@ -410,10 +411,4 @@ def shifted(pixels: NDArray[np.float32], rest: tuple[float, float]) -> NDArray[n
 
 def _cubic_taps(at: float) -> list[float]:
     """Weights of pixels −2 … 2 for the value at `at`, −0.5 to 0.5."""
-    weights = []
-    for tap in range(-2, 3):
-        x = abs(at - tap)
-        near = 1.5 * x**3 - 2.5 * x**2 + 1
-        far = -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
-        weights.append(near if x < 1 else far if x < 2 else 0.0)
-    return weights
+    return [float(weight) for weight in degrade.cubic(np.abs(at - np.arange(-2, 3)))]

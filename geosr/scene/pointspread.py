@@ -37,7 +37,7 @@ OWN = 5.2  # metres; σ of what those see themselves, by their MTF
 _FINE = ("B2", "B3", "B4", "B8")
 LANDSAT = ("blue", "green", "red", "nir", "swir1", "swir2")
 _PAN = 15  # metres; GSD of the band that Landsat's are told relative to
-SENSOR = "sensor"  # of a net's card: the point spread of what it is given
+SENSOR = "sensor"  # of a net's card: as what it is given was sensed, a Gaussian where unknown
 CUBIC = "cubic"  # a point spread: anti-aliased cubic convolution (Keys 1981, a = −0.5)
 # Sensors whose coarse products see their fine ones so: from Proba-V's 100 m to 300 m the transfer,
 # told from one imgset of the Kelvins challenge and its truth, is that kernel's within 0.03 up to

@@ -182,11 +182,11 @@ def open_series(path: Path, options: OpenOptions) -> Scene:
     frames = [frames[0], *(onto(frames[0], frame, options) for frame in frames[1:])]
     notes = _notes(path, frames)
     frames.sort(key=_unclear)
-    if imgset:
+    if imgset and frames[0].dtype == np.uint16:  # as the challenge has them
         frames[0] = replace(frames[0], sensor="probav")
-    if imgset and not options.quantification and frames[0].dtype == np.uint16:
-        said = Note(f"value {probav.UNIT:g} counts as 1.0, as the challenge stores reflectance")
-        frames[0] = replace(frames[0], quantification=probav.UNIT, notes=(said,))
+        if not options.quantification:
+            said = f"value {probav.UNIT:g} counts as 1.0, as the challenge stores reflectance"
+            frames[0] = replace(frames[0], quantification=probav.UNIT, notes=(Note(said),))
     bands = tuple(replace(band, frame=i) for i, frame in enumerate(frames) for band in frame.bands)
     name = path.name.split("_LR*")[0] if alone else path.resolve().name
     return replace(

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from geosr.models.card import SHIFTS, ModelCard
 from geosr.scene import degrade
 from geosr.scene.frames import middle_times
+from geosr.scene.pointspread import CUBIC
 from geosr.scene.scene import Scene
 from geosr.training.datasets.batches import Sample
 from geosr.training.datasets.folder import FolderWindows
@@ -105,7 +106,7 @@ class SeriesWindows(FolderWindows):
     def _point_spread(self, sigma: float, *, shift: float) -> NDArray[np.float64]:
         """Taps of what a net's card says of the sensor, or of a Gaussian; fine pixels."""
         factor = self.card.scale
-        if self.card.options.get("blur") == "cubic":
+        if self.card.options.get("blur") == CUBIC:
             return degrade.bicubic(factor, shift=shift)
         return degrade.point_spread(factor, sigma, shift=shift)
 

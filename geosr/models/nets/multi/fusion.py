@@ -25,10 +25,10 @@ from torch.nn import functional as F
 
 from geosr.models.card import ModelCard
 from geosr.models.design import Design
+from geosr.scene.pointspread import CUBIC
 
-Blur = float | str  # σ of a Gaussian in coarse pixels, or CUBIC
+Blur = float | str  # σ of a Gaussian in coarse pixels, or `CUBIC`
 BLUR = 0.375
-CUBIC = "cubic"  # anti-aliased cubic convolution (Keys 1981, a = −0.5)
 _NARROW = 0.2  # of shift-and-add, in coarse pixels
 _LEAST = 1e-6
 
@@ -42,7 +42,7 @@ def sampling(size: int, scale: int, shift: Tensor, blur: Blur) -> Tensor:
     coarse = torch.arange(size, device=shift.device, dtype=torch.float32)
     centre = (coarse + 0.5 + shift[..., None]) * scale - 0.5  # (…, size)
     at = (fine - centre[..., None].clamp(0, scale * size - 1)) / scale
-    weights = keys(at) if isinstance(blur, str) else _gaussian(at / blur)
+    weights = keys(at) if blur == CUBIC else _gaussian(at / float(blur))
     return weights / weights.sum(-1, keepdim=True)
 
 

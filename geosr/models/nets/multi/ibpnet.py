@@ -25,13 +25,13 @@ from geosr.models.card import ModelCard
 from geosr.models.design import Design, Recipe
 from geosr.models.nets.multi.fusion import (
     BLUR,
-    CUBIC,
     Blur,
     Sampling,
     back_projected,
     shift_and_add,
 )
 from geosr.models.nets.multi.regularised import STEPS, most_probable
+from geosr.scene.pointspread import CUBIC
 
 _STEPS = 4  # of back-projection before ibp-net's net
 

@@ -32,13 +32,13 @@ from geosr.models.nets.multi.fusion import (
     back_projected,
     shape_of,
 )
+from geosr.scene.pointspread import SENSOR
 
 _BEFORE = 4  # steps of back-projection that noise is told after
 STEPS = 16  # of conjugate gradients
 _PRIOR = 0.7  # the fine image's Laplacian has 1 / 0.7 of a frame's variance, of Landsat scenes
 _KERNEL = 20.0  # by how much a Laplacian raises the variance of white noise
 _TINY = 1e-12
-_SENSOR = "sensor"  # blur: as the sensor sees where that is known, else a Gaussian of `BLUR`
 
 Agree = Callable[..., tuple[Tensor, Tensor]]
 
@@ -143,7 +143,7 @@ _KINDS: dict[str, tuple[Agree | None, str]] = {
 def build(card: ModelCard) -> Fusion:
     """The fusion of a card."""
     options = {**card.options, "agree": _KINDS[card.arch][0]}
-    if options["blur"] == _SENSOR:
+    if options["blur"] == SENSOR:
         options["blur"] = BLUR
     return Fusion(partial(most_probable, **options), card.scale)
 
@@ -151,6 +151,6 @@ def build(card: ModelCard) -> Fusion:
 # Noise and steps are a tile's own: tiles blend.
 DESIGNS = tuple(
     Design(name, "misr", name, build, dict.fromkeys((2, 3, 4), 32), 3, source, frames=9,
-           shifts=True, fewer=True, blend=4, options={"steps": STEPS, "blur": _SENSOR})
+           shifts=True, fewer=True, blend=4, options={"steps": STEPS, "blur": SENSOR})
     for name, (_, source) in _KINDS.items()
 )  # fmt: skip
