@@ -6,7 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
+from make_probav import write_imgset, write_png
 from rasters import picture, write
+
+from geosr.scene import degrade
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -57,6 +60,25 @@ def test_leaving_one_image_out_scores_methods_without_a_truth(tmp_path):
     assert [line[0] for line in lines] == ["mean", "ibp", "map", "map-robust"]
     assert all(line[-2:] == ["5", "images"] and len(line) == 5 for line in lines)
     assert all(20 < float(value) < 90 for line in lines for value in line[1:-2])
+
+
+def test_a_truth_tells_how_its_coarse_images_see(tmp_path):
+    rng, folder = np.random.default_rng(0), write_imgset(tmp_path / "imgset0000", size=96)
+    taps, soft = degrade.bicubic(3), np.array([1, 4, 6, 4, 1]) / 16
+    pad = degrade.beyond(taps, 3)
+    ground = rng.normal(0, 1, (1, 288 + 2 * pad, 288 + 2 * pad))
+    truth = 9000 + 600 * degrade.shrink(ground, 1, soft, soft, pad=2)
+    ground = np.pad(truth, ((0, 0), (2, 2), (2, 2)), mode="edge")
+    coarse = degrade.shrink(ground, 3, taps, taps, pad=pad)[0]
+    inner = ground[0, pad:-pad, pad:-pad]
+    write_png(folder / "HR.png", inner.astype(np.uint16))
+    write_png(folder / "LR000.png", coarse.astype(np.uint16))
+    lines = [line.split() for line in run("transfer.py", folder, "--image", 0).splitlines()]
+    rows = {" ".join(line[:-10]): np.array(line[-10:], float) for line in lines[1:]}
+    for name in ("LR000", "LR000 left", "LR000 right"):
+        np.testing.assert_allclose(rows[name], rows["cubic"], atol=0.15)
+    assert np.abs(rows["LR000"] - rows["cubic"])[:8].max() < 0.05
+    assert np.abs(rows["LR000"] - rows["gaussian"])[:8].max() > 0.05
 
 
 def test_the_frames_around_a_frame_help(tmp_path):

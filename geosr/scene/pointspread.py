@@ -40,8 +40,8 @@ _PAN = 15  # metres; GSD of the band that Landsat's are told relative to
 SENSOR = "sensor"  # of a net's card: as what it is given was sensed, a Gaussian where unknown
 CUBIC = "cubic"  # a point spread: anti-aliased cubic convolution (Keys 1981, a = −0.5)
 # Sensors whose coarse products see their fine ones so: from Proba-V's 100 m to 300 m the transfer,
-# told from one imgset of the Kelvins challenge and its truth, is that kernel's within 0.03 up to
-# 0.45 cycles a pixel, flat where a Gaussian falls already.
+# told from one imgset of the Kelvins challenge and its truth by examples/transfer.py, is that
+# kernel's within 0.02 up to 0.4 cycles a pixel, flat where a Gaussian falls already.
 RESAMPLED = ("probav",)
 _KEPT = 0.75  # of a band's own σ, at the frequencies that a degraded scene keeps
 METRES = {
