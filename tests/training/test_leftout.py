@@ -17,6 +17,7 @@ from geosr.errors import UsageError
 from geosr.models import registry, weights
 from geosr.models.card import LEFT_OUT, SHIFTS
 from geosr.models.nets.multi.fusion import BLUR, Sampling
+from geosr.scene.pointspread import CUBIC
 from geosr.training.config import TrainConfig
 from geosr.training.datasets import Choice, leftout, open_sets, stack
 from geosr.training.train import train
@@ -96,6 +97,18 @@ def test_the_frame_left_out_is_the_truth_seen_at_its_place(series, truth):
         assert line[0] == pytest.approx(1, abs=0.15)
 
 
+@pytest.mark.parametrize(("model", "blur"), [("ibp-net", BLUR), ("map-net", CUBIC)])
+def test_the_frame_left_out_is_seen_through_the_point_spread_of_the_net(series, model, blur):
+    found = windows(series, model)
+    batch = stack([found.sample(0, 0)])
+    rows, cols = (3 * n for n in batch.target.shape[-2:])
+    image = torch.rand(1, 1, rows, cols, generator=torch.Generator().manual_seed(2)) * 10000
+    shifts = batch.inputs[LEFT_OUT]
+    seen = Sampling((rows // 3, cols // 3), 3, shifts, blur).see(image)
+    on_itself = replace(batch, target=seen[:, 0])
+    torch.testing.assert_close(found.compared(image, on_itself), seen[:, 0])
+
+
 def test_clouds_of_the_frame_left_out_have_no_say(series):
     found = windows(series)
     held = found._of(found.areas[0].item)
@@ -105,9 +118,10 @@ def test_clouds_of_the_frame_left_out_have_no_say(series):
     assert all(s.target[s.mask].max() < 9000 for s in samples)
 
 
-@pytest.mark.parametrize("model", ["ibp-net", "hdr-dsp"])
+@pytest.mark.parametrize("model", ["ibp-net", "map-net", "hdr-dsp"])
 def test_training_learns_and_its_file_super_resolves(series, tmp_path, model):
     small = {"ibp-net": {"features": 8, "blocks": 1},
+             "map-net": {"features": 8, "blocks": 1},
              "hdr-dsp": {"features": 16, "encoded": 1, "decoded": 2}}  # fmt: skip
     config = replace(
         CONFIG, model=model, net_options=small[model], steps=40, val_every=20, patch=48,
@@ -116,7 +130,7 @@ def test_training_learns_and_its_file_super_resolves(series, tmp_path, model):
     losses: list[float] = []
     train(series, tmp_path / "run", config=config, progress=lambda p: losses.append(p.loss))
     assert np.isfinite(losses).all()
-    if model == "hdr-dsp":  # the other begins as back-projection, near the end
+    if model == "hdr-dsp":  # the others begin as what they refine, near the end
         assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
     rows = list(csv.DictReader((tmp_path / "run/log.csv").open()))
     assert [row["step"] for row in rows] == ["20", "40"]

@@ -100,10 +100,12 @@ class LeftOutWindows(Windows[Scene]):
     def compared(self, image: Tensor, batch: Batch) -> Tensor:
         """The image's detail as the frame that was left out sees it, on that frame's base.
 
-        Exposure and most that changed on the ground or in the air are in the base, as published.
+        It sees through the point spread that the net takes frames to have. Exposure and most that
+        changed on the ground or in the air are in the base, as published.
         """
         size = (batch.target.shape[-2], batch.target.shape[-1])
-        sampler = Sampling(size, self.card.scale, batch.inputs[LEFT_OUT], BLUR)
+        blur = self.card.options.get("blur", BLUR)
+        sampler = Sampling(size, self.card.scale, batch.inputs[LEFT_OUT], blur)
         seen, target = sampler.see(image.float()), batch.target[:, None]
         return (seen + gaussian_mean(target - seen, _BASE, _TAPS))[:, 0]
 
@@ -149,7 +151,7 @@ def areas(
     if card.task != "misr" or not (card.shifts and card.fewer):
         raise UsageError(
             f"--self-supervised: '{card.name}' is not told where each of any number of frames "
-            "looks, so it cannot tell one from the others. Choose ibp-net or hdr-dsp."
+            "looks, so it cannot tell one from the others. Choose map-net, ibp-net or hdr-dsp."
         )
     found, reasons = list[Area[Scene]](), list[str]()
     for path in find_scenes(data, pattern=pattern, kind="series"):
