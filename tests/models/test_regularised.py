@@ -116,3 +116,14 @@ def test_agreeing_frames_keep_their_masks(rule):
     _, weights = rule(frames, clear, shifts, 3)
     assert not weights[clear == 0].any() and bool((weights[clear > 0] > 0).all())
     assert float(weights.max()) <= 1
+
+
+@pytest.mark.parametrize("rule", [agreeing, usual])
+def test_frames_that_are_nowhere_clear_do_not_make_the_others_weigh_less(rule):
+    _, frames, clear, shifts = series(4, noise=0.01)
+    _, alone = rule(frames, clear, shifts, 3)
+    padded = torch.cat([frames, frames[:, :1].expand(-1, 6, -1, -1, -1)], 1)
+    covered = torch.cat([clear, torch.zeros_like(clear[:, :1]).expand(-1, 6, -1, -1, -1)], 1)
+    _, weights = rule(padded, covered, torch.cat([shifts, shifts.new_zeros(1, 6, 2)], 1), 3)
+    torch.testing.assert_close(weights[:, :4], alone, atol=0.02, rtol=0)
+    assert not weights[:, 4:].any()

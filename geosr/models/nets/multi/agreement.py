@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor
 
 from geosr.models.nets.multi.fusion import (
@@ -58,7 +59,7 @@ def agreeing(
     share = (1 - kept * (noise + noise[:, :1]) / power).clamp(0, 1)
     change = share * change
     spread = _around(change**2, _AROUND)
-    usual = noise.median(1, keepdim=True).values + _TINY
+    usual = _ordinary(noise, enlarged(counted, 1, shifts))
     weights = enlarged((usual / (usual + spread)).amin(2, keepdim=True), 1, -shifts)
     return frames - enlarged(change, 1, -shifts), counted * weights.clamp(_LEAST_WEIGHT, 1)
 
@@ -82,7 +83,7 @@ def usual(
     middle = median(frames, clear, shifts, 1).unsqueeze(1).expand_as(frames)
     smooth, noise, kept = _parted(frames - enlarged(middle, 1, -shifts), counted)
     change = (_around(smooth**2, _AROUND) - kept * noise).clamp(min=0)
-    ordinary = noise.median(1, keepdim=True).values + _TINY
+    ordinary = _ordinary(noise, counted)
     weights = (ordinary / (ordinary + change)).amin(2, keepdim=True)
     return frames, counted * weights.clamp(_LEAST_WEIGHT, 1)
 
@@ -97,6 +98,12 @@ def _parted(rest: Tensor, counted: Tensor) -> tuple[Tensor, Tensor, float]:
     smooth = _around(rest, _CHANGE) / _around(counted, _CHANGE).clamp(min=0.05)
     rough = _around((rest - counted * smooth) ** 2, _AROUND)
     return smooth, rough / _around(counted, _AROUND).clamp(min=0.05) / (1 - kept), kept
+
+
+def _ordinary(noise: Tensor, counted: Tensor) -> Tensor:
+    """The median frame's noise around each pixel, of those that are clear there."""
+    there = noise.where(counted > 0.5, torch.nan)
+    return there.nanmedian(1, keepdim=True).values.nan_to_num() + _TINY
 
 
 def _seen(
