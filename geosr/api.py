@@ -31,6 +31,7 @@ from geosr.inference.request import Request, scene_options
 from geosr.inference.zoom import with_finer
 from geosr.models import registry, weights
 from geosr.models.card import Model, ModelCard
+from geosr.raster.creation import require_options
 from geosr.scene.frames import FrameOptions
 from geosr.sensors import OpenOptions, is_remote, remote_path, sentinel2
 from geosr.sensors import open_scene as _open_scene
@@ -153,6 +154,7 @@ def superres(
     _require("if_locked", if_locked, ("fail", "skip", "wait"))
     _require("register", register, _REGISTER)
     _require("refine", refine or TV_TV, REFINEMENTS)
+    require_options(format, co or {})
     source, target = _source(src, remote=allow_remote), Path(out)
     if gsd is not None and scale is not None:
         raise UsageError("gsd and scale both say how fine the output is. Leave one out.")

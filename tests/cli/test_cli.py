@@ -104,6 +104,13 @@ def test_format_and_creation_options_reach_gdal(geosr, scenes, tmp_path):
     assert geosr("superres", "in/one", "x.tif", *BICUBIC, "--co", "LZW").returncode == 2
 
 
+def test_creation_options_that_gdal_would_ignore_are_a_usage_error(geosr, scenes, tmp_path):
+    for option in ("COMPRESS=NONSENSE", "FOO=BAR", "NODATA=7", "TFW=YES"):
+        done = geosr("superres", "in/one", "new/x.tif", *BICUBIC, "--co", option)
+        assert done.returncode == 2 and option in done.stderr
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_dry_run_says_what_it_would_do_and_writes_nothing(geosr, scenes, tmp_path):
     done = ok(geosr("superres", "in", "out", *BICUBIC, "--dry-run", "--json"))
     assert {line["status"] for line in lines(done)} == {"planned"}
