@@ -111,6 +111,17 @@ def test_creation_options_that_gdal_would_ignore_are_a_usage_error(geosr, scenes
     assert not (tmp_path / "new").exists()
 
 
+def test_the_name_of_a_file_and_its_format_agree(geosr, scenes, tmp_path):
+    for name, format in (("x.png", "GTiff"), ("x.PNG", "COG"), ("x.tif", "PNG")):
+        done = geosr("superres", "in/one", f"new/{name}", *BICUBIC, "--format", format)
+        assert done.returncode == 2 and f"new/{name} would hold" in done.stderr
+        assert "--format" in done.stderr
+    assert not (tmp_path / "new").exists()
+    few = ("--bands", "B4,B3,B2", "--format", "PNG")
+    ok(geosr("superres", "in/one", "x.PNG", *BICUBIC, *few))
+    assert (tmp_path / "x.PNG").read_bytes().startswith(b"\x89PNG")
+
+
 def test_a_dry_run_says_what_it_would_do_and_writes_nothing(geosr, scenes, tmp_path):
     done = ok(geosr("superres", "in", "out", *BICUBIC, "--dry-run", "--json"))
     assert {line["status"] for line in lines(done)} == {"planned"}
