@@ -10,7 +10,7 @@ import scene_files
 import torch
 from rasterio.transform import Affine
 
-from geosr.errors import SceneError
+from geosr.errors import SceneError, UsageError
 from geosr.inference.engine import Engine
 from geosr.inference.plan import make_plan
 from geosr.inference.request import Request
@@ -394,6 +394,23 @@ def test_bounds_are_snapped_outward_and_see_beyond_themselves(scene_dir, tmp_pat
 def test_bounds_elsewhere_are_refused(scene_dir, bicubic):
     with pytest.raises(SceneError, match="does not touch"):
         make_plan(open_scene(scene_dir), bicubic, Request(bounds=(0, 0, 10, 10)))
+
+
+@pytest.mark.parametrize("crs", [None, "EPSG:4326"])
+@pytest.mark.parametrize("odd", [math.nan, math.inf])
+def test_bounds_that_are_no_numbers_are_refused(scene_dir, bicubic, crs, odd):
+    request = Request(bounds=(odd, 0, 10, 10), bounds_crs=crs)
+    with pytest.raises(UsageError, match=f"--bounds {odd} 0 10 10: four finite numbers"):
+        make_plan(open_scene(scene_dir), bicubic, request)
+
+
+def test_two_nets_for_one_band_are_refused_where_it_is_wanted(scene_dir, bicubic, dsen2):
+    scene = open_scene(scene_dir)
+    with pytest.raises(UsageError, match=r"bicubic-20, dsen2-20 make the same bands \(B5 B6"):
+        make_plan(scene, [*bicubic, *dsen2], Request())
+    with pytest.raises(UsageError, match=r"bicubic-60, dsen2-60 make the same bands \(B1 B9\)"):
+        make_plan(scene, [*bicubic, *dsen2], Request(bands=("B1",)))
+    assert make_plan(scene, [bicubic[0], dsen2[1]], Request()).names == TWELVE
 
 
 def test_low_precision_stays_close(scene_dir, tmp_path, dsen2):
