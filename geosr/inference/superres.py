@@ -168,7 +168,7 @@ def with_frames(plan: Plan, reader: Reader, request: Request) -> Plan:
 
 def _layout(plan: Plan, request: Request, *, masked: bool) -> Layout:
     scene = plan.scene
-    nodata: float | None = scene.select(names=[plan.band(plan.names[0])])[0].nodata
+    nodata: float | None = _band(plan.names[0], plan).nodata
     if nodata is not None and math.isnan(nodata) and scene.dtype.kind != "f":
         nodata = None  # every count of an integer type may be sensed
     cards = [model.card for model in plan.models]
@@ -196,7 +196,7 @@ def _layout(plan: Plan, request: Request, *, masked: bool) -> Layout:
         plan.grid, plan.names, scene.dtype, nodata, masked, request.format, request.options,
         {**scene.acquisition.tags, **imagery, **tags}, _scales(plan),
         tuple(each.colour for each in spectra), tuple(each.tags for each in spectra), imagery,
-        request.overviews,
+        request.overviews, tuple(_band(name, plan).unit for name in plan.names),
     )  # fmt: skip
 
 
@@ -206,7 +206,12 @@ def _spectrum(name: str, plan: Plan) -> Spectrum:
         return Spectrum()
     if name in plan.stands_for:
         return spectrum(name, plan.scene.sensor, plan.scene.acquisition.platform)
-    return plan.scene.select(names=[name])[0].spectrum
+    return _band(name, plan).spectrum
+
+
+def _band(name: str, plan: Plan) -> Band:
+    """The scene's band that an output band is, speaks of or is told from."""
+    return plan.scene.select(names=[plan.band(name)])[0]
 
 
 def _imagery(acquisition: Acquisition) -> dict[str, str]:
@@ -221,8 +226,7 @@ def _scales(plan: Plan) -> tuple[tuple[float, float], ...]:
 
     An uncertainty is a difference, which no offset moves.
     """
-    bands = plan.scene.select(names=[plan.band(name) for name in plan.names])
-    pairs = [band.tagged for band in bands]
+    pairs = [_band(name, plan).tagged for name in plan.names]
     return tuple(
         (scale, 0.0 if name in plan.uncertain else offset)
         for name, (scale, offset) in zip(plan.names, pairs, strict=True)

@@ -42,6 +42,7 @@ class Layout:
         options: creation options that replace the defaults, NAME to VALUE.
         tags: of the raster.
         scales: GDAL's (scale, offset) of each band; empty for none.
+        units: of what these give, "" for none; empty for none of all bands.
         colours: colour interpretation of each band as rasterio writes it, "" for none.
         spectra: of each band, in GDAL's metadata domain IMAGERY.
         imagery: of the raster, in that domain.
@@ -61,6 +62,7 @@ class Layout:
     spectra: tuple[Mapping[str, str], ...] = ()
     imagery: Mapping[str, str] = field(default_factory=dict)
     overviews: bool = False
+    units: tuple[str, ...] = ()
 
     def check(self, path: Path) -> None:
         """Whether the format can hold such bands.
@@ -280,6 +282,8 @@ def _describe(dataset: Any, layout: Layout) -> None:
         dataset.colorinterp = [ColorInterp[name or "undefined"] for name in layout.colours]
     if any(pair != (1, 0) for pair in layout.scales):
         dataset.scales, dataset.offsets = zip(*layout.scales, strict=True)
+    if any(layout.units):
+        dataset.units = layout.units
 
 
 def _checksum(rows: NDArray[Any], mask: NDArray[np.bool_] | None) -> int:

@@ -153,6 +153,19 @@ def test_any_raster_keeps_its_own_colours_wavelengths_and_tags(geosr, tmp_path):
         assert float(dataset.tags(1)["STATISTICS_MEAN"]) == pytest.approx(dataset.read(1).mean())
 
 
+@pytest.mark.parametrize("format", ["GTiff", "COG"])
+def test_any_raster_keeps_the_units_of_its_values(geosr, tmp_path, format):
+    values = np.full((2, 24, 24), 15000, np.uint16)
+    path = write_on_grid(tmp_path / "in" / "lst.tif", values, names=("LST", "emissivity"))
+    with rasterio.open(path, "r+") as file:
+        file.units, file.scales = ("K", ""), (0.02, 1)
+    done = geosr("superres", path, "out", *BICUBIC, "--scale", "2", "--format", format)
+    assert done.returncode == 0, done.stderr
+    with rasterio.open(tmp_path / "out" / "lst.tif") as dataset:
+        assert [unit or "" for unit in dataset.units] == ["K", ""]
+        assert dataset.scales == (0.02, 1)
+
+
 @pytest.mark.skipif(not shutil.which("gdalinfo"), reason="gdalinfo is not installed")
 def test_gdalinfo_shows_true_colour_and_wavelengths(geosr, safe, tmp_path):
     opened(geosr, safe, tmp_path).close()
