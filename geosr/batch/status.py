@@ -80,7 +80,7 @@ def load_run(folder: Path) -> dict[str, Any] | None:
 def outputs(dst: Path) -> list[Path]:
     """Everything that is or will be an output in a folder, by name; `dst` itself where it is none.
 
-    Rasters (by records.SUFFIXES) but for quicklooks, what records are of, and what is being written.
+    Rasters (by records.SUFFIXES, no quicklooks), what records are of, and what is being written.
     """
     if not dst.is_dir():
         return [dst]

@@ -32,7 +32,8 @@ def targets(
         tmp_dir: where unfinished outputs are to lie.
 
     Raises:
-        UsageError: `src` is missing, `dst` names a file of another format, or outputs would lie in the input, finished or not.
+        UsageError: `src` is missing, `dst` names a file of another format, or outputs would lie in
+            the input, finished or not.
     """
     scenes = _each_once(find_scenes(src, pattern=pattern, kind=kind))
     if is_file_name(dst):
