@@ -147,8 +147,7 @@ def _same_file(one: Path, other: Path) -> bool:
 def _check_outside(src: Path, outputs: Mapping[Path, Path]) -> None:
     source = Path(os.path.realpath(src))
     for scene, output in outputs.items():
-        own = os.path.realpath(output) == os.path.realpath(scene)
-        if own or lies_in(output, source):
+        if lies_in(output, scene) or lies_in(output, source):
             raise UsageError(
                 f"output {output} lies in the input {src}, which is never written to. "
                 "Choose another DST."

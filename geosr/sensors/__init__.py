@@ -38,7 +38,7 @@ def open_scene(path: str | Path, options: OpenOptions | None = None) -> Scene:
     """
     options = options or OpenOptions()
     try:
-        scene = with_meaning(_opened(Path(path), options))
+        scene = with_meaning(_opened(sentinel2.told_by(Path(path)), options))
     except OSError as error:
         raise SceneError(f"cannot read {path}: {cause(error)}. Check its permissions.") from error
     rows, cols = scene.grid.shape
@@ -105,7 +105,8 @@ def find_scenes(
 ) -> list[Path]:
     """The scene at `path`, or the scenes directly in it, sorted by name.
 
-    A child that looks like a scene is listed even if it turns out broken: it fails by itself.
+    A metadata file of a SAFE product stands for the product. A child that looks like a scene is
+    listed even if it turns out broken: it fails by itself.
 
     Args:
         pattern: names of scenes; of the rasters in a series.
@@ -114,7 +115,7 @@ def find_scenes(
     Raises:
         UsageError: `path` does not exist.
     """
-    path = Path(path)
+    path = sentinel2.told_by(Path(path))
     if is_remote(str(path)):
         return [path]
     if not path.exists():

@@ -103,6 +103,12 @@ class _Product:
         return str(self.path / name)
 
 
+def told_by(path: Path) -> Path:
+    """The product whose metadata (MTD_MSIL*.xml, manifest.safe) a path is; else the path."""
+    told = _METADATA.match(path.name) or path.name.lower() == "manifest.safe"
+    return path.parent if told and path.is_file() else path
+
+
 def is_safe(path: Path) -> bool:
     """A folder with MTD_MSIL*.xml or named .SAFE, or a zip file."""
     if path.is_file():
