@@ -324,6 +324,20 @@ def test_info_tells_level_offset_and_nodata_of_a_product(geosr, tmp_path):
     assert "DN offset -1000" in ok(geosr("info", path, *BICUBIC)).stdout
 
 
+def test_info_tells_what_nets_for_any_raster_would_do(geosr, scenes, tmp_path):
+    scene_files.write_folder(tmp_path / "scene", size=60)
+    image = tmp_path / "scene/20m.tif"
+    facts = json.loads(ok(geosr("info", image, "-m", "edsr-baseline", "--json")).stdout)
+    assert (facts["sensor"], facts["superres"]["nets"]) == ("image", ["edsr-baseline"])
+    assert (facts["superres"]["height"], facts["superres"]["width"]) == (60, 60)
+    assert facts["superres"]["bands"] == ["B5", "B6", "B7", "B8A", "B11", "B12"]
+    said = ok(geosr("info", image, "-m", "edsr-baseline")).stdout
+    assert said.startswith("20m: image\n  grid: B5 ") and "coarse bands" not in said
+    mixed = geosr("info", image, "-m", "bicubic-20", "-m", "edsr-baseline")
+    assert mixed.returncode == 2 and "do not go together" in mixed.stderr
+    assert geosr("info", image).returncode == 3
+
+
 def test_info_on_many_scenes_asks_for_one(geosr, scenes):
     done = geosr("info", "in")
     assert done.returncode == 2 and "2 scenes (one, two.tif)" in done.stderr
