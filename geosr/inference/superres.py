@@ -35,6 +35,7 @@ from geosr.scene.pixels import Reader
 from geosr.scene.radiometry import to_counts
 from geosr.scene.scene import SATURATED, Scene
 from geosr.scene.spectrum import Spectrum, spectrum
+from geosr.sensors.sentinel2 import ASSUMED, NO_OFFSET
 
 log = logging.getLogger("geosr")
 _MANY = 0.01  # of the predicted values; that many clipped ones are worth a warning
@@ -181,6 +182,8 @@ def _layout(plan: Plan, request: Request, *, masked: bool) -> Layout:
         "GEOSR_DN_OFFSET": " ".join(f"{offset:g}" for offset in offsets),
         "PROCESSING_LEVEL": scene.level or "unknown",
     }
+    if NO_OFFSET[1] in scene.notes:
+        tags |= ASSUMED
     if plan.fit:
         tags["GEOSR_FIT"] = "; ".join(
             f"{name} {plan.fit[name]}" for name in ("kernel", "seed", "steps")

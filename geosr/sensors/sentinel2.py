@@ -329,6 +329,9 @@ NO_OFFSET = (
 )
 
 
+ASSUMED = {"GEOSR_DN_OFFSET_SOURCE": "assumed"}  # of outputs whose offset is known no better
+
+
 def known_offset(
     path: Path, options: OpenOptions, tags: Mapping[str, str]
 ) -> tuple[float, Note] | None:
@@ -343,7 +346,7 @@ def known_offset(
     if options.dn_offset is not None:
         return options.dn_offset, Note(f"DN offset {options.dn_offset:g} as asked")
     for tag in ("GEOSR_DN_OFFSET", "RADIO_ADD_OFFSET", "BOA_ADD_OFFSET"):
-        if tag in tags:
+        if tag in tags and not ASSUMED.items() <= tags.items():
             if len(set(tags[tag].split())) > 1:
                 raise SceneError(
                     f"{path}: tag {tag} says several offsets ('{tags[tag][:40]}'). "
