@@ -169,7 +169,7 @@ def with_frames(plan: Plan, reader: Reader, request: Request) -> Plan:
 
 def _layout(plan: Plan, request: Request, *, masked: bool) -> Layout:
     scene = plan.scene
-    nodata: float | None = _band(plan.names[0], plan).nodata
+    nodata: float | None = _nodata(plan)
     if nodata is not None and math.isnan(nodata) and scene.dtype.kind != "f":
         nodata = None  # every count of an integer type may be sensed
     cards = [model.card for model in plan.models]
@@ -201,6 +201,24 @@ def _layout(plan: Plan, request: Request, *, masked: bool) -> Layout:
         tuple(each.colour for each in spectra), tuple(each.tags for each in spectra), imagery,
         request.overviews, tuple(_band(name, plan).unit for name in plan.names),
     )  # fmt: skip
+
+
+def _nodata(plan: Plan) -> float:
+    """The output's one nodata value: that of the bands that are copied, else the first band's.
+
+    Raises:
+        SceneError: copied bands have several.
+    """
+    found: dict[str, Band] = {}
+    for band in (_band(name, plan) for name in plan.native):
+        found.setdefault(f"{band.nodata:g}", band)
+    if len(found) > 1:
+        said = ", ".join(f"{band.name}: {value}" for value, band in found.items())
+        raise SceneError(
+            f"{plan.scene.path}: its bands have several nodata values ({said}), of which the "
+            "output can declare one. Give all files the same (gdalwarp -dstnodata)."
+        )
+    return next(iter(found.values()), _band(plan.names[0], plan)).nodata
 
 
 def _spectrum(name: str, plan: Plan) -> Spectrum:
@@ -260,6 +278,7 @@ def output_rows(strip: Strip, plan: Plan, dtype: np.dtype[Any], counts: Counts) 
     scene, window = plan.scene, plan.made(strip.window)
     at = _wanted(strip, plan)
     rows = np.empty((len(plan.names), window.height, window.width), dtype)
+    nodata = _nodata(plan)
     for i, name in enumerate(plan.names):
         own = plan.band(name)
         gsd = scene.gsd(own)
@@ -270,7 +289,7 @@ def output_rows(strip: Strip, plan: Plan, dtype: np.dtype[Any], counts: Counts) 
             continue
         k = plan.per_pixel(name)
         sensed = _spread(pixels.sensed[index], k, strip, plan)[at]
-        band = scene.select(names=[own])[0]
+        band = replace(scene.select(names=[own])[0], nodata=nodata)
         if name in plan.uncertain:
             band = replace(band, offset=0.0)
         values, clipped, shifted = to_counts(strip.predicted[name][at], scene, band, dtype, sensed)

@@ -381,6 +381,37 @@ def test_a_blank_tile_costs_no_pass_through_the_net(tmp_path, dsen2):
     assert not array[:, :60].any() and array[:, 60:].any()
 
 
+def declare(path: Path, nodata, change=lambda values: None):
+    """Declare a raster's nodata value, and change its pixels in place."""
+    edit(path, change)
+    with rasterio.open(path, "r+") as dataset:
+        dataset.nodata = nodata
+
+
+def test_files_with_other_nodata_values_give_an_output_with_one(scene_dir, tmp_path, bicubic):
+    source = copied(scene_dir, tmp_path)
+
+    def hole(values):
+        values[0, 5:8, 5:8] = 65535
+
+    declare(source / "10m.tif", 7)
+    declare(source / "20m.tif", 65535, hole)
+    array, profile, names, *_ = run(source, tmp_path / "o.tif", bicubic)
+    assert profile["nodata"] == 7
+    empty = array[names.index("B5")] == 7
+    assert empty[10:16, 10:16].all() and empty.sum() == 36
+    assert not (array == 65535).any() and not (array[names.index("B6")] == 7).any()
+
+
+def test_copied_bands_with_several_nodata_values_are_refused(tmp_path, bicubic):
+    source = scene_files.write_folder(tmp_path / "in", size=12, per_band=True)
+    declare(next(source.glob("*_B03.tif")), 9)
+    with pytest.raises(SceneError, match=r"several nodata values \(B2: 0, B3: 9\)"):
+        run(source, tmp_path / "o.tif", bicubic)
+    array, *_ = run(source, tmp_path / "p.tif", bicubic, only_sr=True)
+    assert len(array) == 8
+
+
 def test_bounds_are_snapped_outward_and_see_beyond_themselves(scene_dir, tmp_path, dsen2):
     whole, profile, *_ = run(scene_dir, tmp_path / "w.tif", dsen2)
     left, top = profile["transform"].c, profile["transform"].f
