@@ -88,7 +88,8 @@ def _text(facts: dict[str, Any]) -> str:
     sensed = [facts["acquired"], facts["platform"] and f"by {facts['platform']}"]
     lines += [f"  acquired {' '.join(filter(None, sensed))}"] if any(sensed) else []
     for gsd, part in facts["gsd"].items():
-        named = f"{gsd} m" if sentinel2 else "grid" if gsd == 1 else f"{gsd} times coarser"
+        own = min(facts["gsd"]) == 1  # then pixels are counted, not metres
+        named = f"{gsd} m" if not own else "grid" if gsd == 1 else f"{gsd} times coarser"
         lines.append(f"  {named}: {' '.join(part['bands'])}")
         lines.append(f"        {part['grid']}, nodata {part['nodata_share']:.2%}")
     lines.append(f"  type {facts['dtype']}, quantification {facts['quantification']:g}, "

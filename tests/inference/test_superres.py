@@ -381,6 +381,14 @@ def test_a_blank_tile_costs_no_pass_through_the_net(tmp_path, dsen2):
     assert not array[:, :60].any() and array[:, 60:].any()
 
 
+def test_bands_that_cannot_be_given_name_all_that_can(scene_dir, bicubic):
+    scene = open_scene(scene_dir)
+    asked = ({"bands": ("B10",)}, {"bands": ("B10", "B2")}, {"bands": ("B2",), "only_sr": True})
+    for request, first in zip(asked, ("B1 B2 B3", "B1 B2 B3", "B1 B5 B6"), strict=True):
+        with pytest.raises(SceneError, match=f"can give: {first} .* B11 B12"):
+            make_plan(scene, bicubic, Request(**request))
+
+
 def declare(path: Path, nodata, change=lambda values: None):
     """Declare a raster's nodata value, and change its pixels in place."""
     edit(path, change)
