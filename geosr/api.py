@@ -8,6 +8,7 @@ one of `geosr.errors`; progress is a function that is called; nothing is printed
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +32,7 @@ from geosr.inference.request import Request, scene_options
 from geosr.inference.zoom import with_finer
 from geosr.models import registry, weights
 from geosr.models.card import Model, ModelCard
+from geosr.raster.creation import require_options
 from geosr.scene.frames import FrameOptions
 from geosr.sensors import OpenOptions, is_remote, remote_path, sentinel2
 from geosr.sensors import open_scene as _open_scene
@@ -153,6 +155,18 @@ def superres(
     _require("if_locked", if_locked, ("fail", "skip", "wait"))
     _require("register", register, _REGISTER)
     _require("refine", refine or TV_TV, REFINEMENTS)
+    require_options(format, co or {})
+    _require_ranges(
+        jobs=jobs, threads=threads, tile_size=tile_size, overlap=overlap, batch_size=batch_size,
+        frames=frames, clearance=clearance, window=window, ensemble=ensemble, dn_offset=dn_offset,
+        quantification=quantification, gsd=gsd, fit_steps=fit_steps, fit_time=fit_time,
+        fit_seed=fit_seed, lock_timeout=lock_timeout, max_pixels=max_pixels,
+    )  # fmt: skip
+    _require_few(bounds=(bounds, 4), shard=(shard, 2))
+    if isinstance(bands, str):
+        raise UsageError(f"bands '{bands}' is one text. Give a list of names.")
+    if shard and not 1 <= shard[0] <= shard[1]:
+        raise UsageError(f"shard {shard} is not (I, N) with 1 ≤ I ≤ N.")
     source, target = _source(src, remote=allow_remote), Path(out)
     if gsd is not None and scale is not None:
         raise UsageError("gsd and scale both say how fine the output is. Leave one out.")
@@ -261,6 +275,8 @@ def sharpen(
         UsageError: no such net or device; arrays of both kinds; no rioxarray for a DataArray.
         WeightsError: its weights are missing or damaged.
     """
+    _require_ranges(offset=offset, quantification=quantification, tile_size=tile_size,
+                    overlap=overlap, batch_size=batch_size)  # fmt: skip
     given: Mapping[int, Any] = {10: d10, 20: d20} | ({} if d60 is None else {60: d60})
     labels = None
     if any(map(labelled.is_labelled, given.values())):
@@ -295,7 +311,10 @@ def open_scene(
 
     Raises:
         SceneError: no scene of that kind; the message says what was looked for and what is there.
+        UsageError: no such kind, or a number that means nothing.
     """
+    _require("kind", kind, (_GUIDED, "image", "series", "pair"))
+    _require_ranges(dn_offset=dn_offset, quantification=quantification)
     options = OpenOptions(dn_offset, _sentinel2_bands(bands_in), quantification, allow_vrt,
                           allow_remote, kind, pattern, align, max_pixels=None)  # fmt: skip
     return _open_scene(_source(path, remote=allow_remote), options)
@@ -478,6 +497,11 @@ def evaluate(
 
     _require("register", register, _REGISTER)
     _require("refine", refine or TV_TV, REFINEMENTS)
+    _require_ranges(
+        threads=threads, tile_size=tile_size, frames=frames, clearance=clearance,
+        dn_offset=dn_offset, quantification=quantification, fit_steps=fit_steps,
+        fit_time=fit_time, fit_seed=fit_seed,
+    )  # fmt: skip
     _set_threads(threads)
     where = _engine(device, precision)
     options = OpenOptions(dn_offset, _sentinel2_bands(bands_in), quantification, allow_vrt,
@@ -586,6 +610,39 @@ def _require(name: str, value: str, choices: Sequence[str]) -> None:
     """
     if value not in choices:
         raise UsageError(f"{name} '{value}' is none of {', '.join(choices)}. Choose one.")
+
+
+_LARGEST = sys.float_info.max
+_RANGES = {  # what a number may be; of all others from 1 on
+    "clearance": (0, 1), "overlap": (0, _LARGEST), "fit_seed": (0, _LARGEST),
+    "fit_time": (0, _LARGEST), "lock_timeout": (0, _LARGEST), "gsd": (1e-6, _LARGEST),
+    "quantification": (1e-6, _LARGEST), "dn_offset": (-_LARGEST, _LARGEST),
+    "offset": (-_LARGEST, _LARGEST),
+}  # fmt: skip
+
+
+def _require_ranges(**values: float | None) -> None:
+    """Refuse numbers that mean nothing, as the command line does.
+
+    Raises:
+        UsageError: names the range.
+    """
+    for name, value in values.items():
+        low, high = _RANGES.get(name, (1, _LARGEST))
+        if value is not None and not low <= value <= high:
+            most = f"{low:g} to {high:g}" if high < _LARGEST else f"{low:g} or more"
+            raise UsageError(f"{name} {value} is not {most if low > -high else 'a finite number'}.")
+
+
+def _require_few(**values: tuple[Sequence[float] | None, int]) -> None:
+    """Refuse several numbers that are more or fewer than they should be.
+
+    Raises:
+        UsageError: names how many there should be.
+    """
+    for name, (given, count) in values.items():
+        if given is not None and len(given) != count:
+            raise UsageError(f"{name} {given} holds {len(given)} numbers, not {count}.")
 
 
 def _set_threads(threads: int | None) -> None:

@@ -1,6 +1,7 @@
 """The Python API does what the commands do, and costs nothing until it is used."""
 
 import inspect
+import math
 import subprocess
 import sys
 import time
@@ -187,6 +188,37 @@ def test_errors_are_raised_as_what_they_are(tmp_path, scene_dir):
     (tmp_path / "broken/10m.tif").write_bytes(b"II*\0")
     with pytest.raises(SceneError, match=r"10m\.tif"):
         api.superres(tmp_path / "broken", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ({"tile_size": -5}, "tile_size -5 is not 1 or more"),
+        ({"tile_size": 0}, "tile_size 0 is not 1 or more"),
+        ({"overlap": -1}, "overlap -1 is not 0 or more"),
+        ({"clearance": 5}, "clearance 5 is not 0 to 1"),
+        ({"quantification": 0}, "quantification 0 is not"),
+        ({"dn_offset": math.nan}, "dn_offset nan is not a finite number"),
+        ({"gsd": -3}, "gsd -3 is not"),
+        ({"shard": (3, 2)}, r"shard \(3, 2\) is not \(I, N\)"),
+        ({"bounds": (1, 2, 3)}, "holds 3 numbers, not 4"),
+        ({"bands": "B5,B11"}, "bands 'B5,B11' is one text"),
+    ],
+)
+def test_what_the_command_line_refuses_is_refused_before_any_work(scene_dir, tmp_path, given,
+                                                                  message):  # fmt: skip
+    with pytest.raises(UsageError, match=message):
+        api.superres(scene_dir, tmp_path / "out", model="bicubic", device="cpu", **given)
+    assert not (tmp_path / "out").exists()
+
+
+def test_numbers_and_kinds_that_mean_nothing_are_refused_everywhere(arrays, scene_dir):
+    with pytest.raises(UsageError, match="offset inf is not a finite number"):
+        api.sharpen(*arrays[:2], offset=math.inf)
+    with pytest.raises(UsageError, match="kind 'stack' is none of"):
+        api.open_scene(scene_dir, kind="stack")
+    with pytest.raises(UsageError, match="frames 0 is not 1 or more"):
+        api.evaluate("bicubic", scene_dir, frames=0)
 
 
 def test_train_evaluate_and_use_a_net(tmp_path):

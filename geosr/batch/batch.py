@@ -30,6 +30,8 @@ from geosr.inference.plan import Plan, make_plan
 from geosr.inference.predict import device_lost
 from geosr.inference.superres import Result
 from geosr.raster import publish
+from geosr.raster.creation import try_options
+from geosr.raster.writer import Layout
 from geosr.scene.frames import SelectedFrame
 from geosr.scene.scene import Scene
 from geosr.sensors import open_scene
@@ -157,8 +159,9 @@ def plan(
             if _finished(scene, output, job):
                 outcome = Outcome(name, "skipped", message="finished already", output=str(output))
             else:
-                outcome = Outcome(name, "planned", message=describe(make_plan(
-                    scene, job.models, job.request, job.engine)), output=str(output))  # fmt: skip
+                planned = make_plan(scene, job.models, job.request, job.engine)
+                _require_options(output, planned, job)
+                outcome = Outcome(name, "planned", message=describe(planned), output=str(output))
         except GeosrError as error:
             outcome = Outcome(name, "failed", error.exit_code, str(error), str(output))
         outcomes.append(outcome)
@@ -238,6 +241,7 @@ def _work(path: Path, output: Path, job: Job, progress: Progress) -> Outcome:
         for left_out in planned.notes:
             log.info("%s: %s", name, left_out)
         log.info("%s: %s", name, describe(planned))
+        _require_options(output, planned, job)
         if job.space_check:
             _require_space(output, planned, job.request.tmp_dir)
         if job.check_inputs:
@@ -308,6 +312,14 @@ def _require_space(output: Path, plan: Plan, tmp_dir: Path | None) -> None:
     publish.require_space(output, _size(plan))
     if tmp_dir:
         publish.require_space(tmp_dir / output.name, _size(plan))
+
+
+def _require_options(output: Path, plan: Plan, job: Job) -> None:
+    """Whether the output's format and creation options can hold what is planned."""
+    layout = Layout(plan.grid, plan.names, plan.scene.dtype, 0, format=job.request.format,
+                    options=job.request.options)  # fmt: skip
+    layout.check(output)
+    try_options(layout)
 
 
 def _finished(scene: Scene, output: Path, job: Job) -> bool:

@@ -95,8 +95,10 @@ def require(output: Path) -> dict[str, Any]:
     """The record beside an output, for whoever cannot do without its source.
 
     Raises:
-        UsageError: there is none that tells the source.
+        UsageError: there is none that tells the source, or `output` is a folder.
     """
+    if output.is_dir():
+        raise UsageError(f"{output} is a folder. Name the outputs in it: {output}/*.tif")
     record = load(output) or {}
     try:
         record["source"]["path"], record["recipe"]["models"]

@@ -80,11 +80,11 @@ def load_run(folder: Path) -> dict[str, Any] | None:
 def outputs(dst: Path) -> list[Path]:
     """Everything that is or will be an output in a folder, by name; `dst` itself where it is none.
 
-    Rasters (by records.SUFFIXES), what records are of, and what is being written.
+    Rasters (by records.SUFFIXES, no quicklooks), what records are of, and what is being written.
     """
     if not dst.is_dir():
         return [dst]
-    rasters = [path for path in dst.glob("[!.]*") if _is_raster(path)]
+    rasters = [path for path in dst.glob("[!.]*") if _is_raster(path) and not _is_picture(path)]
     recorded = filter(None, map(records.recorded_output, dst.glob("[!.]*.json")))
     lost = [path for path in recorded if _is_raster(path) and not records.is_anothers(path)]
     begun = [dst / path.name[1:].removesuffix(".lock") for path in dst.glob(".*.lock")]
@@ -113,6 +113,11 @@ def standing(output: Path) -> str:
         return "foreign" if output.exists() else "absent"
     whole = record is not None and stamp is not None and record["output"]["size"] == stamp[0]
     return "finished" if whole else "changed"
+
+
+def _is_picture(path: Path) -> bool:
+    """Whether a file is a quicklook of an output, and no output itself."""
+    return path.suffix.lower() == ".png" and marks.carries(path, marks.QUICKLOOK)
 
 
 @dataclass(frozen=True)

@@ -28,15 +28,16 @@ def targets(
 
     Args:
         kind: of the scenes, as in OpenOptions.
-        suffix: of outputs in a folder.
+        suffix: of outputs in a folder; ".png" where they are PNGs.
         tmp_dir: where unfinished outputs are to lie.
 
     Raises:
-        UsageError: `src` is missing, or outputs would lie in the input, finished or not.
+        UsageError: `src` is missing, `dst` names a file of another format, or outputs would lie in
+            the input, finished or not.
     """
     scenes = _each_once(find_scenes(src, pattern=pattern, kind=kind))
     if is_file_name(dst):
-        _check_name(dst)
+        _check_name(dst, png=suffix == ".png")
         if len(scenes) > 1:
             raise UsageError(
                 f"{dst} is one file, but {src} holds {len(scenes)} scenes. Give a folder."
@@ -87,9 +88,14 @@ def _fitting(name: str) -> str:
     return f"{publish.shortened(name, _LONGEST - 9)}-{told}"
 
 
-def _check_name(dst: Path) -> None:
+def _check_name(dst: Path, *, png: bool) -> None:
     if dst.is_dir():
         raise UsageError(f"{dst} is a folder where a file must go. Choose another DST.")
+    if (dst.suffix.lower() == ".png") != png:
+        raise UsageError(
+            f"{dst} would hold {'a PNG' if png else 'no PNG'} by --format. Choose "
+            + ("a name that ends in .png." if png else "--format PNG, or a name that ends in .tif.")
+        )
     size = len(os.fsencode(dst.stem))
     if size > _LONGEST:
         raise UsageError(
@@ -141,8 +147,7 @@ def _same_file(one: Path, other: Path) -> bool:
 def _check_outside(src: Path, outputs: Mapping[Path, Path]) -> None:
     source = Path(os.path.realpath(src))
     for scene, output in outputs.items():
-        own = os.path.realpath(output) == os.path.realpath(scene)
-        if own or lies_in(output, source):
+        if lies_in(output, scene) or lies_in(output, source):
             raise UsageError(
                 f"output {output} lies in the input {src}, which is never written to. "
                 "Choose another DST."

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from geosr.cli.console import set_up_log, tell
 from geosr.cli.options import input_options, log_options, open_options, option
+
+if TYPE_CHECKING:
+    from geosr.models.card import Model
 
 
 @click.command("info")
@@ -47,6 +50,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
     from geosr.errors import GeosrError, UsageError, without_secrets
     from geosr.inference import forecast
     from geosr.inference.inspect import inspect
+    from geosr.inference.request import scene_options
     from geosr.models.card import DEFAULT
     from geosr.sensors import find_scenes, is_remote, open_scene, remote_path
 
@@ -55,17 +59,20 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
             f"{without_secrets(params['path'])[:80]}: local files only. "
             "Pass --allow-remote to read it."
         )
-    paths = find_scenes(remote_path(params["path"]))
+    options, nets, failed = open_options(params), list["Model"](), ""
+    try:
+        nets = forecast.nets(params["model_names"] or DEFAULT)
+    except GeosrError as error:
+        failed = str(error)
+    options = scene_options(nets, options) if nets else options
+    paths = find_scenes(remote_path(params["path"]), kind=options.kind)
     if len(paths) != 1:
         names = ", ".join(path.name for path in paths[:6]) or "none"
         raise UsageError(f"{params['path']} holds {len(paths)} scenes ({names}). Name one of them.")
-    scene = open_scene(Path(paths[0]), replace(open_options(params), max_pixels=None))
-    try:
-        wanted = params["model_names"] or DEFAULT
-        facts = inspect(scene, forecast.nets(wanted), forecast.read_runs(runs_file()))
-    except GeosrError as error:
-        facts = inspect(scene, [])
-        facts["superres"] = {"error": str(error)}
+    scene = open_scene(Path(paths[0]), replace(options, max_pixels=None))
+    facts = inspect(scene, nets, forecast.read_runs(runs_file()))
+    if failed:
+        facts["superres"] = {"error": failed}
     if params["point_spread"]:
         from geosr.scene.estimation import of_scene
 
@@ -75,15 +82,19 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
 
 
 def _text(facts: dict[str, Any]) -> str:
-    lines = [f"{facts['name']}: {facts['sensor']} {facts['level'] or 'level unknown'}"]
+    sentinel2 = facts["sensor"] == "sentinel2"
+    level = facts["level"] or ("level unknown" if sentinel2 else "")
+    lines = [f"{facts['name']}: {facts['sensor']} {level}".rstrip()]
     sensed = [facts["acquired"], facts["platform"] and f"by {facts['platform']}"]
     lines += [f"  acquired {' '.join(filter(None, sensed))}"] if any(sensed) else []
     for gsd, part in facts["gsd"].items():
-        lines.append(f"  {gsd} m: {' '.join(part['bands'])}")
+        own = min(facts["gsd"]) == 1  # then pixels are counted, not metres
+        named = f"{gsd} m" if not own else "grid" if gsd == 1 else f"{gsd} times coarser"
+        lines.append(f"  {named}: {' '.join(part['bands'])}")
         lines.append(f"        {part['grid']}, nodata {part['nodata_share']:.2%}")
     lines.append(f"  type {facts['dtype']}, quantification {facts['quantification']:g}, "
                  f"DN offset {facts['dn_offset']}")  # fmt: skip
-    lines.append(f"  coarse bands: {facts['resampled']}")
+    lines += [f"  coarse bands: {facts['resampled']}"] if sentinel2 else []
     lines += _spreads(facts.get("point_spread", {}))
     lines += [f"  {note}" for note in facts["notes"]]
     done = facts["superres"]

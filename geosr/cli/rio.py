@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,12 @@ class _Plugin(GroupedCommand):
         return super().make_context(info_name, args, parent, default_map=found, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """With geosr's exit codes, and its clean-up where a signal ends it."""
+        """With geosr's exit codes, and its clean-up where a signal ends it.
+
+        GDAL's warnings, which rio would print, are geosr's to tell in its own words.
+        """
         handle_signals()
+        logging.getLogger("rasterio._env").setLevel(logging.ERROR)
         with exit_codes(ctx):
             return super().invoke(ctx)
 

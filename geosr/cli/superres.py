@@ -307,7 +307,9 @@ def _job(
     from geosr.inference.engine import Engine
     from geosr.inference.predict import engine, place
     from geosr.inference.request import Request
+    from geosr.raster.creation import require_options
 
+    require_options(params["format"], params["creation"])
     where = Engine("cpu", "fp32", params["batch_size"], compiled=params["compile"])
     if not (params["scheduler"] or params["scheduler_file"]):
         where = engine(params["device"], params["precision"], params["batch_size"],

@@ -157,13 +157,17 @@ def _any_raster(scene: Scene, models: Sequence[Model], request: Request) -> tupl
 def _guided(
     scene: Scene, models: Sequence[Model], request: Request, notes: list[str]
 ) -> tuple[Bound, ...]:
-    """The models whose bands are wanted and, of several models, not all absent."""
+    """The models whose bands are wanted and, of several models, not all absent.
+
+    Raises:
+        UsageError: two of them make one band.
+    """
     if any(model.card.task == "spectral" for model in models):
         return _spectral(scene, models)
     present = {band.name for band in scene.bands}
     wanted = set(request.bands) if request.bands is not None else None
     asked = [m for m in models if wanted is None or wanted & set(m.card.bands) or _is_finer(m)]
-    chosen = []
+    chosen: list[Bound] = []
     for model in asked:
         if len(asked) > 1 and not present & set(model.card.bands):
             notes.append(f"no {' '.join(model.card.bands)}: {model.card.name} is not run")
@@ -172,6 +176,7 @@ def _guided(
         scene.select(names=names)  # says what is missing
         _require_factor(scene, model.card)
         inputs = tuple((item.gsd, item.gsd, item.bands) for item in model.card.inputs)
+        _require_other_bands(chosen, model)
         chosen.append(Bound(model, inputs, model.card.bands))
     if asked and not chosen:
         scene.select(names=asked[0].card.bands)
@@ -182,6 +187,15 @@ def _guided(
             f"{' '.join(band.name for band in scene.bands)}). Add B2, B3, B4 and B8."
         )
     return _cascaded(chosen)
+
+
+def _require_other_bands(nets: Sequence[Bound], model: Model) -> None:
+    for net in nets:
+        if both := [name for name in model.card.bands if name in net.bands]:
+            raise UsageError(
+                f"{net.model.card.name}, {model.card.name} make the same bands "
+                f"({' '.join(both)}). Choose one --model for them."
+            )
 
 
 def _is_finer(model: Model) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from rasterio.crs import CRS
 from rasterio.errors import RasterioError
 from rasterio.warp import transform_bounds
@@ -22,10 +24,12 @@ def wanted(scene: Scene, bounds: Bounds | None, crs: str | None, unit: int) -> W
 
     Raises:
         SceneError: the bounds do not touch the scene, or it has no CRS to find them in.
-        UsageError: no such CRS.
+        UsageError: no such CRS, or bounds that are no numbers.
     """
     if bounds is None:
         return scene.window
+    if not all(map(math.isfinite, bounds)):
+        raise UsageError(f"--bounds {' '.join(map(str, bounds))}: four finite numbers are needed.")
     grid = scene.grids[scene.finest]
     if crs:
         bounds = _reproject(scene, bounds, crs)

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from geosr.errors import GeosrError
 from geosr.inference import forecast
 from geosr.inference.forecast import Run, Sizes
-from geosr.inference.plan import Plan, make_plan
+from geosr.inference.plan import make_plan
 from geosr.inference.request import Request
 from geosr.models.card import Model
 from geosr.raster.grid import Grid
@@ -22,12 +23,14 @@ _LOOK = 1024  # finest pixels along a window of a larger one
 def inspect(scene: Scene, models: Sequence[Model], runs: Sequence[Run] = ()) -> dict[str, Any]:
     """Facts of a scene as plain values, ready for JSON; no net is run.
 
+    What "superres" holds is the error where the nets do not fit the scene.
+
     Args:
         models: nets that would run, or outlines of them.
         runs: earlier ones on this machine, newest last; without any the time is not known.
 
     Raises:
-        SceneError: a file is broken, or the nets do not fit the scene.
+        SceneError: a file is broken.
     """
     offsets = sorted({band.offset for band in scene.bands})
     return {
@@ -45,7 +48,7 @@ def inspect(scene: Scene, models: Sequence[Model], runs: Sequence[Run] = ()) -> 
         "resampled": scene.resampled or "native",
         "gsd": {gsd: _level(scene, gsd) for gsd in sorted(scene.grids)},
         "notes": [str(note) for note in scene.notes],
-        "superres": _forecast(make_plan(scene, models, Request(), Sizes()), runs),
+        "superres": _forecast(scene, models, runs),
     }
 
 
@@ -84,8 +87,12 @@ def _looks(grid: Grid, side: int) -> list[Window]:
     return [Window(row, col, *sides) for row in rows for col in cols]
 
 
-def _forecast(plan: Plan, runs: Sequence[Run]) -> dict[str, Any]:
+def _forecast(scene: Scene, models: Sequence[Model], runs: Sequence[Run]) -> dict[str, Any]:
     """Output, memory, and time where an earlier run on this machine tells it."""
+    try:
+        plan = make_plan(scene, models, Request(), Sizes())
+    except GeosrError as error:
+        return {"error": str(error)}
     pixels = plan.grid.width * plan.grid.height
     planned = forecast.work(plan, counted=True)
     told = forecast.seconds(planned, runs)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geosr.errors import SceneError
+from geosr.errors import GeosrError, SceneError
 from geosr.inference.binding import UNCERTAINTY, Bound, bind, for_any_raster, output_scale
 from geosr.inference.bounds import wanted
 from geosr.inference.consistency import REACH, REFINED
@@ -223,7 +223,8 @@ def make_plan(
     native = [band.name for band in copied]
     names = _ordered(scene, chosen, native)
     if request.bands is not None:
-        _require(scene, request.bands, names)
+        if missing := [name for name in request.bands if name not in names]:
+            raise _cannot_give(missing, scene, models, request, native)
         names = tuple(name for name in names if name in request.bands)
     if not any_raster:
         _note_left_out(scene, chosen, request, notes)
@@ -337,14 +338,21 @@ def _ordered(scene: Scene, nets: Sequence[Bound], native: Sequence[str]) -> tupl
     return scene.order({*native, *made})
 
 
-def _require(scene: Scene, bands: Sequence[str], names: Sequence[str]) -> None:
-    missing = [name for name in bands if name not in names]
-    if missing:
-        raise SceneError(
-            f"{scene.path}: cannot give {' '.join(missing)} "
-            f"(can give: {' '.join(names) or 'none'}). "
-            "Change --bands, or choose a model that makes them."
-        )
+def _cannot_give(
+    missing: Sequence[str], scene: Scene, models: Sequence[Model], request: Request,
+    native: Sequence[str],
+) -> SceneError:  # fmt: skip
+    """The error for bands that no net makes of a scene, with those that could be had."""
+    try:
+        chosen = bind(scene, models, replace(request, bands=None), [])
+        names = _ordered(scene, chosen, native)
+    except GeosrError:
+        names = tuple(native)
+    return SceneError(
+        f"{scene.path}: cannot give {' '.join(missing)} "
+        f"(can give: {' '.join(names) or 'none'}). "
+        "Change --bands, or choose a model that makes them."
+    )
 
 
 def _note_left_out(

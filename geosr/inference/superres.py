@@ -35,6 +35,7 @@ from geosr.scene.pixels import Reader
 from geosr.scene.radiometry import to_counts
 from geosr.scene.scene import SATURATED, Scene
 from geosr.scene.spectrum import Spectrum, spectrum
+from geosr.sensors.sentinel2 import ASSUMED, NO_OFFSET
 
 log = logging.getLogger("geosr")
 _MANY = 0.01  # of the predicted values; that many clipped ones are worth a warning
@@ -168,7 +169,7 @@ def with_frames(plan: Plan, reader: Reader, request: Request) -> Plan:
 
 def _layout(plan: Plan, request: Request, *, masked: bool) -> Layout:
     scene = plan.scene
-    nodata: float | None = scene.select(names=[plan.band(plan.names[0])])[0].nodata
+    nodata: float | None = _nodata(plan)
     if nodata is not None and math.isnan(nodata) and scene.dtype.kind != "f":
         nodata = None  # every count of an integer type may be sensed
     cards = [model.card for model in plan.models]
@@ -181,6 +182,8 @@ def _layout(plan: Plan, request: Request, *, masked: bool) -> Layout:
         "GEOSR_DN_OFFSET": " ".join(f"{offset:g}" for offset in offsets),
         "PROCESSING_LEVEL": scene.level or "unknown",
     }
+    if NO_OFFSET[1] in scene.notes:
+        tags |= ASSUMED
     if plan.fit:
         tags["GEOSR_FIT"] = "; ".join(
             f"{name} {plan.fit[name]}" for name in ("kernel", "seed", "steps")
@@ -196,8 +199,26 @@ def _layout(plan: Plan, request: Request, *, masked: bool) -> Layout:
         plan.grid, plan.names, scene.dtype, nodata, masked, request.format, request.options,
         {**scene.acquisition.tags, **imagery, **tags}, _scales(plan),
         tuple(each.colour for each in spectra), tuple(each.tags for each in spectra), imagery,
-        request.overviews,
+        request.overviews, tuple(_band(name, plan).unit for name in plan.names),
     )  # fmt: skip
+
+
+def _nodata(plan: Plan) -> float:
+    """The output's one nodata value: that of the bands that are copied, else the first band's.
+
+    Raises:
+        SceneError: copied bands have several.
+    """
+    found: dict[str, Band] = {}
+    for band in (_band(name, plan) for name in plan.native):
+        found.setdefault(f"{band.nodata:g}", band)
+    if len(found) > 1:
+        said = ", ".join(f"{band.name}: {value}" for value, band in found.items())
+        raise SceneError(
+            f"{plan.scene.path}: its bands have several nodata values ({said}), of which the "
+            "output can declare one. Give all files the same (gdalwarp -dstnodata)."
+        )
+    return next(iter(found.values()), _band(plan.names[0], plan)).nodata
 
 
 def _spectrum(name: str, plan: Plan) -> Spectrum:
@@ -206,7 +227,12 @@ def _spectrum(name: str, plan: Plan) -> Spectrum:
         return Spectrum()
     if name in plan.stands_for:
         return spectrum(name, plan.scene.sensor, plan.scene.acquisition.platform)
-    return plan.scene.select(names=[name])[0].spectrum
+    return _band(name, plan).spectrum
+
+
+def _band(name: str, plan: Plan) -> Band:
+    """The scene's band that an output band is, speaks of or is told from."""
+    return plan.scene.select(names=[plan.band(name)])[0]
 
 
 def _imagery(acquisition: Acquisition) -> dict[str, str]:
@@ -221,8 +247,7 @@ def _scales(plan: Plan) -> tuple[tuple[float, float], ...]:
 
     An uncertainty is a difference, which no offset moves.
     """
-    bands = plan.scene.select(names=[plan.band(name) for name in plan.names])
-    pairs = [band.tagged for band in bands]
+    pairs = [_band(name, plan).tagged for name in plan.names]
     return tuple(
         (scale, 0.0 if name in plan.uncertain else offset)
         for name, (scale, offset) in zip(plan.names, pairs, strict=True)
@@ -253,6 +278,7 @@ def output_rows(strip: Strip, plan: Plan, dtype: np.dtype[Any], counts: Counts) 
     scene, window = plan.scene, plan.made(strip.window)
     at = _wanted(strip, plan)
     rows = np.empty((len(plan.names), window.height, window.width), dtype)
+    nodata = _nodata(plan)
     for i, name in enumerate(plan.names):
         own = plan.band(name)
         gsd = scene.gsd(own)
@@ -263,7 +289,7 @@ def output_rows(strip: Strip, plan: Plan, dtype: np.dtype[Any], counts: Counts) 
             continue
         k = plan.per_pixel(name)
         sensed = _spread(pixels.sensed[index], k, strip, plan)[at]
-        band = scene.select(names=[own])[0]
+        band = replace(scene.select(names=[own])[0], nodata=nodata)
         if name in plan.uncertain:
             band = replace(band, offset=0.0)
         values, clipped, shifted = to_counts(strip.predicted[name][at], scene, band, dtype, sensed)

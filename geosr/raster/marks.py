@@ -53,7 +53,7 @@ def require_replaceable(path: Path, mark: bytes = b"", *, overwrite: bool = Fals
     """
     if path.is_dir():
         raise UsageError(f"{path} is a folder where a file must go. Choose another name.")
-    if overwrite or not os.path.lexists(path) or (mark and _carries(path, mark)):
+    if overwrite or not os.path.lexists(path) or (mark and carries(path, mark)):
         return
     why = ", and geosr did not make it for this" if mark else ""
     raise UsageError(
@@ -61,7 +61,8 @@ def require_replaceable(path: Path, mark: bytes = b"", *, overwrite: bool = Fals
     )
 
 
-def _carries(path: Path, mark: bytes) -> bool:
+def carries(path: Path, mark: bytes) -> bool:
+    """Whether a file is one that geosr made for the purpose that a mark stands for."""
     try:
         size = path.stat().st_size
         if not path.is_file():

@@ -42,6 +42,7 @@ class Layout:
         options: creation options that replace the defaults, NAME to VALUE.
         tags: of the raster.
         scales: GDAL's (scale, offset) of each band; empty for none.
+        units: of what these give, "" for none; empty for none of all bands.
         colours: colour interpretation of each band as rasterio writes it, "" for none.
         spectra: of each band, in GDAL's metadata domain IMAGERY.
         imagery: of the raster, in that domain.
@@ -61,6 +62,20 @@ class Layout:
     spectra: tuple[Mapping[str, str], ...] = ()
     imagery: Mapping[str, str] = field(default_factory=dict)
     overviews: bool = False
+    units: tuple[str, ...] = ()
+
+    def check(self, path: Path) -> None:
+        """Whether the format can hold such bands.
+
+        Raises:
+            SceneError: a PNG cannot; names `path`.
+        """
+        small = self.dtype in (np.uint8, np.uint16)
+        if self.format == "PNG" and not (len(self.names) in (1, 3) and small):
+            raise SceneError(
+                f"{path}: a PNG holds one or three bands of 8 or 16 bits, not {len(self.names)} of "
+                f"{self.dtype}. Choose --bands, or --format GTiff."
+            )
 
 
 @contextmanager
@@ -78,8 +93,7 @@ def create(
         SceneError: a PNG cannot hold it.
         StoppedError: the file could not be written, or does not read back as it was written.
     """
-    if layout.format == "PNG":
-        _check_png(path, layout)
+    layout.check(path)
     first = tmp_dir / path.name if tmp_dir else path
     parts = [publish.part_path(first)]
     try:
@@ -122,7 +136,7 @@ class RasterWriter:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-                self._dataset = rasterio.open(part, "w", **_profile(layout))
+                self._dataset = rasterio.open(part, "w", **profile(layout))
             _describe(self._dataset, layout)
         except (rasterio.errors.RasterioError, OSError) as error:
             raise publish.not_written(final, error) from error
@@ -268,6 +282,8 @@ def _describe(dataset: Any, layout: Layout) -> None:
         dataset.colorinterp = [ColorInterp[name or "undefined"] for name in layout.colours]
     if any(pair != (1, 0) for pair in layout.scales):
         dataset.scales, dataset.offsets = zip(*layout.scales, strict=True)
+    if any(layout.units):
+        dataset.units = layout.units
 
 
 def _checksum(rows: NDArray[Any], mask: NDArray[np.bool_] | None) -> int:
@@ -275,10 +291,10 @@ def _checksum(rows: NDArray[Any], mask: NDArray[np.bool_] | None) -> int:
     return value if mask is None else zlib.crc32(np.packbits(mask).data, value)
 
 
-def _profile(layout: Layout) -> dict[str, Any]:
+def profile(layout: Layout) -> dict[str, Any]:
     """Creation options of the streamed GeoTIFF; a COG is copied from a fast one."""
     grid = layout.grid
-    profile: dict[str, Any] = {
+    streamed: dict[str, Any] = {
         "driver": "GTiff",
         "width": grid.width,
         "height": grid.height,
@@ -297,8 +313,8 @@ def _profile(layout: Layout) -> dict[str, Any]:
         "zlevel": 1,  # with the predictor others save nothing and take three times as long
     }
     if layout.format != "GTiff":
-        return profile
-    return profile | {name.lower(): value for name, value in layout.options.items()}
+        return streamed
+    return streamed | {name.lower(): value for name, value in layout.options.items()}
 
 
 def block_width(format: str, options: Mapping[str, str]) -> int | None:
@@ -323,14 +339,6 @@ _COPIES = {
 }  # fmt: skip
 
 
-def _check_png(path: Path, layout: Layout) -> None:
-    if len(layout.names) not in (1, 3) or layout.dtype not in (np.uint8, np.uint16):
-        raise SceneError(
-            f"{path}: a PNG holds one or three bands of 8 or 16 bits, not {len(layout.names)} of "
-            f"{layout.dtype}. Choose --bands, or --format GTiff."
-        )
-
-
 def _copy(part: Path, copy: Path, final: Path, layout: Layout) -> None:
     """The finished GeoTIFF beside its final name, in a format that cannot be written in pieces."""
     if layout.format == "GTiff":
@@ -339,14 +347,19 @@ def _copy(part: Path, copy: Path, final: Path, layout: Layout) -> None:
         except OSError as error:
             raise publish.not_written(final, error) from error
         return
-    given = {name.upper(): value for name, value in layout.options.items()}
-    options, placed = _COPIES[layout.format] | given, layout.format != "PNG"
     try:
-        with rasterio.Env(GDAL_CACHEMAX=_COPY_CACHE):
-            rasterio.shutil.copy(part, copy, driver=layout.format, strict=placed, **options)
+        copied(part, copy, layout)
     except Exception as error:  # CPLE_AppDefinedError on a full disk is no RasterioError
         raise publish.not_written(final, error) from error
     finally:
         with suppress(OSError):  # GDAL leaves its own temporary overviews on failure
             for left in copy.parent.glob(f"{copy.name}.*"):
                 left.unlink()
+
+
+def copied(part: Path, copy: Path, layout: Layout) -> None:
+    """Copy a GeoTIFF by GDAL into the layout's format, with its creation options."""
+    given = {name.upper(): value for name, value in layout.options.items()}
+    options, placed = _COPIES[layout.format] | given, layout.format != "PNG"
+    with rasterio.Env(GDAL_CACHEMAX=_COPY_CACHE):
+        rasterio.shutil.copy(part, copy, driver=layout.format, strict=placed, **options)

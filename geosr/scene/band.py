@@ -34,6 +34,7 @@ class Band:
         tagged: GDAL's scale and offset as the file has them, for the output.
         gain: reflectance of a count and its offset as a multiple of 1 / quantification, where bands
             of a scene are scaled in different ways.
+        unit: of what scale and offset give, "K", as the file has it; "" where it says none.
         spectrum: where in the spectrum it was sensed, as far as that is known.
     """
 
@@ -51,6 +52,7 @@ class Band:
     warp: Warp | None = None
     tagged: tuple[float, float] = (1.0, 0.0)
     gain: float = 1.0
+    unit: str = ""
     spectrum: Spectrum = Spectrum()  # noqa: RUF009 - frozen
 
 

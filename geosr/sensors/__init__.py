@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from geosr.errors import SceneError, UsageError, cause
 from geosr.scene.scene import Scene
-from geosr.sensors import geotiff, image, offsets, pair, sentinel2, stac, stack, video
+from geosr.sensors import geotiff, image, landsat, offsets, pair, sentinel2, stac, stack, video
 from geosr.sensors.meaning import with_meaning
 from geosr.sensors.options import OpenOptions, may_be
 
@@ -38,7 +38,7 @@ def open_scene(path: str | Path, options: OpenOptions | None = None) -> Scene:
     """
     options = options or OpenOptions()
     try:
-        scene = with_meaning(_opened(Path(path), options))
+        scene = with_meaning(_opened(_told_by(Path(path)), options))
     except OSError as error:
         raise SceneError(f"cannot read {path}: {cause(error)}. Check its permissions.") from error
     rows, cols = scene.grid.shape
@@ -85,6 +85,11 @@ def _opened(path: Path, options: OpenOptions) -> Scene:
     )
 
 
+def _told_by(path: Path) -> Path:
+    """The product whose metadata a path is; else the path."""
+    return landsat.told_by(sentinel2.told_by(path))
+
+
 def is_remote(path: str) -> bool:
     """Whether a path would make GDAL look beyond the local files."""
     return "://" in path or path.startswith(("/vsi", "<"))
@@ -105,7 +110,8 @@ def find_scenes(
 ) -> list[Path]:
     """The scene at `path`, or the scenes directly in it, sorted by name.
 
-    A child that looks like a scene is listed even if it turns out broken: it fails by itself.
+    A metadata file of a SAFE or Landsat product stands for the product. A child that looks like a
+    scene is listed even if it turns out broken: it fails by itself.
 
     Args:
         pattern: names of scenes; of the rasters in a series.
@@ -114,7 +120,7 @@ def find_scenes(
     Raises:
         UsageError: `path` does not exist.
     """
-    path = Path(path)
+    path = _told_by(Path(path))
     if is_remote(str(path)):
         return [path]
     if not path.exists():

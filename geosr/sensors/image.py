@@ -75,6 +75,7 @@ def _opened(path: Path, options: OpenOptions, *, frame: bool = False) -> Scene:
         dtype, driver = np.dtype(dataset.dtypes[0]), dataset.driver
         unplaced = lost(unplaced_by(dataset), path.name)
         tagged = tuple(zip(dataset.scales, dataset.offsets, strict=True))
+        units = dataset.units
         spectra = [of_tags(dataset.tags(i, ns="IMAGERY"), kind.name)
                    for i, kind in enumerate(dataset.colorinterp, 1)]  # fmt: skip
         tags = dataset.tags(ns="IMAGERY") | dataset.tags()
@@ -84,7 +85,7 @@ def _opened(path: Path, options: OpenOptions, *, frame: bool = False) -> Scene:
         Band(
             name, GSD, str(path), index, nodata=nodata,
             quality=_in_file(path, written, said, name) if written else covered,
-            tagged=tagged[index - 1], spectrum=spectra[index - 1],
+            tagged=tagged[index - 1], unit=units[index - 1] or "", spectrum=spectra[index - 1],
         )
         for name, index in zip(names, indexes, strict=True)
     )  # fmt: skip

@@ -85,6 +85,11 @@ class _Product:
         return next((name for name in self.names if pattern.search(name)), None)
 
 
+def told_by(path: Path) -> Path:
+    """The product whose MTL a path is; else the path."""
+    return path.parent if _ABOUT.search(path.name) and path.is_file() else path
+
+
 def is_product(path: Path) -> bool:
     """A folder with files named as Collection 2's bands, or a tar named as a product."""
     if path.is_dir():

@@ -103,6 +103,12 @@ class _Product:
         return str(self.path / name)
 
 
+def told_by(path: Path) -> Path:
+    """The product whose metadata (MTD_MSIL*.xml, manifest.safe) a path is; else the path."""
+    told = _METADATA.match(path.name) or path.name.lower() == "manifest.safe"
+    return path.parent if told and path.is_file() else path
+
+
 def is_safe(path: Path) -> bool:
     """A folder with MTD_MSIL*.xml or named .SAFE, or a zip file."""
     if path.is_file():
@@ -323,6 +329,9 @@ NO_OFFSET = (
 )
 
 
+ASSUMED = {"GEOSR_DN_OFFSET_SOURCE": "assumed"}  # of outputs whose offset is known no better
+
+
 def known_offset(
     path: Path, options: OpenOptions, tags: Mapping[str, str]
 ) -> tuple[float, Note] | None:
@@ -337,7 +346,7 @@ def known_offset(
     if options.dn_offset is not None:
         return options.dn_offset, Note(f"DN offset {options.dn_offset:g} as asked")
     for tag in ("GEOSR_DN_OFFSET", "RADIO_ADD_OFFSET", "BOA_ADD_OFFSET"):
-        if tag in tags:
+        if tag in tags and not ASSUMED.items() <= tags.items():
             if len(set(tags[tag].split())) > 1:
                 raise SceneError(
                     f"{path}: tag {tag} says several offsets ('{tags[tag][:40]}'). "

@@ -89,7 +89,8 @@ def _stack_names(file: BandFile, options: OpenOptions) -> tuple[tuple[str, ...],
     if not file.stacked:
         raise SceneError(
             f"{file.path} holds {count} bands, a stacked Sentinel-2 scene 10 to 13. Give the "
-            "folder that holds all bands of the scene, or name the bands with --bands-in."
+            "folder that holds all bands of the scene, or name the bands with --bands-in. For any "
+            "other raster choose a net for those (--model lapsr)."
         )
     check_once(file)
     named = [name for name in file.names if name]

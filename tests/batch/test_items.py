@@ -152,6 +152,16 @@ def test_what_is_missing_beside_a_finished_output_is_made_and_nothing_else(made,
     assert next((tmp_path / "out").glob("*.tif")).stat().st_mtime_ns == before
 
 
+def test_quicklooks_are_no_outputs_that_lack_a_record(made, geosr, tmp_path):
+    made("--quicklook")
+    told = json.loads(geosr("status", "out", "--json").stdout)
+    assert (told["finished"], told["foreign"]) == (1, [])
+    done = geosr("verify", "out")
+    assert done.returncode == 0 and done.stdout.strip() == "1 whole, 0 damaged"
+    (tmp_path / "out/mine.quicklook.png").write_bytes(b"\x89PNG")
+    assert json.loads(geosr("status", "out", "--json").stdout)["foreign"] == ["mine.quicklook.png"]
+
+
 def test_a_file_of_somebody_is_left_alone_and_the_output_stands(geosr, safe, tmp_path):
     (tmp_path / "out").mkdir()
     names = [f"x.{ending}" for ending in ("stac.json", "quicklook.png")]

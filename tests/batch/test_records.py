@@ -397,3 +397,8 @@ def test_a_folder_finished_by_the_first_version_is_skipped(out, scenes, job):
         path = out / f"{name}.geosr.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | {"recipe": RECIPE}))
     assert statuses(batch.run(targets(scenes, out), job)) == ["skipped", "skipped"]
+
+
+def test_a_folder_has_no_record_and_its_outputs_are_asked_for(tmp_path):
+    with pytest.raises(UsageError, match=r"is a folder\. Name the outputs in it: .*/\*\.tif"):
+        records.require(tmp_path)

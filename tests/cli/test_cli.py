@@ -104,6 +104,24 @@ def test_format_and_creation_options_reach_gdal(geosr, scenes, tmp_path):
     assert geosr("superres", "in/one", "x.tif", *BICUBIC, "--co", "LZW").returncode == 2
 
 
+def test_creation_options_that_gdal_would_ignore_are_a_usage_error(geosr, scenes, tmp_path):
+    for option in ("COMPRESS=NONSENSE", "FOO=BAR", "NODATA=7", "TFW=YES"):
+        done = geosr("superres", "in/one", "new/x.tif", *BICUBIC, "--co", option)
+        assert done.returncode == 2 and option in done.stderr
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_name_of_a_file_and_its_format_agree(geosr, scenes, tmp_path):
+    for name, format in (("x.png", "GTiff"), ("x.PNG", "COG"), ("x.tif", "PNG")):
+        done = geosr("superres", "in/one", f"new/{name}", *BICUBIC, "--format", format)
+        assert done.returncode == 2 and f"new/{name} would hold" in done.stderr
+        assert "--format" in done.stderr
+    assert not (tmp_path / "new").exists()
+    few = ("--bands", "B4,B3,B2", "--format", "PNG")
+    ok(geosr("superres", "in/one", "x.PNG", *BICUBIC, *few))
+    assert (tmp_path / "x.PNG").read_bytes().startswith(b"\x89PNG")
+
+
 def test_a_dry_run_says_what_it_would_do_and_writes_nothing(geosr, scenes, tmp_path):
     done = ok(geosr("superres", "in", "out", *BICUBIC, "--dry-run", "--json"))
     assert {line["status"] for line in lines(done)} == {"planned"}
@@ -304,6 +322,20 @@ def test_info_tells_level_offset_and_nodata_of_a_product(geosr, tmp_path):
     assert (facts["level"], facts["dn_offset"]) == ("L2A", -1000)
     assert facts["gsd"]["60"]["nodata_share"] == 0
     assert "DN offset -1000" in ok(geosr("info", path, *BICUBIC)).stdout
+
+
+def test_info_tells_what_nets_for_any_raster_would_do(geosr, scenes, tmp_path):
+    scene_files.write_folder(tmp_path / "scene", size=60)
+    image = tmp_path / "scene/20m.tif"
+    facts = json.loads(ok(geosr("info", image, "-m", "edsr-baseline", "--json")).stdout)
+    assert (facts["sensor"], facts["superres"]["nets"]) == ("image", ["edsr-baseline"])
+    assert (facts["superres"]["height"], facts["superres"]["width"]) == (60, 60)
+    assert facts["superres"]["bands"] == ["B5", "B6", "B7", "B8A", "B11", "B12"]
+    said = ok(geosr("info", image, "-m", "edsr-baseline")).stdout
+    assert said.startswith("20m: image\n  grid: B5 ") and "coarse bands" not in said
+    mixed = geosr("info", image, "-m", "bicubic-20", "-m", "edsr-baseline")
+    assert mixed.returncode == 2 and "do not go together" in mixed.stderr
+    assert geosr("info", image).returncode == 3
 
 
 def test_info_on_many_scenes_asks_for_one(geosr, scenes):

@@ -46,6 +46,11 @@ def test_rio_sharpens_a_scene_as_geosr_does(rio, geosr, scene_dir, tmp_path):
         assert dataset.count == 12
 
 
+def test_rio_says_nothing_on_stderr_where_it_is_to_be_quiet(rio, scene_dir):
+    done = rio("superres", scene_dir, "out", "--model", "bicubic", "--quiet")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 def test_rio_lists_the_command_and_explains_it_under_its_own_name(rio):
     assert "superres" in rio("--help").stdout
     said = rio("superres", "--help").stdout

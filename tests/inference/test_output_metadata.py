@@ -101,6 +101,20 @@ def test_an_output_as_an_input_means_what_it_meant(geosr, safe, tmp_path):
         assert second.tags(12, ns="IMAGERY") == first.tags(12, ns="IMAGERY")
 
 
+def test_an_assumed_offset_is_not_known_of_its_output_either(geosr, scene_dir, tmp_path):
+    opened(geosr, scene_dir, tmp_path).close()
+    output = next((tmp_path / "out").glob("*.tif"))
+    with rasterio.open(output) as first:
+        assert first.tags()["GEOSR_DN_OFFSET_SOURCE"] == "assumed"
+    done = geosr("superres", output, "again.tif", *BICUBIC)
+    assert "no DN offset known, 0 assumed" in done.stderr
+    with rasterio.open(tmp_path / "again.tif") as second:
+        assert set(second.scales) == {1.0}
+    done = geosr("superres", output, "told.tif", *BICUBIC, "--dn-offset", "0")
+    with rasterio.open(tmp_path / "told.tif") as third:
+        assert set(third.scales) == {1e-4} and "GEOSR_DN_OFFSET_SOURCE" not in third.tags()
+
+
 @pytest.mark.parametrize("size", [120, 600])
 def test_overviews_are_made_on_request_down_to_a_block(geosr, tmp_path, size):
     source = scene_files.write_folder(tmp_path / "in", size=size)
@@ -151,6 +165,19 @@ def test_any_raster_keeps_its_own_colours_wavelengths_and_tags(geosr, tmp_path):
         assert tags["CAMPAIGN"] == "north" and tags["ACQUISITIONDATETIME"] == "2019-01-02 03:04:05"
         assert not {"PIXEL_SIZE", "SOURCE_FILE", "WIND"} & set(tags)
         assert float(dataset.tags(1)["STATISTICS_MEAN"]) == pytest.approx(dataset.read(1).mean())
+
+
+@pytest.mark.parametrize("format", ["GTiff", "COG"])
+def test_any_raster_keeps_the_units_of_its_values(geosr, tmp_path, format):
+    values = np.full((2, 24, 24), 15000, np.uint16)
+    path = write_on_grid(tmp_path / "in" / "lst.tif", values, names=("LST", "emissivity"))
+    with rasterio.open(path, "r+") as file:
+        file.units, file.scales = ("K", ""), (0.02, 1)
+    done = geosr("superres", path, "out", *BICUBIC, "--scale", "2", "--format", format)
+    assert done.returncode == 0, done.stderr
+    with rasterio.open(tmp_path / "out" / "lst.tif") as dataset:
+        assert [unit or "" for unit in dataset.units] == ["K", ""]
+        assert dataset.scales == (0.02, 1)
 
 
 @pytest.mark.skipif(not shutil.which("gdalinfo"), reason="gdalinfo is not installed")

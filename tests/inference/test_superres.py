@@ -10,7 +10,7 @@ import scene_files
 import torch
 from rasterio.transform import Affine
 
-from geosr.errors import SceneError
+from geosr.errors import SceneError, UsageError
 from geosr.inference.engine import Engine
 from geosr.inference.plan import make_plan
 from geosr.inference.request import Request
@@ -381,6 +381,45 @@ def test_a_blank_tile_costs_no_pass_through_the_net(tmp_path, dsen2):
     assert not array[:, :60].any() and array[:, 60:].any()
 
 
+def test_bands_that_cannot_be_given_name_all_that_can(scene_dir, bicubic):
+    scene = open_scene(scene_dir)
+    asked = ({"bands": ("B10",)}, {"bands": ("B10", "B2")}, {"bands": ("B2",), "only_sr": True})
+    for request, first in zip(asked, ("B1 B2 B3", "B1 B2 B3", "B1 B5 B6"), strict=True):
+        with pytest.raises(SceneError, match=f"can give: {first} .* B11 B12"):
+            make_plan(scene, bicubic, Request(**request))
+
+
+def declare(path: Path, nodata, change=lambda values: None):
+    """Declare a raster's nodata value, and change its pixels in place."""
+    edit(path, change)
+    with rasterio.open(path, "r+") as dataset:
+        dataset.nodata = nodata
+
+
+def test_files_with_other_nodata_values_give_an_output_with_one(scene_dir, tmp_path, bicubic):
+    source = copied(scene_dir, tmp_path)
+
+    def hole(values):
+        values[0, 5:8, 5:8] = 65535
+
+    declare(source / "10m.tif", 7)
+    declare(source / "20m.tif", 65535, hole)
+    array, profile, names, *_ = run(source, tmp_path / "o.tif", bicubic)
+    assert profile["nodata"] == 7
+    empty = array[names.index("B5")] == 7
+    assert empty[10:16, 10:16].all() and empty.sum() == 36
+    assert not (array == 65535).any() and not (array[names.index("B6")] == 7).any()
+
+
+def test_copied_bands_with_several_nodata_values_are_refused(tmp_path, bicubic):
+    source = scene_files.write_folder(tmp_path / "in", size=12, per_band=True)
+    declare(next(source.glob("*_B03.tif")), 9)
+    with pytest.raises(SceneError, match=r"several nodata values \(B2: 0, B3: 9\)"):
+        run(source, tmp_path / "o.tif", bicubic)
+    array, *_ = run(source, tmp_path / "p.tif", bicubic, only_sr=True)
+    assert len(array) == 8
+
+
 def test_bounds_are_snapped_outward_and_see_beyond_themselves(scene_dir, tmp_path, dsen2):
     whole, profile, *_ = run(scene_dir, tmp_path / "w.tif", dsen2)
     left, top = profile["transform"].c, profile["transform"].f
@@ -394,6 +433,23 @@ def test_bounds_are_snapped_outward_and_see_beyond_themselves(scene_dir, tmp_pat
 def test_bounds_elsewhere_are_refused(scene_dir, bicubic):
     with pytest.raises(SceneError, match="does not touch"):
         make_plan(open_scene(scene_dir), bicubic, Request(bounds=(0, 0, 10, 10)))
+
+
+@pytest.mark.parametrize("crs", [None, "EPSG:4326"])
+@pytest.mark.parametrize("odd", [math.nan, math.inf])
+def test_bounds_that_are_no_numbers_are_refused(scene_dir, bicubic, crs, odd):
+    request = Request(bounds=(odd, 0, 10, 10), bounds_crs=crs)
+    with pytest.raises(UsageError, match=f"--bounds {odd} 0 10 10: four finite numbers"):
+        make_plan(open_scene(scene_dir), bicubic, request)
+
+
+def test_two_nets_for_one_band_are_refused_where_it_is_wanted(scene_dir, bicubic, dsen2):
+    scene = open_scene(scene_dir)
+    with pytest.raises(UsageError, match=r"bicubic-20, dsen2-20 make the same bands \(B5 B6"):
+        make_plan(scene, [*bicubic, *dsen2], Request())
+    with pytest.raises(UsageError, match=r"bicubic-60, dsen2-60 make the same bands \(B1 B9\)"):
+        make_plan(scene, [*bicubic, *dsen2], Request(bands=("B1",)))
+    assert make_plan(scene, [bicubic[0], dsen2[1]], Request()).names == TWELVE
 
 
 def test_low_precision_stays_close(scene_dir, tmp_path, dsen2):

@@ -12,7 +12,7 @@ from make_landsat import LEFT, NAME, TOP, product
 from geosr.errors import SceneError
 from geosr.raster.window import Window
 from geosr.scene.radiometry import reflectance
-from geosr.sensors import OpenOptions, open_scene
+from geosr.sensors import OpenOptions, find_scenes, open_scene
 
 BANDS = ("coastal", "blue", "green", "red", "nir", "swir1", "swir2")
 
@@ -131,3 +131,17 @@ def test_the_output_lies_on_the_nesting_grid_with_names_tags_and_nodata(geosr, t
         assert (red[:8, :12] == 0).all() and (red != 0).sum() == 96 * 96 - 96
         wrong = (red - truth)[16:-8, 16:-8]
         assert np.sqrt((wrong**2).mean()) < 0.15 * truth[16:-8, 16:-8].std()
+
+
+def test_the_mtl_of_a_product_stands_for_it(tmp_path):
+    source = product(tmp_path)
+    mtl = next(source.glob("*_MTL.txt"))
+    assert find_scenes(mtl, kind="pair") == [source] and opened(mtl) == opened(source)
+
+
+def test_info_tells_metres_and_superres_which_bands_there_are(geosr, tmp_path):
+    source = make_landsat.product(tmp_path)
+    said = geosr("info", source, "-m", "landsat-ps").stdout
+    assert "  15 m: pan\n" in said and "  30 m: coastal blue" in said
+    done = geosr("superres", source, "out", "-m", "landsat-ps", "--bands", "B4")
+    assert "cannot give B4 (can give: blue green red nir swir1 swir2)" in done.stderr

@@ -13,6 +13,7 @@ import scene_files
 from rasterio.enums import Resampling
 from rasterio.warp import reproject
 
+from geosr.batch.targets import targets
 from geosr.errors import SceneError, UsageError
 from geosr.raster.window import Window
 from geosr.scene.pixels import fold
@@ -140,6 +141,16 @@ def test_the_metadata_name_is_matched_in_any_spelling(tmp_path, write_safe):
     path = write_safe(tmp_path, level="L2A")
     (path / "MTD_MSIL2A.xml").rename(path / "MTD_MSIL2a.xml")
     assert open_scene(path).level == "L2A"
+
+
+@pytest.mark.parametrize("name", ["MTD_MSIL1C.xml", "manifest.safe"])
+def test_the_metadata_of_a_product_stands_for_it(tmp_path, write_safe, name):
+    path = write_safe(tmp_path, level="L1C")
+    (path / "manifest.safe").touch()
+    assert find_scenes(path / name) == [path]
+    assert open_scene(path / name) == open_scene(path)
+    with pytest.raises(UsageError, match="lies in the input"):
+        targets(path / name, path / "out")
 
 
 def test_a_safe_without_a_band_opens_and_names_it_when_asked(tmp_path, write_safe):
@@ -444,7 +455,9 @@ def test_descriptions_win_over_order(tmp_path):
 
 
 def test_four_bands_are_no_scene(folder):
-    with pytest.raises(SceneError, match="holds 4 bands, a stacked Sentinel-2 scene 10 to 13"):
+    with pytest.raises(
+        SceneError, match="holds 4 bands, a stacked Sentinel-2 scene 10 to 13.*--model lapsr"
+    ):
         open_scene(folder / "10m.tif")
 
 
