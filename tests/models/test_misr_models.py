@@ -204,8 +204,17 @@ def test_misr_gru_hangs_on_the_order_of_its_frames():
 
 
 @pytest.mark.parametrize(
-    "name", ["recursive", "worldstrat", "3dwdsr", "rams", "piunet", "dual-edsr", "rrdb-series",
-     "srresnet-series"]
+    "name",
+    [
+        "recursive",
+        "worldstrat",
+        "3dwdsr",
+        "rams",
+        "piunet",
+        "dual-edsr",
+        "rrdb-series",
+        "srresnet-series",
+    ],
 )
 def test_a_cloud_under_a_mask_changes_nothing(name):
     frames, clear = series(design(name).frames, 6, 6)

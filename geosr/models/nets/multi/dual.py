@@ -31,8 +31,8 @@ class DualEDSR(nn.Module):
     """The net; unit values in and out.
 
     Maps frames (batch, 2, bands, rows, cols) to (batch, bands, scale · rows, scale · cols).
-    The design knows no quality masks; pixels where one image alone is clear are taken from it in both
-    before the net sees them.
+    The design knows no quality masks; pixels where one image alone is clear are taken from it in
+    both before the net sees them.
     """
 
     def __init__(

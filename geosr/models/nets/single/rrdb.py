@@ -84,7 +84,7 @@ class RRDBNet(nn.Module):
         )
 
     def forward(self, x: Tensor, clear: Tensor | None = None) -> Tensor:
-        """Of several frames (batch, frames, bands, rows, cols), unclear pixels as `mended` has them."""
+        """Of several frames (batch, frames, bands, rows, cols), those unclear `mended` before."""
         x = self.head(x if clear is None else mended(x, clear).flatten(1, 2))
         return self.tail(self.up(x + self.body(x)))  # (batch, bands, s·rows, s·cols)
 
