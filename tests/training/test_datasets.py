@@ -270,6 +270,15 @@ def test_the_program_says_what_a_folder_is_read_as(geosr, images, scene_dir, tmp
     assert geosr("data", tmp_path / "missing").returncode == 2
 
 
+def test_images_that_cannot_be_opened_are_told_where_others_can(geosr, images):
+    (images / "broken.tif").write_text("hello")
+    count = len(list(images.iterdir())) - 1
+    done = geosr("data", images)
+    assert done.returncode == 0 and f"{count} images" in done.stdout
+    assert f"warning: 1 of {count + 1} left out, the first: " in done.stderr
+    assert "broken.tif: not a GeoTIFF" in done.stderr
+
+
 def test_images_are_read_once_as_far_as_there_is_room(images):
     scene = open_scene(images / "scene0.tif", IMAGE)
     with scene.open() as reader:

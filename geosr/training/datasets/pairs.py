@@ -31,7 +31,7 @@ from geosr.sensors import OpenOptions, find_scenes
 from geosr.training.datasets.batches import Sample
 from geosr.training.datasets.layouts import Pair, layout_of
 from geosr.training.datasets.layouts.layout import plain
-from geosr.training.datasets.windows import Area, Spot, Windows, check_bands, pick
+from geosr.training.datasets.windows import Area, Spot, Windows, check_bands, pick, tell_left_out
 
 FINE = ("hr", "high_res", "high", "highres", "gt")
 _COARSE = ("lr", "low_res", "low", "lowres")
@@ -120,6 +120,7 @@ def areas(
     if not found:
         why = f" First reason: {reasons[0]}" if reasons else ""
         raise UsageError(f"{data} holds no image to train '{card.name}' on.{why}")
+    tell_left_out(reasons, len(found))
     return found
 
 

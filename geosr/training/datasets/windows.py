@@ -239,6 +239,13 @@ class Windows(ABC, Generic[I]):
         return {name: float(np.exp(common + rng.normal(0, self.jitter / 2))) for name in names}
 
 
+def tell_left_out(reasons: Sequence[str], taken: int) -> None:
+    """Warn of items that cannot be used, where others can."""
+    if reasons:
+        log.warning("%d of %d left out, the first: %s", len(reasons), len(reasons) + taken,
+                    reasons[0])  # fmt: skip
+
+
 def _largest(areas: Sequence[Area[Any]]) -> str:
     height, width = max((area.window[2:] for area in areas), key=min, default=(0, 0))
     return f"{height} × {width}"

@@ -55,8 +55,15 @@ def pairs(data: Path, part: str, scale: int, pattern: str | None) -> Sequence[Pa
     require_whole(NAME, data, missing)
     other = [name for name, p in coarse.items() if p[0].parent.name != _LEVELS[0]]
     if other:
-        log.warning("%d of %d places have no %s (%s …): their %s, the top of the atmosphere, is "
-                    "taken instead.", len(other), len(coarse), _LEVELS[0], other[0], _LEVELS[1])
+        log.warning(
+            "%d of %d places have no %s (%s …): their %s, the top of the atmosphere, is "
+            "taken instead.",
+            len(other),
+            len(coarse),
+            _LEVELS[0],
+            other[0],
+            _LEVELS[1],
+        )
     return [Pair(name, path, coarse[name]) for name, path in fine.items() if path]
 
 
