@@ -242,7 +242,7 @@ def _check(kind: str, card: ModelCard) -> None:
         )
     if card.shifts and kind in ("pairs", "dual"):
         raise UsageError(
-            f"'{card.name}' is to be told where each image looks, and '{kind}' do not say it. Train "
-            "it on images or real series, or choose another net (highres-net, rams)."
+            f"'{card.name}' is to be told where each image looks, and '{kind}' do not say it. "
+            "Train it on images or real series, or choose another net (highres-net, rams)."
         )
     continuous.check(card, kind)
