@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geosr.scene import degrade
-from geosr.scene.frames import displacement
+from geosr.scene.correlation import displacement
 from geosr.sensors import probav
 
 SCALE = 3

@@ -46,6 +46,7 @@ from geosr.cli.scoring import (
     settings_of,
     table,
 )
+from geosr.errors import UsageError
 
 if TYPE_CHECKING:
     from geosr.evaluation.evaluate import Evaluation, Watcher
@@ -197,6 +198,8 @@ def command(ctx: click.Context, /, **params: Any) -> None:  # fmt: skip
         torch.set_num_threads(params["threads"])
     if params["report"]:
         marks.require_place(params["report"], marks.PAGE, overwrite=params["overwrite"])
+    if params["as_json"] and params["as_csv"]:
+        raise UsageError("--json and --csv both go to stdout. Choose one.")
     settings = settings_of(params)
     where = engine(params["device"], params["precision"], known=trials_file())
     models = placed(settings["models"], settings["scale"], where)

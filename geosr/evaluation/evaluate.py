@@ -262,7 +262,8 @@ def evaluate(
     if protocol in CHALLENGE:
         scores += _organisers(data, failed)
     if not scores:
-        reason = next(iter(failed.values()), "no scene has the bands of any of the models")
+        none = f"{data.path} holds nothing for '{protocol}' with the bands of any of the models"
+        reason = next(iter(failed.values()), f"{none}. Check --data, or choose another --protocol.")
         raise UsageError(f"nothing was scored: {reason}")
     scores.sort(key=lambda score: score.group)
     return Evaluation(protocol, tuple(scores), failed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import MemoryFile
 
 from geosr.errors import SceneError, UsageError
@@ -86,7 +88,8 @@ def _counts(path: Path) -> NDArray[np.uint16]:
 
 def _png(counts: NDArray[np.uint16]) -> bytes:
     profile = {"driver": "PNG", "width": SIDE, "height": SIDE, "count": 1, "dtype": "uint16"}
-    with MemoryFile() as memory:
+    with MemoryFile() as memory, warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
         with memory.open(**profile) as image:
             image.write(counts, 1)
         return bytes(memory.read())

@@ -38,8 +38,8 @@ from geosr.raster.files import Warp
 from geosr.raster.grid import Grid
 from geosr.raster.window import Window
 from geosr.raster.writer import Layout, create
+from geosr.scene.correlation import displacement
 from geosr.scene.fill import fill
-from geosr.scene.frames import displacement
 from geosr.scene.pixels import Reader
 from geosr.scene.radiometry import reflectance
 from geosr.scene.registration import rounded

@@ -33,7 +33,8 @@ def of_video(
                 "choose mstt-stvsr, or one that lays frames down midway (ibp, ibp-net, mean)."
             )
     if between and not window:
-        raise UsageError("--between: of how many frames? Say --window 4 too, for example.")
+        fit = next((card.frames for card in cards if card.video), 5)
+        raise UsageError(f"--between: of how many frames? Say --window {fit} too, for example.")
     if not window or (window == 1 and kind == "image"):
         return kind, 0
     for card in cards:

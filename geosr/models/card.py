@@ -353,7 +353,7 @@ class Model:
         import torch
 
         x = inputs[self.card.inputs[0].gsd]
-        out: Uncertain = self.net.uncertain(x[:, :, :-1] / _UNIT)  # type: ignore[operator]
+        out: Uncertain = self.net.uncertain(x[:, :, :-1] / _UNIT, x[:, :, -1:])  # type: ignore[operator]
         return torch.cat([out.mean, out.log_scale.float().exp()], 1) * _UNIT
 
     def to(self, device: str) -> Model:

@@ -154,7 +154,7 @@ def load_file(path: Path, *, sha256: str = "") -> Model:
     """
     if path.suffix.lower() == SUFFIX:
         return _load_onnx(path, sha256)
-    if path.suffix != ".safetensors":
+    if path.suffix != ".safetensors" and path.exists():
         raise WeightsError(
             f"{path}: pickle and HDF5 weights are refused; geosr reads safetensors. Convert them: "
             f"geosr weights convert {path} OUT.safetensors"

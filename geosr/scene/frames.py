@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from geosr.errors import UsageError
 from geosr.raster.window import Window
 from geosr.scene import degrade
+from geosr.scene.correlation import displacement
 from geosr.scene.fill import fill
 from geosr.scene.pixels import Pixels, Reader
 from geosr.scene.radiometry import reflectance
@@ -29,7 +30,6 @@ _SIDE = 512  # of the window, pixels
 _FILL_REACH = 16
 _LARGEST = 8.0  # pixels; a larger shift is taken for a mistake
 _PAN = 0.25  # the same of a video, whose camera may pan, as a share of the window's side
-_PASS = 0.25  # cycles a pixel: what is finer is aliased, and differs with the shift
 _ALIKE = 0.3  # correlation below which two images do not show the same
 
 Array = NDArray[np.float64]
@@ -162,14 +162,14 @@ def select_frames(
     """
     window = _window(reader, scene, names)
     images = [reader.read(names, scene.finest, window, frame=t) for t in range(scene.frames)]
-    clear = [float(pixels.usable.all(0).mean()) for pixels in images]
+    clear = _clear(images)
     if scene.video:
         chosen = _around(scene, clear) if net.fewer else list(range(scene.frames))
     else:
         wanted = options.count or net.frames
         if not net.fewer:
             wanted = min(wanted, net.frames)
-        first = _reference(scene, options, images)
+        first = _reference(scene, options, images, clear)
         order = sorted(range(scene.frames), key=lambda t: t != first)
         usable = (t for t in order if clear[t] >= options.clearance or t == first)
         chosen = list(usable)[:wanted]
@@ -177,8 +177,8 @@ def select_frames(
     register = options.register != "none"
     largest = max(_LARGEST, _PAN * min(images[0].values.shape[1:])) if scene.video else _LARGEST
     frames = _registered([images[t] for t in chosen], chosen, clear, register, known, largest)
-    if scene.between:
-        frames = _midway(frames)
+    if scene.video:
+        frames = _placed(frames, between=scene.between)
     if options.brightness:
         model = 1 + scene.between if scene.video else 1 if options.reference else len(frames)
         frames = _brightened(frames, images, as_first=model)
@@ -193,10 +193,16 @@ def middle_times(count: int) -> tuple[float, ...]:
     return tuple((0.5 + i // 2) * (-1) ** (i + 1) for i in range(count))
 
 
-def _midway(frames: Sequence[SelectedFrame]) -> list[SelectedFrame]:
-    """Frames as they lie in one midway between frames 0 and 1, where the latter is there."""
-    half = next((np.array(each.shift) / 2 for each in frames if each.index == 1), np.zeros(2))
-    moved = (np.array(each.shift) - half for each in frames)
+def _placed(frames: Sequence[SelectedFrame], *, between: bool) -> list[SelectedFrame]:
+    """Frames as they lie in what is wanted, where the nearest two that are known tell its place."""
+    known = [each for each in frames if each.clear and not each.note]
+    if len(known) < 2:
+        return list(frames)
+    near, other = (((-1) ** each.index * ((each.index + 1) // 2)) for each in known[:2])
+    if between:
+        near, other = (middle_times(each.index + 1)[-1] for each in known[:2])
+    place = np.array(known[1].shift) * near / (near - other)
+    moved = (np.array(each.shift) - place for each in frames)
     return [replace(each, shift=(float(down), float(across)))
             for each, (down, across) in zip(frames, moved, strict=True)]  # fmt: skip
 
@@ -204,19 +210,32 @@ def _midway(frames: Sequence[SelectedFrame]) -> list[SelectedFrame]:
 def _around(scene: Scene, clear: Sequence[float]) -> list[int]:
     """The frames of a video's window, each once though it is reflected, and none without a pixel.
 
-    Frame 0 is among them in any case.
+    Frame 0 alone where none has any.
     """
     files = dict[str, int]()
     for band in scene.bands:
-        if band.frame == 0 or clear[band.frame]:
+        if clear[band.frame] or (band.frame == 0 and not any(clear)):
             files.setdefault(band.path, band.frame)
     return sorted(files.values())
 
 
-def _reference(scene: Scene, options: FrameOptions, images: Sequence[Pixels]) -> int:
-    """The number of the frame of that name, or of the sharpest that is clear enough."""
+def _clear(images: Sequence[Pixels]) -> list[float]:
+    """Each one's share of clear pixels; 0 where each band has one value, and others have more."""
+    varied = [any(np.ptp(v[good]) for v, good in zip(each.values, each.usable, strict=True)
+                  if good.any()) for each in images]  # fmt: skip
+    return [float(each.usable.all(0).mean()) if shows or not any(varied) else 0.0
+            for each, shows in zip(images, varied, strict=True)]  # fmt: skip
+
+
+def _reference(
+    scene: Scene, options: FrameOptions, images: Sequence[Pixels], clear: Sequence[float]
+) -> int:
+    """The number of the frame of that name, or of the sharpest that is clear enough.
+
+    Of none the first that shows anything: frames come with the clearest first.
+    """
     if (name := options.reference) is None:
-        return 0
+        return next((t for t, share in enumerate(clear) if share), 0)
     names = {Path(band.path).stem: band.frame for band in reversed(scene.bands)}
     if name == SHARPEST and name not in names:
         return sharpest(images, options.clearance)
@@ -253,12 +272,13 @@ def _registered(
     subpixel: bool,
     largest: float,
 ) -> list[SelectedFrame]:
-    frames = [SelectedFrame(chosen[0], clear[chosen[0]])]
+    frames = []
     images = [_image(each) for each in pixels] if register else []
-    for i, frame in enumerate(chosen[1:], 1):
+    first = next((i for i, frame in enumerate(chosen) if clear[frame]), 0)
+    for i, frame in enumerate(chosen):
         down, across, note = 0.0, 0.0, ""
-        if register:
-            down, across, alike = displacement(images[0], images[i])
+        if register and i != first and clear[frame]:
+            down, across, alike = displacement(images[first], images[i])
             if max(abs(down), abs(across)) > largest or alike < _ALIKE:
                 note = f"not registered (correlation {alike:.2f} at {down:.2f}, {across:.2f} px)"
                 down = across = 0.0
@@ -272,45 +292,6 @@ def _image(pixels: Pixels) -> Array:
     """The bands' mean, gaps filled from around them."""
     filled = fill(pixels.values, pixels.usable, _FILL_REACH)
     return np.asarray(filled.mean(0, dtype=np.float64))
-
-
-def displacement(first: Array, other: Array) -> tuple[float, float, float]:
-    """Where `other` lies in `first`: (down, across) in pixels, and how alike they are there.
-
-    Phase correlation of the lower frequencies (Stone et al., IEEE TGRS 39, 2001), its peak found
-    between pixels by the Fourier sum itself. The last number is the images' correlation where
-    they overlap, moved by whole pixels.
-    """
-    cross = _spectrum(first) * np.conj(_spectrum(other))
-    phase = cross / np.maximum(np.abs(cross), np.finfo(float).tiny)
-    rows, cols = np.fft.fftfreq(first.shape[0])[:, None], np.fft.fftfreq(first.shape[1])[None]
-    phase *= np.exp(-0.5 * ((rows**2 + cols**2) / (_PASS / 2) ** 2))
-    peak = np.unravel_index(int(np.argmax(np.fft.ifft2(phase).real)), phase.shape)
-    at = [float((p + n // 2) % n - n // 2) for p, n in zip(peak, phase.shape, strict=True)]
-    for span in (1.0, 0.1, 0.01):
-        steps = np.linspace(-span, span, 21)
-        down = np.exp(2j * math.pi * (at[0] + steps)[:, None] * rows.T)
-        across = np.exp(2j * math.pi * cols.T * (at[1] + steps)[None])
-        near = (down @ phase @ across).real
-        i, j = np.unravel_index(int(np.argmax(near)), near.shape)
-        at = [at[0] + float(steps[i]), at[1] + float(steps[j])]
-    return at[0], at[1], _alike(first, other, round(at[0]), round(at[1]))
-
-
-def _spectrum(image: Array) -> NDArray[np.complex128]:
-    taper = np.hanning(image.shape[0] + 2)[1:-1, None] * np.hanning(image.shape[1] + 2)[None, 1:-1]
-    return np.fft.fft2((image - image.mean()) * taper)
-
-
-def _alike(first: Array, other: Array, down: int, across: int) -> float:
-    """Correlation of first[r + down, c + across] with other[r, c]."""
-    height, width = first.shape
-    if abs(down) >= height or abs(across) >= width:
-        return 0.0
-    a = first[max(down, 0) : height + min(down, 0), max(across, 0) : width + min(across, 0)]
-    b = other[max(-down, 0) : height - max(down, 0), max(-across, 0) : width - max(across, 0)]
-    spread = a.std() * b.std()
-    return float(((a - a.mean()) * (b - b.mean())).mean() / spread) if spread else 0.0
 
 
 def _brightened(

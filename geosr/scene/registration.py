@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geosr.raster.window import Window
+from geosr.scene.correlation import displacement
 from geosr.scene.fill import fill
-from geosr.scene.frames import displacement
 from geosr.scene.pixels import Pixels
 from geosr.scene.scene import Scene
 

@@ -134,7 +134,8 @@ def _unit(dtype: np.dtype[Any], driver: str) -> float:
 def find_series(path: Path, pattern: str | None = None) -> list[Path]:
     """A folder of rasters is one series, a folder of such folders many, as is a tree of imgsets.
 
-    A folder of `NAME_LR0.png`, `NAME_LR1.png` holds a series a name, given as `NAME_LR*.png`.
+    A folder of `NAME_LR0.png`, `NAME_LR1.png` holds a series a name, given as `NAME_LR*.png`. A
+    raster alone in its folder is listed: opening it says that a series has two or more.
     """
     if path.is_file():
         return [path]
@@ -146,9 +147,8 @@ def find_series(path: Path, pattern: str | None = None) -> list[Path]:
         return [path]
     imgsets = {imgset for imgset in probav.find_imgsets(path) if frames_in(imgset, pattern)}
     folders = (p for p in path.iterdir() if p.is_dir())
-    return sorted(
-        imgsets | {p for p in folders if may_be(lambda p: len(frames_in(p, pattern)) > 1, p)}
-    )
+    found = imgsets | {p for p in folders if may_be(lambda p: bool(frames_in(p, pattern)), p)}
+    return sorted(found) or [path] * len(files)
 
 
 def frames_in(path: Path, pattern: str | None = None) -> list[Path]:

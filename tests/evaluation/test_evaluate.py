@@ -166,8 +166,13 @@ def test_pairs_of_models_are_compared_scene_by_scene():
 
 def test_nothing_to_score_is_a_usage_error(tmp_path):
     (tmp_path / "none").mkdir()
-    with pytest.raises(UsageError, match="nothing was scored"):
+    with pytest.raises(UsageError, match="nothing was scored: .*none holds nothing for 'folder'"):
         evaluate(Data(tmp_path / "none"), bicubic(2))
+
+
+def test_two_forms_of_the_result_do_not_both_fit_on_stdout(geosr, tmp_path):
+    done = geosr("eval", "--model", "bicubic", "--data", tmp_path, "--json", "--csv")
+    assert done.returncode == 2 and "--json and --csv" in done.stderr
 
 
 def test_a_scene_scored_by_the_program_matches_python(geosr, tmp_path):

@@ -249,6 +249,20 @@ def test_frames_between_show_what_the_camera_saw_midway(geosr, even, ground):
         assert error < 1.3 * np.std(neighbours[0] - truth(ground, one)[at])
 
 
+@pytest.mark.parametrize("lost", [1, 3])  # the last: the camera goes on as it did
+def test_a_frame_that_shows_nothing_lies_where_the_camera_was_then(geosr, even, ground, lost):
+    path = even / f"frames/f{lost}.tif"
+    write(path.with_name(f"f{lost}_QM.tif"), np.zeros((1, SIDE, SIDE), np.uint8))
+    done = ibp(geosr, "out", 5)
+    assert done.returncode == 0 and "not registered" not in done.stderr, done.stderr
+    made = read(even / f"out/f{lost}.tif")
+    assert (made > 0).mean() > 0.7
+    known = truth(ground, MIDDLES[lost])
+    seen = made > 0
+    seen[:, :8] = seen[:, -8:] = seen[:8] = seen[-8:] = False
+    assert np.std((made - known)[seen]) < 0.3 * np.std(known[seen])
+
+
 def test_a_frame_between_is_as_bright_as_its_neighbours_are_together(geosr, ground, tmp_path):
     for t, place in enumerate(MIDDLES[:2]):
         write(tmp_path / f"frames/{t}.tif", frame(ground, place, t, gain=1 + 0.4 * t))
@@ -283,7 +297,7 @@ def test_a_net_made_for_it_gives_frames_between_by_their_times(geosr, video, tmp
         ("rrn", ("--window", 5), "'rrn' gives the frames themselves alone"),
         ("mstt-stvsr", (), "takes 4 frames of a video in their order. Say --window 4"),
         ("mstt-stvsr", ("--window", 5), "takes 4 images, no other number. Say --window 4."),
-        ("ibp", (), "of how many frames? Say --window 4 too"),
+        ("ibp", (), "of how many frames? Say --window 5 too"),
         ("ibp", ("--window", 4), "Give an odd number."),
         ("pecnn", ("--window", 1), "'pecnn' gives the frames themselves alone"),
     ],

@@ -29,6 +29,9 @@ THIN = {
     "misr-gru": {"features": 4},
     "recursive": {"features": 4, "blocks": 1},
     "worldstrat": {"features": 8},
+    "dual-edsr": {"features": 4, "blocks": 1},
+    "rrdb-series": {"features": 8, "blocks": 1},
+    "srresnet-series": {"features": 8, "blocks": 1},
 }
 RECURSIVE = ["highres-net", "tr-misr", "misr-gru", "recursive"]  # leave absent frames out
 
@@ -200,7 +203,19 @@ def test_misr_gru_hangs_on_the_order_of_its_frames():
     assert (net(frames.flip(1), clear) - net(frames, clear)).abs().max() > 1e-6
 
 
-@pytest.mark.parametrize("name", ["recursive", "worldstrat", "3dwdsr"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "recursive",
+        "worldstrat",
+        "3dwdsr",
+        "rams",
+        "piunet",
+        "dual-edsr",
+        "rrdb-series",
+        "srresnet-series",
+    ],
+)
 def test_a_cloud_under_a_mask_changes_nothing(name):
     frames, clear = series(design(name).frames, 6, 6)
     clear[:, 1, :, :3] = 0

@@ -7,7 +7,7 @@ import torch
 from nets import checkpoint
 from safetensors.torch import load_file
 
-from geosr.errors import UsageError
+from geosr.errors import UsageError, WeightsError
 from geosr.models import weights
 from geosr.models.mix import mix
 
@@ -44,6 +44,8 @@ def test_other_nets_and_shares_are_refused(pair, tmp_path):
     other = checkpoint(tmp_path / "c.safetensors", "espcn", scale=2)
     with pytest.raises(UsageError, match="different nets.*scale"):
         mix(pair[0], other, 0.5)
+    with pytest.raises(WeightsError, match="cannot read weights .*nowhere: No such file"):
+        mix(pair[0], tmp_path / "nowhere", 0.5)
     with pytest.raises(UsageError, match="between 0 and 1"):
         mix(*pair, 1.5)
 

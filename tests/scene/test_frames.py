@@ -8,12 +8,12 @@ import rasterio
 
 from geosr.errors import UsageError
 from geosr.models.registry import design
-from geosr.scene import degrade, frames
+from geosr.scene import degrade
+from geosr.scene.correlation import displacement
 from geosr.scene.frames import (
     FrameOptions,
     FrameSelection,
     SelectedFrame,
-    displacement,
     read_frame,
     select_frames,
     shifted,
@@ -194,9 +194,22 @@ def test_a_frame_of_another_place_is_told_and_not_moved(tmp_path, truth):
     assert "not registered" in odd[0].note
 
 
+@pytest.mark.parametrize("name", ["ibp", "rams"])
+def test_a_frame_of_one_value_is_left_out_and_no_reference(tmp_path, truth, name):
+    folder = tmp_path / "place"
+    write(folder, 0, np.zeros((96, 96)))  # a gap that no file calls one; sorted first
+    for number, down in enumerate((0.0, 0.6), 1):
+        write(folder, number, seen(truth, down, 0))
+    scene, selection = selected(folder, name)
+    flat = next(band.frame for band in scene.bands if band.path.endswith("frame0.tif"))
+    assert flat == 0 and flat not in {frame.index for frame in selection}
+    assert selection.frames[0].index == 1 and selection.frames[0].shift == (0.0, 0.0)
+    assert [frame.gain[0] for frame in selection][:2] == pytest.approx([1, 1], rel=0.1)
+
+
 def test_flat_frames_stay_as_they_are(tmp_path):
     for number in range(2):
         write(tmp_path / "flat", number, np.full((96, 96), 700.0 + number))
     _, selection = selected(tmp_path / "flat", "ibp")
     assert [frame.gain for frame in selection] == [(1.0,), (1.0,)]
-    assert frames.displacement(np.ones((8, 8)), np.ones((8, 8)))[2] == 0.0
+    assert displacement(np.ones((8, 8)), np.ones((8, 8)))[2] == 0.0

@@ -87,6 +87,16 @@ def test_one_file_is_no_series(geosr, tmp_path):
     assert done.returncode == 4 and "needs a folder with two or more rasters" in done.stderr
 
 
+def test_a_raster_alone_in_its_folder_fails_and_is_not_passed_over(geosr, tmp_path):
+    for name in ("one/a", "places/many/a", "places/many/b", "places/one/a"):
+        write(tmp_path / f"{name}.tif", scene(0))
+    alone = geosr("superres", "one", "out", "--model", "mean")
+    assert alone.returncode == 4 and "two or more rasters of one place, found 1" in alone.stderr
+    some = geosr("superres", "places", "out", "--model", "mean")
+    assert some.returncode == 3 and "1 done, 0 skipped, 1 failed" in some.stderr
+    assert "places/one: a multi-image net needs" in some.stderr
+
+
 def test_frames_on_other_grids_are_refused(geosr, tmp_path):
     write(tmp_path / "place/a.tif", scene(0))
     write(tmp_path / "place/b.tif", scene(0, shape=(30, 40)))

@@ -180,6 +180,24 @@ def test_the_dual_layout_gives_two_frames(tmp_path, dtype):
     np.testing.assert_allclose(difference, one, rtol=2e-2)
     single = open_sets(tmp_path, design("espcn").card(scale=4), CHOICE).training.sample(0, 0)
     assert single.inputs[4].shape == (1, 6, 6)
+    with pytest.raises(UsageError, match="'ibp-net' is to be told where each image looks"):
+        open_sets(tmp_path, design("ibp-net").card(scale=4), CHOICE)
+
+
+def test_a_net_for_any_number_is_scored_on_pairs_with_fewer_images_than_it_is_used_to(
+    geosr, tmp_path
+):
+    for i in range(2):
+        fine = picture(i)
+        write(tmp_path / f"d/hr/p{i}.tif", fine)
+        for frame in range(3):
+            small = fine.reshape(fine.shape[0], 16, 3, 16, 3).mean((2, 4)).astype(fine.dtype)
+            write(tmp_path / f"d/lr/p{i}_LR{frame}.tif", small)
+    done = geosr("eval", "--model", "ibp", "--scale", 3, "--data", "d", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["means"]["x3"]["ibp"]["scenes"] == 2
+    told = geosr("train", "--model", "highres-net", "--data", "d", "--out", "run", "--steps", 1)
+    assert told.returncode == 2 and "has 3 coarse images, 'highres-net' needs 32" in told.stderr
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
@@ -268,6 +286,15 @@ def test_the_program_says_what_a_folder_is_read_as(geosr, images, scene_dir, tmp
     done = geosr("data", paired(tmp_path / "d"), "--patch", 24)
     assert "read as 'pairs' for edsr-baseline at scale 2" in done.stdout
     assert geosr("data", tmp_path / "missing").returncode == 2
+
+
+def test_images_that_cannot_be_opened_are_told_where_others_can(geosr, images):
+    (images / "broken.tif").write_text("hello")
+    count = len(list(images.iterdir())) - 1
+    done = geosr("data", images)
+    assert done.returncode == 0 and f"{count} images" in done.stdout
+    assert f"warning: 1 of {count + 1} left out, the first: " in done.stderr
+    assert "broken.tif: not a GeoTIFF" in done.stderr
 
 
 def test_images_are_read_once_as_far_as_there_is_room(images):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 from dataclasses import replace
 
 import make_datasets
@@ -115,8 +116,6 @@ def test_a_folder_of_another_layout_has_no_name(geosr, tmp_path):
     ],
 )
 def test_a_data_set_that_is_half_there_lists_what_is_missing(tmp_path, maker, gone, said):
-    import shutil
-
     name, _, net, scale, count = SETS[maker]
     data = made(tmp_path, maker)
     for pattern in gone:
@@ -249,6 +248,26 @@ def test_opensr_test_takes_the_bands_that_the_fine_images_have(tmp_path, named):
         assert [band.index for band in item.coarse[0].bands] == [4, 3, 2, 8]
     with pytest.raises(UsageError, match="naip × 4, venus × 2, nothing × 3"):
         pairs.areas(data, card(scale=3, bands=4), IMAGE)
+
+
+def test_opensr_test_without_its_l2a_says_that_it_takes_l1c(tmp_path, caplog):
+    data = made(tmp_path, "opensr_test")
+    assert pairs.areas(data, card(scale=4, bands=4), IMAGE) and not caplog.messages
+    shutil.rmtree(data / "100/naip/L2A")
+    assert len(pairs.areas(data, card(scale=4, bands=4), IMAGE)) == 3
+    (said,) = caplog.messages
+    assert said.startswith("naip/ has no L2A/: its L1C/, the top of the atmosphere, is taken")
+
+
+def test_worldstrat_says_where_it_takes_l1c(tmp_path, caplog):
+    data = made(tmp_path, "worldstrat")
+    folder = data / "lr_dataset" / "Place-A" / "L2A"
+    for file in folder.glob("*data*"):
+        file.rename(file.with_name(file.name.replace("L2A", "L1C")))
+    folder.rename(folder.with_name("L1C"))
+    assert revisits.areas(data, card("worldstrat", scale=4, bands=4), IMAGE)
+    (said,) = caplog.messages
+    assert said.startswith("1 of 2 places have no L2A (Place-A …): their L1C")
 
 
 def test_images_of_other_bands_than_can_be_told_are_refused(tmp_path):

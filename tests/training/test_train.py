@@ -279,7 +279,9 @@ def test_bad_requests_say_what_to_do(images, tmp_path):
         "no option blokcs": replace(SMALL, net_options={"blokcs": 2}),
         "comes in scales": replace(SMALL, scale=5),
         "Did you mean dssim": replace(SMALL, recipe=replace(RECIPE, loss="l1+dsim")),
-        "pixels of truth": replace(SMALL, patch=96),
+        r"pixels of truth beside what is held out \(the largest of \d: \d+ × \d+\)": replace(
+            SMALL, patch=96
+        ),
         "has 1 bands, 'edsr-baseline' is to take 3": replace(SMALL, bands=3),
         "learns from": replace(SMALL, data_kind="wald"),
         "named \\*.jp2": replace(SMALL, pattern="*.jp2"),

@@ -21,7 +21,8 @@ def cases(
     options = replace(data.options, kind="image")
     inside = (pairs.dual_folder(data.path, "test") or pairs.dual_folder(data.path)
               if dual else None)  # fmt: skip
-    for area in pairs.areas(inside or data.path, card, options, data.pattern, "test"):
+    where = inside or data.path
+    for area in pairs.areas(where, card, options, data.pattern, "test", fewer=True):
         item = area.item
         low = joined(item.coarse)
         names = all_names(item.fine)

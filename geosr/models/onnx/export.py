@@ -6,7 +6,6 @@ inside. Batch, rows and columns are free, and the number of frames where the net
 
 from __future__ import annotations
 
-import inspect
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
@@ -83,7 +82,7 @@ def export(model: Model, target: Path, *, opset: int = OPSET, overwrite: bool = 
             f"'{model.card.name}' takes any scale, which its ONNX file could not. Use it as it is, "
             "or export a net of one scale."
         )
-    names = _names(model)
+    names = roles(model.card)
     try:
         with _quiet():
             data = _with_card(_traced(model, names, opset), model)
@@ -143,14 +142,6 @@ class _Counts(nn.Module):
             gsds = (item.gsd for item in self.card.inputs)
             return image(self.net(dict(zip(gsds, given, strict=True))))
         return image(self.net(given[0] / self.card.unit, *given[1:])) * self.card.unit
-
-
-def _names(model: Model) -> tuple[str, ...]:
-    """The inputs that a net looks at: some take a mask but have no use for it."""
-    names = roles(model.card)
-    taken = inspect.signature(model.net.forward).parameters.get("clear")
-    needed = taken is not None and taken.default is inspect.Parameter.empty
-    return tuple(name for name in names if name != "clear" or needed)
 
 
 def _traced(model: Model, names: tuple[str, ...], opset: int) -> Any:

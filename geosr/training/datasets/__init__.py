@@ -240,4 +240,9 @@ def _check(kind: str, card: ModelCard) -> None:
             f"'{card.name}' ({card.task}) learns from {', '.join(fits)}, not from '{kind}'. "
             "Choose another --data-kind or net."
         )
+    if card.shifts and kind in ("pairs", "dual"):
+        raise UsageError(
+            f"'{card.name}' is to be told where each image looks, and '{kind}' do not say it. "
+            "Train it on images or real series, or choose another net (highres-net, rams)."
+        )
     continuous.check(card, kind)

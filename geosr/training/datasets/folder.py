@@ -19,7 +19,7 @@ from geosr.scene.scene import Scene
 from geosr.sensors import OpenOptions, find_scenes, open_scene
 from geosr.training.datasets.batches import Sample
 from geosr.training.datasets.layouts import layout_of
-from geosr.training.datasets.windows import Area, Spot, Windows, check_bands, pick
+from geosr.training.datasets.windows import Area, Spot, Windows, check_bands, pick, tell_left_out
 
 _FILL_REACH = 8
 _UNIT = 10000.0  # counts of 1.0
@@ -97,4 +97,5 @@ def areas(
             f"{data} holds no image{said} to train '{card.name}' on.{why} "
             "Give a folder of GeoTIFF, PNG or JPEG files."
         )
+    tell_left_out(reasons, len(found))
     return found

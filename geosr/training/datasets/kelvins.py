@@ -13,7 +13,7 @@ from geosr.models.card import ModelCard
 from geosr.raster.window import Window
 from geosr.sensors import OpenOptions, open_scene, probav
 from geosr.training.datasets.revisits import Place, RevisitWindows
-from geosr.training.datasets.windows import Area
+from geosr.training.datasets.windows import Area, tell_left_out
 
 FACTOR = 3
 _UNIT = np.float32(10000 / probav.UNIT)
@@ -57,4 +57,5 @@ def areas(
             f"{data} holds no imgset with HR.png and SM.png to train '{card.name}' on.{why} "
             "Give the challenge's train folder, or one band of it."
         )
+    tell_left_out(reasons, len(found))
     return found

@@ -26,7 +26,7 @@ from geosr.scene.scene import Scene
 from geosr.sensors import OpenOptions, find_scenes, open_scene
 from geosr.training.datasets.batches import Batch, Sample
 from geosr.training.datasets.revisits import frames_of
-from geosr.training.datasets.windows import Area, Spot, Windows, check_bands
+from geosr.training.datasets.windows import Area, Spot, Windows, check_bands, tell_left_out
 
 KIND = "self-supervised"
 LEAST = 3  # frames of a series: one is left out, two tell it
@@ -167,9 +167,10 @@ def areas(
         window = Window(0, 0, *(card.scale * n for n in scene.grid.shape))
         found.append(Area(scene, window, bands))
     if not found:
-        why = f" {'; '.join(reasons[:_NAMED])}." if reasons else ""
+        why = f" {'; '.join(each.rstrip('.') for each in reasons[:_NAMED])}." if reasons else ""
         raise UsageError(
             f"{data}: no series of {LEAST} or more rasters of one place to learn from.{why} "
             "Give a folder of rasters of one place, or a folder of such folders."
         )
+    tell_left_out(reasons, len(found))
     return found

@@ -31,7 +31,7 @@ from geosr.sensors import OpenOptions, find_scenes
 from geosr.training.datasets.batches import Sample
 from geosr.training.datasets.layouts import Pair, layout_of
 from geosr.training.datasets.layouts.layout import plain
-from geosr.training.datasets.windows import Area, Spot, Windows, check_bands, pick
+from geosr.training.datasets.windows import Area, Spot, Windows, check_bands, pick, tell_left_out
 
 FINE = ("hr", "high_res", "high", "highres", "gt")
 _COARSE = ("lr", "low_res", "low", "lowres")
@@ -94,12 +94,13 @@ def folder_named(data: Path, names: Sequence[str]) -> Path | None:
 
 def areas(
     data: Path, card: ModelCard, options: OpenOptions, pattern: str | None = None,
-    part: str = "train",
+    part: str = "train", *, fewer: bool = False,
 ) -> list[Area[Matched]]:  # fmt: skip
     """Every pair of `data`, matched by name, or as the published data set has them that it is.
 
     Args:
         part: of a published data set that has several, "train" or "test".
+        fewer: nets that take any number of images get as many as there are.
 
     Raises:
         UsageError: a fine image without its coarse ones, or none at all, or sizes that are not
@@ -112,7 +113,7 @@ def areas(
         named, opened = _in_folders(data, pattern), plain
     found, reasons = [], []
     for pair in named:
-        _check_frames(pair, card)
+        _check_frames(pair, card, 1 if fewer and card.fewer else card.frames)
         try:
             found.append(matched(pair, *opened(pair, card.scale, options), card))
         except SceneError as error:
@@ -120,6 +121,7 @@ def areas(
     if not found:
         why = f" First reason: {reasons[0]}" if reasons else ""
         raise UsageError(f"{data} holds no image to train '{card.name}' on.{why}")
+    tell_left_out(reasons, len(found))
     return found
 
 
@@ -144,10 +146,10 @@ def by_name(folder: Path, pattern: str | None) -> dict[str, list[Path]]:
     return groups
 
 
-def _check_frames(pair: Pair, card: ModelCard) -> None:
-    if len(pair.coarse) < card.frames:
+def _check_frames(pair: Pair, card: ModelCard, needed: int) -> None:
+    if len(pair.coarse) < needed:
         raise UsageError(
-            f"{pair.fine} has {len(pair.coarse)} coarse images, '{card.name}' needs {card.frames} "
+            f"{pair.fine} has {len(pair.coarse)} coarse images, '{card.name}' needs {needed} "
             f"(looked for the name '{pair.name}'). Add them, or choose another net."
         )
 

@@ -34,7 +34,7 @@ from geosr.sensors.pair import guide_bands, touches
 from geosr.training.datasets import folder, pairs
 from geosr.training.datasets.batches import Sample
 from geosr.training.datasets.layouts import Pair
-from geosr.training.datasets.windows import Area, Spot, Windows
+from geosr.training.datasets.windows import Area, Spot, Windows, tell_left_out
 
 log = logging.getLogger("geosr")
 SCALE = 4  # of RRSSRD, where no coarse images say another
@@ -150,6 +150,7 @@ def areas(
             reasons.append(str(error))
     if not found:
         raise UsageError(f"{data} holds nothing to train '{card.name}' on. {reasons[0]}")
+    tell_left_out(reasons, len(found))
     return found
 
 

@@ -24,7 +24,7 @@ from geosr.scene.scene import Scene
 from geosr.sensors import OpenOptions
 from geosr.training.datasets.batches import Sample
 from geosr.training.datasets.layouts import layout_of
-from geosr.training.datasets.windows import Area, Spot, Windows, check_bands
+from geosr.training.datasets.windows import Area, Spot, Windows, check_bands, tell_left_out
 
 _ROOM = 2**29  # bytes of places held in memory
 _FILL_REACH = 8
@@ -178,4 +178,5 @@ def areas(
     if not found:
         why = f" First reason: {reasons[0]}" if reasons else ""
         raise UsageError(f"{data} holds nothing to train '{card.name}' on.{why}")
+    tell_left_out(reasons, len(found))
     return found

@@ -15,7 +15,7 @@ from geosr.scene.radiometry import reflectance
 from geosr.scene.scene import Scene
 from geosr.sensors import OpenOptions, find_scenes, open_scene
 from geosr.training.datasets.batches import Sample
-from geosr.training.datasets.windows import Area, Spot, Windows
+from geosr.training.datasets.windows import Area, Spot, Windows, tell_left_out
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,7 @@ def areas(
             f"{data} holds no scene to train '{card.name}' on.{why} Give a folder of Sentinel-2 "
             "scenes that have all of these bands."
         )
+    tell_left_out(reasons, len({area.item.scene.path for area in found}))
     return found
 
 

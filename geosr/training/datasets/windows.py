@@ -94,8 +94,9 @@ class Windows(ABC, Generic[I]):
         self.areas = [area for area in areas if min(area.window[2:]) >= self.least]
         if not self.areas:
             raise UsageError(
-                f"nothing for '{card.name}' has {self.patch} × {self.patch} pixels of truth "
-                f"({len(areas)} smaller). Give larger images or a smaller --patch."
+                f"nothing for '{card.name}' has {self.patch} × {self.patch} pixels of truth beside "
+                f"what is held out (the largest of {len(areas)}: {_largest(areas)}). Give larger "
+                "or more images, or a smaller --patch."
             )
         sizes = [area.window.height * area.window.width for area in self.areas]
         often = np.cumsum(np.sqrt(sizes))  # large images do not crowd small ones out
@@ -236,6 +237,18 @@ class Windows(ABC, Generic[I]):
         common = rng.normal(0, self.jitter)
         names = dict.fromkeys(name for item in self.card.inputs for name in item.bands)
         return {name: float(np.exp(common + rng.normal(0, self.jitter / 2))) for name in names}
+
+
+def tell_left_out(reasons: Sequence[str], taken: int) -> None:
+    """Warn of items that cannot be used, where others can."""
+    if reasons:
+        log.warning("%d of %d left out, the first: %s", len(reasons), len(reasons) + taken,
+                    reasons[0])  # fmt: skip
+
+
+def _largest(areas: Sequence[Area[Any]]) -> str:
+    height, width = max((area.window[2:] for area in areas), key=min, default=(0, 0))
+    return f"{height} × {width}"
 
 
 def _times(

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from geosr.errors import UsageError
 from geosr.models.card import ModelCard
 from geosr.models.design import Design, Recipe
+from geosr.models.nets.multi.frames import mended
 from geosr.models.nets.single.edsr import Residual
 
 FUSIONS = ("concat", "mean", "attention")
@@ -30,7 +31,8 @@ class DualEDSR(nn.Module):
     """The net; unit values in and out.
 
     Maps frames (batch, 2, bands, rows, cols) to (batch, bands, scale · rows, scale · cols).
-    Quality masks are not looked at: the design knows none.
+    The design knows no quality masks; pixels where one image alone is clear are taken from it in
+    both before the net sees them.
     """
 
     def __init__(
@@ -50,9 +52,10 @@ class DualEDSR(nn.Module):
         self.shuffle = nn.PixelShuffle(scale)
         self.tail = nn.Conv2d(features, bands, 3, padding=1)
 
-    def forward(self, frames: Tensor, clear: Tensor | None = None) -> Tensor:
+    def forward(self, frames: Tensor, clear: Tensor) -> Tensor:
         if frames.shape[1] != 2:
             raise ValueError(f"dual-edsr takes 2 images, got {frames.shape[1]}")
+        frames = mended(frames, clear)
         seen = [F.relu(head(frames[:, t])) for t, head in enumerate(self.heads)]
         x = self.body(self._fused(seen))
         return self.tail(self.shuffle(self.up(x)))  # (batch, bands, s·rows, s·cols)

@@ -57,6 +57,17 @@ def mended(frames: Tensor, clear: Tensor) -> Tensor:
     return torch.where(there, frames, frames.gather(1, nearest))
 
 
+def averaged(frames: Tensor, clear: Tensor) -> Tensor:
+    """Frames whose unclear pixels are the mean of the frames that are clear there, in any order.
+
+    Where none is, they stay as they are. Shapes are those of `mended`.
+    """
+    there = clear > 0
+    count = there.sum(1, keepdim=True)
+    mean = torch.where(there, frames, 0).sum(1, keepdim=True) / count.clamp(min=1)
+    return torch.where(there | (count == 0), frames, mean.to(frames.dtype))
+
+
 def anchor(frames: Tensor, clear: Tensor) -> Tensor:
     """Each pixel's median over the first nine frames that are clear there, (batch, 1, bands, …).
 

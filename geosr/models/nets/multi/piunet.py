@@ -27,6 +27,7 @@ from torch.nn import functional as F
 
 from geosr.models.card import ModelCard, Uncertain
 from geosr.models.design import Design, Recipe
+from geosr.models.nets.multi.frames import averaged
 from geosr.models.nets.transformer import Attention, in_parts
 
 MEAN, STD = 7433.6436 / 65535, 2353.0723 / 65535  # of Proba-V's 16-bit images, in unit values
@@ -94,8 +95,8 @@ class PIUnet(nn.Module):
     """The net; unit values in and out, any number of frames in any order.
 
     Maps frames (batch, frames, bands, rows, cols) to (batch, bands, scale · rows, scale · cols),
-    in training mode with the log of the scale beside. Quality masks are not looked at: the
-    design knows none.
+    in training mode with the log of the scale beside. The design knows no quality masks; unclear
+    pixels are the mean of the frames that are clear there before the net sees them.
 
     Args:
         reduction: how many times fewer features a gate squeezes them to.
@@ -117,15 +118,15 @@ class PIUnet(nn.Module):
             nn.LeakyReLU(), nn.Conv2d(features, bands, 1),
         )  # fmt: skip
 
-    def forward(self, frames: Tensor, clear: Tensor | None = None) -> Tensor | Uncertain:
+    def forward(self, frames: Tensor, clear: Tensor) -> Tensor | Uncertain:
         if self.training:
-            return self.uncertain(frames)
-        x = (frames - MEAN) / STD
+            return self.uncertain(frames, clear)
+        x = (averaged(frames, clear) - MEAN) / STD
         return self._mean(x, self._features(x))
 
-    def uncertain(self, frames: Tensor) -> Uncertain:
+    def uncertain(self, frames: Tensor, clear: Tensor) -> Uncertain:
         """The mean and the log of Laplace's scale, as in training."""
-        x = (frames - MEAN) / STD
+        x = (averaged(frames, clear) - MEAN) / STD
         seen = self._features(x)
         return Uncertain(self._mean(x, seen), self.spread(self._raised(seen)) + math.log(STD))
 

@@ -24,6 +24,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from geosr.models.card import ModelCard
 from geosr.models.design import Design, Recipe
+from geosr.models.nets.multi.frames import mended
 from geosr.models.nets.multi.piunet import MEAN, STD
 from geosr.models.nets.padding import Mirror
 
@@ -52,7 +53,8 @@ class RAMS(nn.Module):
 
     Maps frames (batch, frames, bands, rows, cols) to (batch, bands, scale · rows, scale · cols).
     It takes exactly the number of frames that it was built for, odd and at least 3, as its
-    convolutions shrink them by two each. Quality masks are not looked at: the design knows none.
+    convolutions shrink them by two each. The design knows no quality masks; unclear pixels are
+    taken from the first frame that is clear there before the net sees them.
 
     Args:
         reduction: how many times fewer features the weighting squeezes them to.
@@ -84,10 +86,10 @@ class RAMS(nn.Module):
         )
         self.shuffle = nn.PixelShuffle(scale)
 
-    def forward(self, frames: Tensor, clear: Tensor | None = None) -> Tensor:
+    def forward(self, frames: Tensor, clear: Tensor) -> Tensor:
         if frames.shape[1] != self.frames:
             raise ValueError(f"rams was built for {self.frames} images, got {frames.shape[1]}")
-        x = (frames - MEAN) / STD
+        x = (mended(frames, clear) - MEAN) / STD
         y = self.head(x.transpose(1, 2))  # (batch, features, frames, rows + 2, cols + 2)
         y = self.shrink(y + self.body(y))  # (batch, features, 3, rows + 2, cols + 2)
         y = self.tail(y).squeeze(2)  # (batch, s² · bands, rows, cols)

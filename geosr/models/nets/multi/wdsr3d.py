@@ -72,11 +72,10 @@ class WDSR3D(nn.Module):
         )  # fmt: skip
         self.shuffle = nn.PixelShuffle(scale)
 
-    def forward(self, frames: Tensor, clear: Tensor | None = None) -> Tensor:
+    def forward(self, frames: Tensor, clear: Tensor) -> Tensor:
         if frames.shape[1] != self.frames:
             raise ValueError(f"3dwdsr was built for {self.frames} images, got {frames.shape[1]}")
-        if clear is not None:
-            frames = mended(frames, clear)
+        frames = mended(frames, clear)
         x = (frames - MEAN) / STD
         y = self.head(mirrored(x, 1).transpose(1, 2))  # (batch, features, frames, rows + 2, …)
         y = self.tail(self.shrink(self.body(y))).squeeze(2)  # (batch, s² · bands, rows, cols)

@@ -60,11 +60,10 @@ class WorldStrat(nn.Module):
             nn.Conv2d(inside, bands, 1), nn.PReLU(),
         )  # fmt: skip
 
-    def forward(self, frames: Tensor, clear: Tensor | None = None) -> Tensor:
+    def forward(self, frames: Tensor, clear: Tensor) -> Tensor:
         if (count := frames.shape[1]) != self.frames:
             raise ValueError(f"worldstrat was built for {self.frames} images, got {count}")
-        if clear is not None:
-            frames = mended(frames, clear)
+        frames = mended(frames, clear)
         x = self.encoder(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
         x = self.fuse(x.flatten(1, 2))  # of (batch, frames · features, rows, cols)
         for double in self.body:

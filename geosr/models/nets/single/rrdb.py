@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from geosr.models.card import ModelCard
 from geosr.models.design import Design, Recipe
+from geosr.models.nets.multi.frames import mended
 
 _SLOPE = 0.2
 _BETA = 0.2
@@ -83,8 +84,8 @@ class RRDBNet(nn.Module):
         )
 
     def forward(self, x: Tensor, clear: Tensor | None = None) -> Tensor:
-        """Of several frames (batch, frames, bands, rows, cols); what is clear is not asked."""
-        x = self.head(x if clear is None else x.flatten(1, 2))
+        """Of several frames (batch, frames, bands, rows, cols), those unclear `mended` before."""
+        x = self.head(x if clear is None else mended(x, clear).flatten(1, 2))
         return self.tail(self.up(x + self.body(x)))  # (batch, bands, s·rows, s·cols)
 
 

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from geosr.models.card import ModelCard
 from geosr.models.design import Design, Recipe
+from geosr.models.nets.multi.frames import mended
 from geosr.models.nets.single.edsr import Residual, upsampler
 
 
@@ -46,12 +47,13 @@ class SRResNet(nn.Module):
     def forward(self, x: Tensor, clear: Tensor | None = None) -> Tensor:
         """Of several frames (batch, frames, bands, rows, cols) all bands at once.
 
-        What it adds to is the mean of the pixels that are clear.
+        Unclear pixels are taken from the first frame that is clear there. What it adds to is the
+        mean of the pixels that are clear.
         """
         if clear is not None:
             share = clear + 1e-6
             mean = (x * share).sum(1) / share.sum(1)
-            return self._added(x.flatten(1, 2), mean)
+            return self._added(mended(x, clear).flatten(1, 2), mean)
         return self._added(x, x)
 
     def _added(self, x: Tensor, low: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ https://huggingface.co/datasets/isp-uv-es/opensr-test
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,6 +21,7 @@ from geosr.sensors import OpenOptions, find_scenes, open_scene
 from geosr.sensors.bandfile import quantified
 from geosr.training.datasets.layouts.layout import Layout, Pair, require_whole, rgbn, wanted
 
+log = logging.getLogger(__name__)
 NAME = "opensr-test"
 _COARSE, _FINE = ("L2A", "L1C"), ("hr_harmonized", "HRharm")
 _PLACE = re.compile(r"ROI_\d+")
@@ -55,6 +57,9 @@ def _pairs(data: Path, subset: Path, pattern: str | None) -> list[Pair]:
     coarse, fine = _side(subset, _COARSE), _side(subset, _FINE)
     require_whole(NAME, data, [] if coarse else [f"{subset.name}/L2A/"])
     assert coarse and fine
+    if coarse.name != _COARSE[0]:
+        log.warning("%s/ has no %s/: its %s/, the top of the atmosphere, is taken instead.",
+                    subset.name, _COARSE[0], coarse.name)  # fmt: skip
     low, high = (_by_place(folder, subset, pattern) for folder in (coarse, fine))
     missing = [f"{subset.name}/{coarse.name}/*{place}*" for place in high if place not in low]
     missing += [f"{subset.name}/{fine.name}/*{place}*" for place in low if place not in high]

@@ -12,6 +12,7 @@ of what lies in it.
 from __future__ import annotations
 
 import csv
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,6 +27,7 @@ from geosr.scene.scene import Scene
 from geosr.sensors import OpenOptions, open_scene
 from geosr.training.datasets.layouts.layout import Layout, Pair, require_whole, rgbn, wanted
 
+log = logging.getLogger(__name__)
 NAME = "WorldStrat"
 _LEVELS = ("L2A", "L1C")
 _SPLIT = "stratified_train_val_test_split.csv"
@@ -51,6 +53,17 @@ def pairs(data: Path, part: str, scale: int, pattern: str | None) -> Sequence[Pa
     missing = [f"hr_dataset/{n}/{n}_ps.tiff" for n, path in fine.items() if path is None]
     missing += [f"lr_dataset/{n}/L2A/{n}-1-L2A_data.tiff" for n, p in coarse.items() if not p]
     require_whole(NAME, data, missing)
+    other = [name for name, p in coarse.items() if p[0].parent.name != _LEVELS[0]]
+    if other:
+        log.warning(
+            "%d of %d places have no %s (%s …): their %s, the top of the atmosphere, is "
+            "taken instead.",
+            len(other),
+            len(coarse),
+            _LEVELS[0],
+            other[0],
+            _LEVELS[1],
+        )
     return [Pair(name, path, coarse[name]) for name, path in fine.items() if path]
 
 
