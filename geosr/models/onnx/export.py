@@ -30,7 +30,7 @@ OPSET = 18
 TOLERANCE = 2e-5  # of the largest value, 10000 at least: 0.2 counts of reflectance up to 1.0
 _TRACED = (2, 8, 10)  # batch, rows, cols in the coarsest pixel: no two alike
 _TRIED = ((2, 5, 7), (1, 12, 9))
-_LOGGERS = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
+_LOGGERS = ("torch.onnx", "torch.export", "torch.fx", "onnxscript", "onnx_ir")
 _PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 
 

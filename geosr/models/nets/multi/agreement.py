@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor
 
 from geosr.models.nets.multi.fusion import (
@@ -19,9 +18,9 @@ from geosr.models.nets.multi.fusion import (
     all_counted,
     back_projected,
     enlarged,
-    gaussian,
     gaussian_mean,
     median,
+    middle,
     shape_of,
 )
 
@@ -51,17 +50,17 @@ def agreeing(
         The frames, and weights from 0 where they are not clear to 1, (batch, frames, 1, …).
     """
     counted = all_counted(clear)
-    smooth, noise, kept = _parted(frames - _seen(frames, counted, shifts, scale, blur), counted)
+    smooth, noise = _parted(frames - _seen(frames, counted, shifts, scale, blur), counted)
     noise = enlarged(noise, 1, shifts).clamp(min=0)
     change = enlarged(smooth, 1, shifts)
     change = change - change[:, :1]
     power = _around(change**2, _AROUND).clamp(min=_TINY)
-    share = (1 - kept * (noise + noise[:, :1]) / power).clamp(0, 1)
+    share = (1 - _kept() * (noise + noise[:, :1]) / power).clamp(0.0, 1.0)
     change = share * change
     spread = _around(change**2, _AROUND)
     usual = _ordinary(noise, enlarged(counted, 1, shifts))
     weights = enlarged((usual / (usual + spread)).amin(2, keepdim=True), 1, -shifts)
-    return frames - enlarged(change, 1, -shifts), counted * weights.clamp(_LEAST_WEIGHT, 1)
+    return frames - enlarged(change, 1, -shifts), counted * weights.clamp(_LEAST_WEIGHT, 1.0)
 
 
 def usual(
@@ -81,29 +80,34 @@ def usual(
     """
     counted = all_counted(clear)
     middle = median(frames, clear, shifts, 1).unsqueeze(1).expand_as(frames)
-    smooth, noise, kept = _parted(frames - enlarged(middle, 1, -shifts), counted)
-    change = (_around(smooth**2, _AROUND) - kept * noise).clamp(min=0)
+    smooth, noise = _parted(frames - enlarged(middle, 1, -shifts), counted)
+    change = (_around(smooth**2, _AROUND) - _kept() * noise).clamp(min=0)
     ordinary = _ordinary(noise, counted)
     weights = (ordinary / (ordinary + change)).amin(2, keepdim=True)
-    return frames, counted * weights.clamp(_LEAST_WEIGHT, 1)
+    return frames, counted * weights.clamp(_LEAST_WEIGHT, 1.0)
 
 
-def _parted(rest: Tensor, counted: Tensor) -> tuple[Tensor, Tensor, float]:
-    """What frames have beyond others, smoothed; the variance of noise around each pixel, told from
-    what is left unsmoothed; and the share of it that smoothing keeps.
+def _parted(rest: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
+    """What frames have beyond others, smoothed; and the variance of noise around each pixel, told
+    from what is left unsmoothed.
     """
     rest = counted * rest
-    narrow = gaussian(_CHANGE, math.ceil(3 * _CHANGE), rest)
-    kept = float((narrow**2).sum()) ** 2  # of white noise, as a variance
     smooth = _around(rest, _CHANGE) / _around(counted, _CHANGE).clamp(min=0.05)
     rough = _around((rest - counted * smooth) ** 2, _AROUND)
-    return smooth, rough / _around(counted, _AROUND).clamp(min=0.05) / (1 - kept), kept
+    noise = rough / _around(counted, _AROUND).clamp(min=0.05) / (1 - _kept())
+    return smooth, noise
+
+
+def _kept() -> float:
+    """The share of white noise's variance that smoothing by `_CHANGE` keeps."""
+    reach = math.ceil(3 * _CHANGE)
+    taps = [math.exp(-0.5 * (x / _CHANGE) ** 2) for x in range(-reach, reach + 1)]
+    return (sum(tap**2 for tap in taps) / sum(taps) ** 2) ** 2
 
 
 def _ordinary(noise: Tensor, counted: Tensor) -> Tensor:
     """The median frame's noise around each pixel, of those that are clear there."""
-    there = noise.where(counted > 0.5, torch.nan)
-    return there.nanmedian(1, keepdim=True).values.nan_to_num() + _TINY
+    return middle(noise, counted > 0.5) + _TINY
 
 
 def _seen(

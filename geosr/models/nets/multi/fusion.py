@@ -142,11 +142,23 @@ def median(frames: Tensor, clear: Tensor, shifts: Tensor, scale: int) -> Tensor:
     """The bicubic frames' median where they are mostly clear; of an even number the middle two."""
     sampler, counted = Sampling(shape_of(frames), scale, shifts), all_counted(clear)
     usable = sampler.spread(counted) > 0.5 * sampler.spread(torch.ones_like(counted))
-    usable = torch.where(usable.any(1, keepdim=True), usable, True)
-    up = enlarged(_mended(frames, counted, sampler), scale, shifts)
-    ranked = torch.where(usable, up, torch.inf).sort(1).values
-    n = usable.sum(1, keepdim=True).expand_as(up[:, :1])
-    return ((ranked.gather(1, (n - 1) // 2) + ranked.gather(1, n // 2)) / 2).squeeze(1)
+    return middle(enlarged(_mended(frames, counted, sampler), scale, shifts), usable).squeeze(1)
+
+
+def middle(values: Tensor, usable: Tensor) -> Tensor:
+    """The median over frames that are usable, of an even number of them the mean of two.
+
+    Args:
+        values: (batch, frames, bands, rows, cols).
+        usable: (batch, frames, 1, rows, cols); where none is, all are.
+
+    Returns:
+        (batch, 1, bands, rows, cols).
+    """
+    usable = usable | ~usable.any(1, keepdim=True)
+    ranked = torch.where(usable, values, torch.inf).sort(1).values
+    n = usable.sum(1, keepdim=True).expand_as(values[:, :1])
+    return (ranked.gather(1, (n - 1) // 2) + ranked.gather(1, n // 2)) / 2
 
 
 def shift_and_add(
