@@ -249,7 +249,7 @@ def test_wide_scenes_are_scored_in_whole_rows(tmp_path, monkeypatch, protocol):
         write(tmp_path / "data/wide.tif", picture(0, side=640))
         models = bicubic(2)
     else:
-        scene_files.write_folder(tmp_path / "data/wide", size=1200)
+        scene_files.write_folder(tmp_path / "data/wide", size=720)
         models = {"bicubic": weights.load("bicubic")[0:1]}
 
     def scored() -> list[dict[str, float]]:
