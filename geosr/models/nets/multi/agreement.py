@@ -79,8 +79,8 @@ def usual(
         The frames, and weights from 0 where they are not clear to 1, (batch, frames, 1, …).
     """
     counted = all_counted(clear)
-    middle = median(frames, clear, shifts, 1).unsqueeze(1).expand_as(frames)
-    smooth, noise = _parted(frames - enlarged(middle, 1, -shifts), counted)
+    most = median(frames, clear, shifts, 1).unsqueeze(1).expand_as(frames)
+    smooth, noise = _parted(frames - enlarged(most, 1, -shifts), counted)
     change = (_around(smooth**2, _AROUND) - _kept() * noise).clamp(min=0)
     ordinary = _ordinary(noise, counted)
     weights = (ordinary / (ordinary + change)).amin(2, keepdim=True)
