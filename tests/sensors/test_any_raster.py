@@ -234,7 +234,7 @@ def place(folder: Path, name: str, shape=(96, 80)) -> Path:
 def test_tiles_make_the_same_as_the_whole(tmp_path, name):
     net = checkpoint(tmp_path / "net.safetensors", name)
     (model,) = weights.load(str(net))
-    path = place(tmp_path, name, shape=(72, 48))
+    path = place(tmp_path, name, shape=(96, 48))
     whole, tiles = (made(model, path, tmp_path, size) for size in (400, 24))
     np.testing.assert_allclose(tiles, whole, atol=2e-5)
 
