@@ -8,7 +8,6 @@ one of `geosr.errors`; progress is a function that is called; nothing is printed
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from geosr.evaluation.evaluate import Evaluation, bicubic_beside
 from geosr.evaluation.evaluate import evaluate as _evaluate
 from geosr.evaluation.protocols import Data
 from geosr.inference import arrays, labelled
+from geosr.inference.arguments import require_choice, require_few, require_ranges
 from geosr.inference.consistency import REFINEMENTS, TV_TV
 from geosr.inference.engine import Engine
 from geosr.inference.fitoptions import KERNELS, FitOptions
@@ -151,18 +151,18 @@ def superres(
         StoppedError: the disk is full, or `out` cannot be written.
         LockedError: another run does the same scenes into `out`, and `if_locked` is not "skip".
     """
-    _require("format", format, ("GTiff", "COG", "PNG"))
-    _require("if_locked", if_locked, ("fail", "skip", "wait"))
-    _require("register", register, _REGISTER)
-    _require("refine", refine or TV_TV, REFINEMENTS)
+    require_choice("format", format, ("GTiff", "COG", "PNG"))
+    require_choice("if_locked", if_locked, ("fail", "skip", "wait"))
+    require_choice("register", register, _REGISTER)
+    require_choice("refine", refine or TV_TV, REFINEMENTS)
     require_options(format, co or {})
-    _require_ranges(
+    require_ranges(
         jobs=jobs, threads=threads, tile_size=tile_size, overlap=overlap, batch_size=batch_size,
         frames=frames, clearance=clearance, window=window, ensemble=ensemble, dn_offset=dn_offset,
         quantification=quantification, gsd=gsd, fit_steps=fit_steps, fit_time=fit_time,
         fit_seed=fit_seed, lock_timeout=lock_timeout, max_pixels=max_pixels,
     )  # fmt: skip
-    _require_few(bounds=(bounds, 4), shard=(shard, 2))
+    require_few(bounds=(bounds, 4), shard=(shard, 2))
     if isinstance(bands, str):
         raise UsageError(f"bands '{bands}' is one text. Give a list of names.")
     if shard and not 1 <= shard[0] <= shard[1]:
@@ -275,8 +275,8 @@ def sharpen(
         UsageError: no such net or device; arrays of both kinds; no rioxarray for a DataArray.
         WeightsError: its weights are missing or damaged.
     """
-    _require_ranges(offset=offset, quantification=quantification, tile_size=tile_size,
-                    overlap=overlap, batch_size=batch_size)  # fmt: skip
+    require_ranges(offset=offset, quantification=quantification, tile_size=tile_size,
+                   overlap=overlap, batch_size=batch_size)  # fmt: skip
     given: Mapping[int, Any] = {10: d10, 20: d20} | ({} if d60 is None else {60: d60})
     labels = None
     if any(map(labelled.is_labelled, given.values())):
@@ -313,8 +313,8 @@ def open_scene(
         SceneError: no scene of that kind; the message says what was looked for and what is there.
         UsageError: no such kind, or a number that means nothing.
     """
-    _require("kind", kind, (_GUIDED, "image", "series", "pair"))
-    _require_ranges(dn_offset=dn_offset, quantification=quantification)
+    require_choice("kind", kind, (_GUIDED, "image", "series", "pair"))
+    require_ranges(dn_offset=dn_offset, quantification=quantification)
     options = OpenOptions(dn_offset, _sentinel2_bands(bands_in), quantification, allow_vrt,
                           allow_remote, kind, pattern, align, max_pixels=None)  # fmt: skip
     return _open_scene(_source(path, remote=allow_remote), options)
@@ -495,9 +495,9 @@ def evaluate(
     """
     from geosr.metrics.lpips import load
 
-    _require("register", register, _REGISTER)
-    _require("refine", refine or TV_TV, REFINEMENTS)
-    _require_ranges(
+    require_choice("register", register, _REGISTER)
+    require_choice("refine", refine or TV_TV, REFINEMENTS)
+    require_ranges(
         threads=threads, tile_size=tile_size, frames=frames, clearance=clearance,
         dn_offset=dn_offset, quantification=quantification, fit_steps=fit_steps,
         fit_time=fit_time, fit_seed=fit_seed,
@@ -579,7 +579,7 @@ def _engine(device: str, precision: str, batch_size: int = 1, *, compiled: bool 
     Raises:
         UsageError: no such device or precision.
     """
-    _require("precision", precision, ("auto", "fp32", "bf16", "fp16"))
+    require_choice("precision", precision, ("auto", "fp32", "bf16", "fp16"))
     kind, _, index = device.partition(":")
     if kind not in ("auto", "cpu", "cuda") or (index and not (kind == "cuda" and index.isdigit())):
         raise UsageError(f"device '{device}' is none of auto, cpu, cuda, cuda:N. Choose one.")
@@ -595,54 +595,11 @@ def _fit(
     Raises:
         UsageError: no such kernel, or none of the nets learns and something is asked of it.
     """
-    _require("fit_kernel", kernel, KERNELS)
+    require_choice("fit_kernel", kernel, KERNELS)
     fit = FitOptions(steps, seconds, seed, kernel, Path(reference) if reference else None,
                      Path(save) if save else None)  # fmt: skip
     fit.require_learner(net.card for net in nets)
     return fit
-
-
-def _require(name: str, value: str, choices: Sequence[str]) -> None:
-    """Refuse a word that an option does not know.
-
-    Raises:
-        UsageError: names the words that it knows.
-    """
-    if value not in choices:
-        raise UsageError(f"{name} '{value}' is none of {', '.join(choices)}. Choose one.")
-
-
-_LARGEST = sys.float_info.max
-_RANGES = {  # what a number may be; of all others from 1 on
-    "clearance": (0, 1), "overlap": (0, _LARGEST), "fit_seed": (0, _LARGEST),
-    "fit_time": (0, _LARGEST), "lock_timeout": (0, _LARGEST), "gsd": (1e-6, _LARGEST),
-    "quantification": (1e-6, _LARGEST), "dn_offset": (-_LARGEST, _LARGEST),
-    "offset": (-_LARGEST, _LARGEST),
-}  # fmt: skip
-
-
-def _require_ranges(**values: float | None) -> None:
-    """Refuse numbers that mean nothing, as the command line does.
-
-    Raises:
-        UsageError: names the range.
-    """
-    for name, value in values.items():
-        low, high = _RANGES.get(name, (1, _LARGEST))
-        if value is not None and not low <= value <= high:
-            most = f"{low:g} to {high:g}" if high < _LARGEST else f"{low:g} or more"
-            raise UsageError(f"{name} {value} is not {most if low > -high else 'a finite number'}.")
-
-
-def _require_few(**values: tuple[Sequence[float] | None, int]) -> None:
-    """Refuse several numbers that are more or fewer than they should be.
-
-    Raises:
-        UsageError: names how many there should be.
-    """
-    for name, (given, count) in values.items():
-        if given is not None and len(given) != count:
-            raise UsageError(f"{name} {given} holds {len(given)} numbers, not {count}.")
 
 
 def _set_threads(threads: int | None) -> None:
